@@ -1,0 +1,183 @@
+"""Settings from the environment, organisms from YAML. `docs/settings.md` explains each one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from readvault.domain.errors import NotReady
+from readvault.domain.organism import Bytes, Organism
+
+
+class S3Credentials(BaseModel):
+    """One S3 identity."""
+
+    access_key: str = ""
+    secret_key: SecretStr = SecretStr("")
+
+
+class S3Settings(BaseModel):
+    """The bucket. `public_endpoint` is what browsers and labs reach, `endpoint` what we reach."""
+
+    endpoint: str = "http://127.0.0.1:8333"
+    public_endpoint: str | None = None
+    region: str = "us-east-1"
+    bucket: str = "readvault"
+    upload_signer: S3Credentials = S3Credentials()
+    read_signer: S3Credentials = S3Credentials()
+    worker: S3Credentials = S3Credentials()
+
+
+class PrefectSettings(BaseModel):
+    """Prefect's API."""
+
+    api_url: str | None = None
+    auth_string: SecretStr | None = None
+    work_pool: str = "reads"
+
+
+class IdentitySettings(BaseModel):
+    """Who issues tokens. Without `jwks_url` the built-in issuer does: for one machine only."""
+
+    jwks_url: str | None = None
+    issuer: str | None = None
+    audience: str | None = None
+    token_minutes: int = Field(600, ge=1)
+
+
+class LimitSettings(BaseModel):
+    """How much may be uploaded. Sizes are bytes; a window is what was requested in it."""
+
+    bytes_per_group: Bytes = 10 * 10**12
+    bytes_per_user: Bytes = 5 * 10**12
+    files_per_request: int = Field(1000, ge=1)
+    open_files_per_group: int = Field(20_000, ge=1)
+    window_hours: float = Field(24, gt=0)
+    bytes_per_window: Bytes = 5 * 10**12
+    rows_per_submission: int = Field(20_000, ge=1)
+    bytes_of_metadata: Bytes = 64 * 10**6
+    bytes_of_sequences: Bytes = 512 * 10**6
+
+
+class UrlSettings(BaseModel):
+    """How long pre-signed URLs live, in seconds."""
+
+    download: int = Field(300, ge=10)
+    upload: int = Field(3600, ge=60)
+    pipeline: int = Field(1800, ge=60)
+    multipart_from: Bytes = 5 * 10**9
+    multipart_allowed_from: Bytes = 16 * 10**6
+    part_size: Bytes = 32 * 10**6
+    upload_expires_after_hours: float = Field(168, gt=0)
+
+
+class WorkerSettings(BaseModel):
+    """The worker, its nursery and its jobs. Times are seconds."""
+
+    concurrency: int = Field(2, ge=1)
+    scratch: Path | None = None
+    lease: float = Field(60, gt=0)
+    renew_every: float = Field(15, gt=0)
+    dispatch_every: float = Field(2, gt=0)
+    pending_limit: float = Field(60, gt=0)
+    max_attempts: int = Field(3, ge=1)
+    max_handbacks: int = Field(10, ge=1)
+    retry_after: tuple[float, ...] = (60, 240, 900)
+    step_limit: float = Field(3600, gt=0)
+    memory_limit: Bytes = 8 * 10**9
+    file_size_limit: Bytes = 200 * 10**9
+    threads: int = Field(2, ge=1)
+
+
+class Settings(BaseSettings):
+    """All settings; each can be given as `READVAULT_…`, nested ones with `__` between."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="READVAULT_", env_nested_delimiter="__", extra="ignore", nested_model_default_partial_update=True
+    )
+
+    data_dir: Path = Path(".readvault")
+    database_url: str | None = None
+    organisms_dir: Path = Path("deployments/organisms")
+    host_index_dir: Path | None = None
+    public_url: str = "http://127.0.0.1:8079"
+    accession_prefix: str = Field("LOC_", pattern=r"^[A-Z0-9]+_$")
+    orchestrator: Literal["prefect", "inline"] = "prefect"
+    data_use_terms: bool = True
+    load_demo_organism: bool = False
+    s3: S3Settings = S3Settings()
+    prefect: PrefectSettings = PrefectSettings()
+    identity: IdentitySettings = IdentitySettings()
+    limits: LimitSettings = LimitSettings()
+    urls: UrlSettings = UrlSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+    @property
+    def database(self) -> str:
+        """The database's URL; SQLite in the data directory unless one is given."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'readvault.sqlite').absolute()}"
+
+    @property
+    def host_indexes(self) -> Path:
+        """Where host indexes lie."""
+        return self.host_index_dir or self.data_dir / "host-index"
+
+    @property
+    def scratch(self) -> Path:
+        """Where jobs work."""
+        return self.worker.scratch or self.data_dir / "scratch"
+
+    def host_index(self, organism: Organism) -> Path | None:
+        """Where the organism's host index should lie, or None when it names none."""
+        index = organism.pipeline.dehumanize.index
+        return None if index is None else self.host_indexes / f"{index}.idx"
+
+
+def load_organism(path: Path) -> Organism:
+    """Read one organism file; paths in it count from the file's own folder.
+
+    Raises NotReady with every fault of the file.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        organism = Organism.model_validate(content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as fault:
+        raise NotReady(f"organism file {path}: {fault}") from fault
+    return _with_absolute_paths(organism, path.absolute().parent)
+
+
+def load_organisms(directory: Path) -> dict[str, Organism]:
+    """Read all organism files of a directory, by name."""
+    organisms: dict[str, Organism] = {}
+    for path in sorted(directory.glob("*.yaml")):
+        organism = load_organism(path)
+        if organism.name in organisms:
+            raise NotReady(f"organism file {path}: the name {organism.name!r} is taken by another file")
+        organisms[organism.name] = organism
+    if not organisms:
+        raise NotReady(f"no organism files (*.yaml) in {directory}")
+    return organisms
+
+
+def _with_absolute_paths(organism: Organism, folder: Path) -> Organism:
+    def absolute(path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        resolved = (folder / path).resolve()
+        if not resolved.is_file():
+            raise NotReady(f"organism {organism.name}: there is no file {resolved}")
+        return resolved
+
+    def update(**changes: Any) -> dict[str, Any]:
+        return changes
+
+    reference = organism.reference.model_copy(
+        update=update(fasta=absolute(organism.reference.fasta), genes=absolute(organism.reference.genes))
+    )
+    align = organism.pipeline.align.model_copy(update=update(primers=absolute(organism.pipeline.align.primers)))
+    pipeline = organism.pipeline.model_copy(update=update(align=align))
+    return organism.model_copy(update=update(reference=reference, pipeline=pipeline))

@@ -1,0 +1,1 @@
+"""The rules and the words. Nothing in here does I/O."""

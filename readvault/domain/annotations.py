@@ -1,0 +1,103 @@
+"""What a submitter reads about a submission: where, what and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+MAX_LISTED = 100
+
+
+class FieldType(StrEnum):
+    """What kind of thing an annotation points at, in Loculus's words."""
+
+    METADATA = "Metadata"
+    NUCLEOTIDE_SEQUENCE = "NucleotideSequence"
+    FILE = "File"
+
+
+class Reason(StrEnum):
+    """Why a submission was refused or warned about; counted, documented, stable."""
+
+    EMPTY_FILE = "emptyFile"
+    NO_READS = "noReads"
+    UNKNOWN_FORMAT = "unknownFormat"
+    WRONG_FORMAT = "wrongFormat"
+    FORMAT_NOT_ALLOWED = "formatNotAllowed"
+    TRUNCATED_FILE = "truncatedFile"
+    CORRUPT_COMPRESSION = "corruptCompression"
+    COMPRESSION_BOMB = "compressionBomb"
+    MALFORMED_RECORD = "malformedRecord"
+    INVALID_BASE = "invalidBase"
+    INVALID_QUALITY = "invalidQuality"
+    QUALITY_ENCODING = "qualityEncoding"
+    LINE_ENDS = "lineEnds"
+    DUPLICATE_READ_NAME = "duplicateReadName"
+    UNPAIRED_MATES = "unpairedMates"
+    TOO_MANY_FILES = "tooManyFiles"
+    RECORD_TOO_LONG = "recordTooLong"
+    PLATFORM_MISMATCH = "platformMismatch"
+    WRONG_SIZE = "wrongSize"
+    WRONG_HASH = "wrongHash"
+    TOO_MUCH_HUMAN = "tooMuchHuman"
+    UNSCREENABLE_READS = "unscreenableReads"
+    NO_READS_LEFT = "noReadsLeft"
+    FEW_MAPPED_READS = "fewMappedReads"
+    LOW_BREADTH = "lowBreadth"
+    LOW_DEPTH = "lowDepth"
+    AMBIGUOUS_BASES = "ambiguousBases"
+    MIXED_SITES = "mixedSites"
+    CONSENSUS_DISAGREES = "consensusDisagrees"
+    INVALID_CONSENSUS = "invalidConsensus"
+    MISSING_METADATA = "missingMetadata"
+    INVALID_METADATA = "invalidMetadata"
+    UNREADABLE_FILE = "unreadableFile"
+    MORE_FAULTS = "moreFaults"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A metadata field, segment or file category that an annotation points at."""
+
+    type: FieldType
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One fault or warning. `record` and `line` are 1-based; `file` is the submitter's own label."""
+
+    reason: Reason
+    message: str
+    fields: tuple[Field, ...] = ()
+    file: str | None = None
+    record: int | None = None
+    line: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The annotation in Loculus's wire shape, with our extra keys beside it."""
+        fields = [{"type": str(f.type), "name": f.name} for f in self.fields]
+        return {
+            "unprocessedFields": fields,
+            "processedFields": fields,
+            "message": self.message,
+            "reason": str(self.reason),
+            "file": self.file,
+            "record": self.record,
+            "line": self.line,
+        }
+
+    def pointing_at(self, *fields: Field) -> Annotation:
+        """The same annotation, pointing at these fields."""
+        return replace(self, fields=fields)
+
+
+def first_listed(annotations: Iterable[Annotation], limit: int = MAX_LISTED) -> tuple[Annotation, ...]:
+    """The first `limit` annotations, and one more that counts the rest."""
+    everything = tuple(annotations)
+    if len(everything) <= limit:
+        return everything
+    rest = len(everything) - limit
+    return (*everything[:limit], Annotation(Reason.MORE_FAULTS, f"{rest} more faults are not listed."))

@@ -1,0 +1,199 @@
+"""An organism: its reference, what may be submitted, and how reads are processed.
+
+The YAML of `deployments/organisms/` is read into `Organism`. Unknown keys are errors, so that a
+mistyped threshold stops the start instead of being dropped. Only `name` and `reference` have no
+default. `docs/organisms.md` explains every key.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+from readvault.domain.reads import FileFormat, Platform, ProcessedCategory
+
+RESERVED_NAMES = frozenset(
+    "admin api-docs actuator data-use-terms debug docs files groups health login loculus-info metrics"
+    " openapi.json realms review static user".split()
+)
+_UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _bytes(value: Any) -> Any:
+    """Read `20 GB` as 20,000,000,000."""
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9.]+)\s*([kMGT]?B?)\s*", value)):
+        if (unit := match[2] if match[2] in _UNITS else match[2] + "B") in _UNITS:
+            return int(float(match[1]) * _UNITS[unit])
+    return value
+
+
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Reference(_Strict):
+    """A reference genome: one FASTA record per segment."""
+
+    fasta: Path
+    genes: Path | None = None
+
+
+class FileCategory(_Strict):
+    """What may be submitted in one file category."""
+
+    formats: tuple[FileFormat, ...] = (FileFormat.FASTQ, FileFormat.BAM, FileFormat.CRAM)
+    required: bool = False
+    max_files: int = Field(1000, ge=1)
+    max_bytes_per_file: Bytes = 20 * 10**9
+    may_contain_reads: bool = True
+
+
+class Submission(_Strict):
+    """What a submission consists of."""
+
+    consensus_sequences: Literal["required", "optional", "forbidden"] = "optional"
+    files: dict[str, FileCategory] = Field(default_factory=lambda: {"rawReads": FileCategory()})
+
+
+class MetadataType(StrEnum):
+    """The type of a metadata field."""
+
+    STRING = "string"
+    DATE = "date"
+    INT = "int"
+    FLOAT = "float"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    AUTHORS = "authors"
+
+
+class MetadataField(_Strict):
+    """One column of the metadata."""
+
+    name: str
+    type: MetadataType = MetadataType.STRING
+    required: bool = False
+    required_when: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    display_name: str | None = None
+
+
+class Originals(_Strict):
+    """Who may ever read the original files, and how long they are kept."""
+
+    visibility: Literal["group", "public_if_no_hits"] = "group"
+    shred_after_days: int | None = Field(None, ge=1)
+
+
+class Dehumanize(_Strict):
+    """How human reads are removed. `off` needs a written reason."""
+
+    index: str | None = None
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    above: Literal["remove", "reject"] = "remove"
+    max_human_fraction: Fraction = 0.5
+    originals: Originals = Originals()
+    off: str | None = Field(None, min_length=10)
+
+    @model_validator(mode="after")
+    def _an_index_is_pinned(self) -> Dehumanize:
+        if self.index is not None and self.sha256 is None:
+            raise ValueError("dehumanize.index needs dehumanize.sha256: an index is pinned by its digest")
+        if self.index is not None and self.off is not None:
+            raise ValueError("dehumanize has an index and is off at the same time")
+        return self
+
+
+class Align(_Strict):
+    """How reads are aligned."""
+
+    preset: Literal["auto", "sr", "map-ont", "lr:hq", "map-hifi"] = "auto"
+    primers: Path | None = None
+
+
+class PlatformThresholds(_Strict):
+    """From which depth, base quality and frequency an allele counts."""
+
+    min_depth: int = Field(10, ge=1)
+    min_base_quality: int = Field(20, ge=0, le=93)
+    min_frequency: Fraction = 0.03
+    homopolymer_indels: Literal["call", "ignore"] = "call"
+
+
+DEFAULT_THRESHOLDS: dict[Platform, PlatformThresholds] = {
+    Platform.ILLUMINA: PlatformThresholds(),
+    Platform.OXFORD_NANOPORE: PlatformThresholds(
+        min_depth=20, min_base_quality=10, min_frequency=0.2, homopolymer_indels="ignore"
+    ),
+    Platform.PACBIO_SMRT: PlatformThresholds(min_depth=5, min_base_quality=20, min_frequency=0.05),
+}
+
+
+class Consensus(_Strict):
+    """The share of a position's depth that an allele needs to be the consensus."""
+
+    min_frequency: Annotated[float, Field(ge=0.5, le=1)] = 0.5
+
+
+class QcRule(_Strict):
+    """One rule: the metric, its limits, and what a submitter reads when it is broken."""
+
+    metric: str
+    warn: str | None = None
+    error: str | None = None
+    message: str
+
+
+class Pipeline(_Strict):
+    """What the pipeline does with reads."""
+
+    version: int = Field(1, ge=1)
+    dehumanize: Dehumanize = Dehumanize()
+    align: Align = Align()
+    platforms: dict[Platform, PlatformThresholds] = Field(default_factory=dict)
+    consensus: Consensus = Consensus()
+    qc: Literal["default"] | tuple[QcRule, ...] = "default"
+    outputs: tuple[ProcessedCategory, ...] = tuple(ProcessedCategory)
+
+    def thresholds(self, platform: Platform) -> PlatformThresholds:
+        """The thresholds for a platform: this organism's, else the shipped ones."""
+        return self.platforms.get(platform, DEFAULT_THRESHOLDS[platform])
+
+
+class Review(_Strict):
+    """What approval demands."""
+
+    require_digest: bool = False
+
+
+class Organism(_Strict):
+    """One organism of the instance."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)
+    display_name: str | None = None
+    reference: Reference
+    submission: Submission = Submission()
+    metadata: tuple[MetadataField, ...] = ()
+    pipeline: Pipeline = Pipeline()
+    review: Review = Review()
+
+    @field_validator("name")
+    @classmethod
+    def _no_route_is_shadowed(cls, name: str) -> str:
+        if name in RESERVED_NAMES:
+            raise ValueError(f"{name!r} is the name of a route of the API")
+        return name
+
+    @property
+    def title(self) -> str:
+        """The name that people read."""
+        return self.display_name or self.name

@@ -1,0 +1,163 @@
+"""What each step of the pipeline found: typed, counts only, safe to show to maintainers.
+
+Reports hold no file name of the submitter, no read and no path. Fractions are 0..1, depths are
+fragments per reference position, lengths are bases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from readvault.domain.annotations import Annotation
+from readvault.domain.reads import LibraryLayout, Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The base of all reports."""
+
+    def counts(self) -> dict[str, Any]:
+        """The figures of the report as plain values, without annotations."""
+        return {key: value for key, value in asdict(self).items() if key != "warnings"}
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReport(Report):
+    """The originals are on local disk and their SHA-256 are known."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport(Report):
+    """The reads are well formed."""
+
+    platform: Platform
+    layout: LibraryLayout
+    reads: int
+    bases: int
+    min_length: int
+    max_length: int
+    mean_length: float
+    mean_quality: float
+    warnings: tuple[Annotation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostDepletionReport(Report):
+    """How many reads were removed as human, and how many were too short to be screened."""
+
+    screened: bool
+    index_sha256: str | None
+    reads_in: int
+    reads_kept: int
+    reads_removed: int
+    bases_removed: int
+    reads_too_short: int
+    human_fraction: float
+    warnings: tuple[Annotation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentReport(Report):
+    """How many reads lie on the reference."""
+
+    reads: int
+    mapped_reads: int
+    mapped_fraction: float
+    reference_sha256: str
+    preset: str
+    warnings: tuple[Annotation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCoverage:
+    """Coverage of one segment. Breadth is the share of positions with at least `min_depth`."""
+
+    segment: str
+    length: int
+    mean_depth: float
+    median_depth: float
+    breadth: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusReport(Report):
+    """The consensus, the variants and the coverage, from one pass of allele counts."""
+
+    segments: tuple[SegmentCoverage, ...]
+    min_depth: int
+    depth_of_coverage: float
+    breadth_of_coverage: float
+    ambiguous_bases: int
+    unknown_bases: int
+    substitutions: int
+    insertions: int
+    deletions: int
+    variants: int
+    mixed_sites: int
+    warnings: tuple[Annotation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QcVerdict:
+    """One rule with the value it saw: `pass`, `warn` or `error`."""
+
+    metric: str
+    value: float
+    limit: str
+    verdict: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport(Report):
+    """The rules, judged; and the processed metadata that is searchable."""
+
+    verdicts: tuple[QcVerdict, ...]
+    processed_metadata: dict[str, Any]
+    errors: tuple[Annotation, ...] = ()
+    warnings: tuple[Annotation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file that the pipeline made, under the name that readers will see."""
+
+    category: str
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport(Report):
+    """The processed files are in the vault."""
+
+    files: int
+    bytes: int
+    already_there: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterReport(Report):
+    """The version is registered."""
+
+    accession_version: str
+    processing_result: str
+    manifest_digest: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """Everything that the steps have reported so far, by step name."""
+
+    reports: dict[str, Report] = field(default_factory=dict)
+    outputs: list[OutputFile] = field(default_factory=list)
+    errors: tuple[Annotation, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[Annotation, ...]:
+        return tuple(w for report in self.reports.values() for w in getattr(report, "warnings", ()))

@@ -1,0 +1,110 @@
+"""What we do not own, as Protocols: the store of objects and the starter of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """One version of one object. `version_id` is None where the provider keeps no versions."""
+
+    key: str
+    version_id: str | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A pre-signed request: every header must be sent as given. A secret until it expires."""
+
+    url: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedPart:
+    """One part of a multipart upload, as S3 holds it. Parts count from 1."""
+
+    number: int
+    etag: str
+    size: int
+
+
+class ReadStore(Protocol):
+    """The S3 bucket with the reads. Every method raises ProcessingFailure when S3 is at fault."""
+
+    def sign_put(self, key: str, *, size: int | None, sha256: str | None, expires: int) -> SignedRequest:
+        """A PUT that can be made once: S3 refuses another size, another hash, a second write.
+
+        `sha256` is hexadecimal. `expires` counts seconds.
+        """
+
+    def sign_get(self, key: str, version_id: str | None, *, name: str, expires: int, head: bool = False) -> str:
+        """A URL of the pinned version that downloads under `name` (RFC 6266, as attachment)."""
+
+    def start_multipart(self, key: str) -> str:
+        """Begin a multipart upload; its upload ID."""
+
+    def sign_part(self, key: str, upload_id: str, number: int, *, size: int | None, expires: int) -> SignedRequest:
+        """A PUT of one part."""
+
+    def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
+        """The parts that S3 has, by number."""
+
+    def complete_multipart(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
+        """Put the parts (number, etag) together, once; raises Unprocessable for parts that S3 refuses."""
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Drop an unfinished upload; one that is gone already is no error."""
+
+    def list_versions(self, prefix: str) -> Iterator[StoredVersion]:
+        """The object versions under a prefix, oldest first for each key, without delete markers."""
+
+    def fetch(
+        self, stored: StoredVersion, target: Path, *, progress: Callable[[int], None] | None = None
+    ) -> str:
+        """Download one pinned version to `target`; its SHA-256 (hexadecimal), computed from what was written.
+
+        Raises ProcessingFailure when fewer or more bytes come than the version has.
+        """
+
+    def store(self, source: Path, key: str, *, sha256: str) -> StoredVersion:
+        """Upload a file once. A key that is there already with the same bytes is a success."""
+
+    def lock(self, stored: StoredVersion, *, until: float) -> None:
+        """Forbid the deletion of a version until then (epoch seconds), where the provider can."""
+
+
+class RunState(StrEnum):
+    """What the orchestrator says of one delivery. Never a truth, only a reason to deliver again."""
+
+    WAITING = "waiting"
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One waking of a worker. It holds identifiers only: orchestrators show it to people."""
+
+    job_id: str
+    number: int
+    kind: str
+    label: str
+
+
+class Orchestrator(Protocol):
+    """The starter of jobs: at least once, perhaps twice, perhaps late."""
+
+    def deliver(self, delivery: Delivery) -> str | None:
+        """Wake a worker; the run's ID, or None when the orchestrator can't be reached now."""
+
+    def state_of(self, run_id: str) -> RunState | None:
+        """What became of a run, or None when the orchestrator can't be reached now."""
