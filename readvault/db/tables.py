@@ -222,7 +222,12 @@ class Job(SQLModel, table=True):
     lease_until: float | None = None
     deliveries: int = 0
     run_id: str | None = None
+    """The orchestrator's run of the last delivery; None = a new delivery is due."""
     delivered_at: float | None = None
+    run_checked_at: float | None = None
+    """When the orchestrator was last asked what became of the run."""
+    run_idle_since: float | None = None
+    """Since when the run is known to have started without a claim."""
     last_error: str | None = None
 
 
