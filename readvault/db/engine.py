@@ -1,0 +1,101 @@
+"""How the database is opened: write transactions that wait for each other, reads that never wait."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlmodel import Session
+
+BUSY_TIMEOUT = 30.0
+"""Seconds that a SQLite writer waits for another one."""
+_WRITES = "readvault_writes"
+_MIGRATION_LOCK = 0x72656164
+
+
+def create_engine(url: str) -> Engine:
+    """Open the database at `url` (SQLite file or PostgreSQL); nothing is created in it."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return sqlalchemy.create_engine(
+            parsed.set(drivername="postgresql+psycopg"), isolation_level="READ COMMITTED", pool_pre_ping=True
+        )
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # Without an isolation level Python begins no transaction by itself, so that _begin_sqlite can.
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that turns into a writer ignores the busy timeout; an immediate one waits.
+    writes = connection.get_execution_options().get(_WRITES, True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class Sessions:
+    """Sessions of one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._readers = engine.execution_options(**{_WRITES: False})
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self.engine.dialect.name
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """A write transaction: committed at the end, rolled back by an exception.
+
+        On SQLite there is one at a time (BEGIN IMMEDIATE); on PostgreSQL it is READ COMMITTED and
+        what races must lock its rows. Keep it short: no S3, no parsing inside.
+        """
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A read transaction, never committed."""
+        with Session(self._readers, expire_on_commit=False, autoflush=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self.engine.dispose()
+
+
+def migrate(url: str) -> None:
+    """Bring the database at `url` to the newest schema, in one transaction; safe to call at each start."""
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            command.upgrade(alembic_config(connection), "head")
+    finally:
+        engine.dispose()
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration for the migrations in this package, on an open connection."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,30 @@
+"""Who is asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAINTAINER_ROLE = "super_user"
+PIPELINE_ROLE = "preprocessing_pipeline"
+EXTERNAL_METADATA_ROLE = "external_metadata_updater"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A logged-in user with the roles of the token. Anonymous is None, never an Actor.
+
+    Groups are not in here: membership is read from the database at each request.
+    """
+
+    name: str
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def is_maintainer(self) -> bool:
+        """Whether group checks are bypassed (Loculus's role `super_user`)."""
+        return MAINTAINER_ROLE in self.roles
+
+    @property
+    def is_pipeline(self) -> bool:
+        """Whether this is a preprocessing pipeline."""
+        return PIPELINE_ROLE in self.roles

@@ -1,0 +1,31 @@
+"""What every use case needs to know: the house it works in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from readvault.config import Settings
+from readvault.db.engine import Sessions
+from readvault.domain.errors import BadRequest
+from readvault.domain.organism import Organism
+from readvault.ports import Orchestrator, ReadStore
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The database, the store, the starter of jobs and the configuration of one instance."""
+
+    sessions: Sessions
+    store: ReadStore
+    orchestrator: Orchestrator
+    organisms: Mapping[str, Organism]
+    settings: Settings
+
+    def organism(self, name: str) -> Organism:
+        """The organism of that name; raises BadRequest in Loculus's words."""
+        try:
+            return self.organisms[name]
+        except KeyError:
+            possible = ", ".join(self.organisms)
+            raise BadRequest(f"Invalid organism: {name}, possible values are: [{possible}]") from None
