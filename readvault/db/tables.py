@@ -110,7 +110,9 @@ class EntryFile(SQLModel, table=True):
     """A submitted file of an accession version, under the submitter's own label."""
 
     __tablename__ = "entry_file"
-    __table_args__ = (ForeignKeyConstraint(["accession", "version"], ["entry_version.accession", "entry_version.version"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["accession", "version"], ["entry_version.accession", "entry_version.version"]),
+    )
     accession: str = Field(primary_key=True)
     version: int = Field(primary_key=True)
     category: str = Field(primary_key=True)
@@ -183,7 +185,9 @@ class Release(SQLModel, table=True):
     """The approval of an accession version; from its commit on the version is public."""
 
     __tablename__ = "release"
-    __table_args__ = (ForeignKeyConstraint(["accession", "version"], ["entry_version.accession", "entry_version.version"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["accession", "version"], ["entry_version.accession", "entry_version.version"]),
+    )
     accession: str = Field(primary_key=True)
     version: int = Field(primary_key=True)
     manifest_id: int = Field(foreign_key="manifest.id", index=True)
