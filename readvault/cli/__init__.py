@@ -1,0 +1,1 @@
+"""`readvault …`: what people type."""

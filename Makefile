@@ -1,0 +1,60 @@
+# `make demo` and `make test` set up whatever they need and run to the end.
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+READVAULT := $(VENV)/bin/readvault
+READS ?=
+N ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test unit test-postgres faults lint format types bench lock clean
+
+help:  ## show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/ready  ## make the virtual environment from requirements.lock
+
+$(VENV)/ready: requirements.lock pyproject.toml .python-version
+	@python="$$(deployments/find-python)" || exit 1; \
+	echo "setting up $(VENV) with $$($$python --version)"; \
+	$$python -m venv --clear $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock 2> >(grep -v 'is ignored: it is neither' >&2)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 2> >(grep -v 'is ignored: it is neither' >&2)
+	@touch $@
+
+demo: setup  ## the main job: real servers, reads from upload to release (READS="R1 R2" for your own)
+	@$(READVAULT) demo $(READS)
+
+up: setup  ## the whole stack on this machine; Ctrl-C stops it
+	@$(READVAULT) up
+
+test: setup lint types  ## all tests: rules, science, servers, the journey
+	@$(PYTHON) -m pytest -q tests readvault
+
+unit: setup  ## only the fast tests
+	@$(PYTHON) -m pytest -q -m "not slow" tests/unit readvault
+
+test-postgres: setup  ## unit and journey tests on PostgreSQL, on a server that the tests start
+	@READVAULT_TEST_POSTGRES=1 $(PYTHON) -m pytest -q tests/unit tests/journey
+
+faults: setup  ## kill worker and child at every fail point (N=3 repeats each)
+	@READVAULT_FAULT_REPEATS=$(or $(N),1) $(PYTHON) -m pytest -q tests/faults
+
+lint: setup  ## style and import rules
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+format: setup  ## write the style
+	@$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
+
+types: setup  ## the strict type check
+	@$(VENV)/bin/mypy
+
+bench: setup  ## compare `readvault process` with the stock tools (N=pairs)
+	@$(PYTHON) -m benchmarks.process_against_stock_tools $(if $(N),--pairs $(N))
+
+lock:  ## resolve requirements.lock anew
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+	  --all-extras pyproject.toml --output-file requirements.lock > /dev/null
+
+clean:  ## remove what setup, tests and demo made
+	rm -rf $(VENV) .readvault .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

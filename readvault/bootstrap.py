@@ -1,0 +1,66 @@
+"""The composition root: the only place that chooses real things."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+
+from readvault import demo_organism
+from readvault.adapters.inline_orchestrator import NoOrchestrator
+from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
+from readvault.adapters.s3 import S3Store
+from readvault.config import Settings, load_organisms
+from readvault.db.engine import Sessions, create_engine
+from readvault.domain.organism import Organism
+from readvault.host_index_readiness import organism_readiness
+from readvault.ports import Orchestrator
+from readvault.services.house import House
+from readvault.worker_house import WorkerHouse
+
+__all__ = ["house", "log_to_stderr", "organism_readiness", "organisms", "settings", "worker_house"]
+
+
+@functools.cache
+def settings() -> Settings:
+    """The settings of this process, from its environment."""
+    return Settings()
+
+
+def organisms(chosen: Settings) -> dict[str, Organism]:
+    """All organisms of the instance; `demo` among them only when it was asked for."""
+    found = load_organisms(chosen.organisms_dir)
+    if chosen.load_demo_organism:
+        found[demo_organism.NAME] = demo_organism.load(chosen)
+    return found
+
+
+def house(chosen: Settings, orchestrator: Orchestrator | None = None) -> House:
+    """The house with its real database, bucket and orchestrator."""
+    return House(
+        sessions=Sessions(create_engine(chosen.database)),
+        store=S3Store(chosen.s3),
+        orchestrator=orchestrator or _orchestrator(chosen),
+        organisms=organisms(chosen),
+        settings=chosen,
+    )
+
+
+@functools.cache
+def worker_house() -> WorkerHouse:
+    """The worker of this process: its house, its nursery, its jobs."""
+    chosen = settings()
+    return WorkerHouse(house(chosen))
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """One line an event, to standard error."""
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    for chatty in ("botocore", "boto3", "urllib3", "httpx", "httpcore", "s3transfer"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _orchestrator(chosen: Settings) -> Orchestrator:
+    if chosen.orchestrator == "prefect" and chosen.prefect.api_url:
+        return PrefectOrchestrator(chosen)
+    return NoOrchestrator()

@@ -1,0 +1,59 @@
+"""The commands. Each imports what it needs when it runs, so that the client stays small."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from readvault import __version__
+from readvault.cli.admin import admin_app
+from readvault.cli.demo import demo
+from readvault.cli.host_index import host_index_app
+from readvault.cli.process import process
+from readvault.cli.serve import api, worker
+from readvault.cli.up import up
+
+app = typer.Typer(
+    help="Raw sequencing reads for pathogen sequence databases: upload, process, review, release.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(up)
+app.command()(demo)
+app.command()(process)
+app.command()(worker)
+app.command()(api)
+app.add_typer(host_index_app, name="host-index")
+app.add_typer(admin_app, name="admin")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The entry point: known errors become one clear line, exit 1 is ours, 2 the user's."""
+    try:
+        app()
+    except ModuleNotFoundError as missing:
+        if missing.name is not None and missing.name.startswith("readvault"):
+            raise
+        sys.exit(f"readvault: this command needs the server parts (pip install 'readvault[server]'): {missing}")
+    except Exception as fault:
+        if not _is_known(fault):
+            raise
+        sys.exit(f"readvault: {fault}")
+
+
+def _is_known(fault: Exception) -> bool:
+    names = {kind.__module__.partition(".")[0] + "." + kind.__name__ for kind in type(fault).__mro__}
+    return bool(names & {"readvault.ReadvaultError", "readvault.ClientError"})
+
+
+if __name__ == "__main__":
+    main()

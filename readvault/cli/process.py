@@ -1,0 +1,171 @@
+"""`readvault process`: the pipeline on local files, without any server."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from readvault.domain.organism import Organism
+    from readvault.domain.reads import Platform
+    from readvault.pipeline import Around
+
+PLATFORMS = {
+    "auto": None,
+    "illumina": "ILLUMINA",
+    "ont": "OXFORD_NANOPORE",
+    "pacbio": "PACBIO_SMRT",
+}
+SUBMITTERS_FAULT, OUR_FAULT = 2, 1
+
+
+def process(
+    reads: list[Path] = typer.Argument(None, help="FASTQ files (plain, gzip, bgzf, zstd) or BAM; mates in any order."),
+    organism: Path = typer.Option(..., help="The organism's YAML file."),
+    out: Path = typer.Option(..., help="Where the outputs go; made when it is not there."),
+    host_index: Path | None = typer.Option(None, help="The host index; without one no reads are written."),
+    primers: Path | None = typer.Option(None, help="Primer scheme (BED) to clip."),
+    platform: str = typer.Option("auto", help="auto, illumina, ont or pacbio."),
+    consensus: Path | None = typer.Option(None, help="A submitted consensus (FASTA) to check against the reads."),
+    no_dehumanize: bool = typer.Option(False, "--no-dehumanize", help="Write reads although nothing screened them."),
+    name: str = typer.Option("sample", help="The sample's name in all outputs."),
+    threads: int = typer.Option(2, min=1, help="Threads; the outputs do not depend on them."),
+) -> None:
+    """Process reads on this machine: dehumanized reads, alignment, consensus, variants, coverage, report.
+
+    Exit status: 0 processed, 2 the reads or the consensus are at fault (annotations on standard
+    error and in result.json), 1 we are.
+    """
+    from readvault.config import load_organism
+    from readvault.domain.errors import ReadvaultError
+    from readvault.reads.sample import InputFile, Sample
+
+    errors = Console(stderr=True)
+    if platform not in PLATFORMS:
+        raise typer.BadParameter(f"one of {', '.join(PLATFORMS)}", param_hint="--platform")
+    if not reads and consensus is None:
+        raise typer.BadParameter("give reads, or a consensus, or both", param_hint="READS")
+    try:
+        chosen = load_organism(organism)
+        index = None if no_dehumanize else _host_index(host_index, chosen)
+        if index is None and reads:
+            _say_nothing_is_dehumanized(errors, no_dehumanize)
+        out.mkdir(parents=True, exist_ok=True)
+        with _work_directory(out) as directory:
+            sample = Sample(
+                name=name,
+                organism=chosen,
+                inputs=tuple(InputFile(path, path.name) for path in reads or ()),
+                directory=directory,
+                host_index=index,
+                platform=_platform(platform),
+                primers=primers,
+                submitted=_submitted(consensus),
+                threads=threads,
+                publish_unscreened=no_dehumanize,
+            )
+            outcome = _process(sample, out, errors)
+    except ReadvaultError as fault:
+        errors.print(f"readvault: {fault}", style="red", highlight=False, markup=False)
+        raise typer.Exit(OUR_FAULT) from fault
+    raise typer.Exit(outcome)
+
+
+def _process(sample: Any, out: Path, errors: Console) -> int:
+    import json
+
+    from readvault.local_job import RESULT, LocalJob
+    from readvault.pipeline import STEPS, run
+
+    job = LocalJob(sample, out)
+    with _progress(len(STEPS)) as around:
+        run(job, around)
+    result = json.loads((out / RESULT).read_text(encoding="utf-8"))
+    for kind in ("errors", "warnings"):
+        for annotation in result[kind]:
+            errors.print(f"{kind[:-1]}: {_place(annotation)}{annotation['message']}", highlight=False, markup=False)
+    typer.echo(f"{result['processingResult']}: {len(result.get('files', []))} files in {out}")
+    return SUBMITTERS_FAULT if result["errors"] else 0
+
+
+def _place(annotation: dict[str, Any]) -> str:
+    parts = [annotation["file"] or ""]
+    parts += [f"{what} {annotation[what]}" for what in ("record", "line") if annotation[what] is not None]
+    place = ", ".join(part for part in parts if part)
+    return f"{place}: " if place else ""
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Around]:
+    from readvault.pipeline import Body
+    from readvault.domain.reports import Report
+
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        shown = bar.add_task("", total=steps)
+
+        def around(step: str, body: Body) -> Report:
+            bar.update(shown, description=step)
+            try:
+                return body()
+            finally:
+                bar.advance(shown)
+
+        yield around
+
+
+@contextmanager
+def _work_directory(out: Path) -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix=".work-", dir=out))
+    try:
+        yield directory.absolute()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _host_index(given: Path | None, organism: Organism) -> Path | None:
+    from readvault.bootstrap import organism_readiness, settings
+    from readvault.domain.errors import NotReady
+
+    if given is not None:
+        if not given.is_file():
+            raise NotReady(f"there is no host index {given}")
+        return given
+    if organism.pipeline.dehumanize.index is None:
+        return None
+    reason = organism_readiness(settings(), {organism.name: organism})[organism.name]
+    if reason is not None:
+        raise NotReady(f"{organism.name}: {reason}")
+    return settings().host_index(organism)
+
+
+def _say_nothing_is_dehumanized(errors: Console, publish: bool) -> None:
+    consequence = "Reads are written all the same: never publish them." if publish else "No file with reads is written."
+    errors.print(f"NOTHING IS DEHUMANIZED: no host index. {consequence}", style="bold red", highlight=False)
+
+
+def _platform(name: str) -> Platform | None:
+    from readvault.domain.reads import Platform
+
+    chosen = PLATFORMS[name]
+    return None if chosen is None else Platform(chosen)
+
+
+def _submitted(path: Path | None) -> dict[str, str] | None:
+    from readvault.domain.errors import NotReady
+    from readvault.reads import references
+
+    if path is None:
+        return None
+    if not path.is_file():
+        raise NotReady(f"there is no file {path}")
+    return {segment.name: segment.sequence for segment in references.load_segments(path)}

@@ -1,0 +1,69 @@
+"""`readvault api` and `readvault worker`: the two processes of an installation."""
+
+from __future__ import annotations
+
+import typer
+
+
+def api(
+    host: str = typer.Option("127.0.0.1", help="The address to listen on."),
+    port: int = typer.Option(8079, help="The port to listen on."),
+) -> None:
+    """Serve the HTTP API."""
+    import uvicorn
+
+    from readvault import bootstrap
+    from readvault.adapters.identity import identity_of
+    from readvault.api.app import create_app
+
+    bootstrap.log_to_stderr()
+    settings = bootstrap.settings()
+    house = bootstrap.house(settings)
+    uvicorn.run(
+        create_app(house, identity_of(house, settings)),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+
+
+def worker() -> None:
+    """Run jobs: claims them, processes reads in the nursery, registers versions."""
+    from readvault import bootstrap
+
+    bootstrap.log_to_stderr()
+    settings = bootstrap.settings()
+    if settings.orchestrator == "prefect":
+        from readvault.adapters.prefect_worker import run_worker
+
+        house = bootstrap.worker_house()
+        house.start()
+        try:
+            run_worker(settings)
+        finally:
+            house.stop()
+    else:
+        run_inline()
+
+
+def run_inline() -> None:
+    """Run jobs in this process, without Prefect, until SIGTERM or Ctrl-C."""
+    import signal
+    import threading
+
+    from readvault import bootstrap
+    from readvault.adapters.inline_orchestrator import InlineOrchestrator
+    from readvault.worker_house import WorkerHouse
+
+    settings = bootstrap.settings()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    orchestrator = InlineOrchestrator(lambda delivery: house.run(delivery), settings.worker.concurrency)
+    house = WorkerHouse(bootstrap.house(settings, orchestrator))
+    house.start()
+    stop.wait()
+    house.stop()
+    orchestrator.stop()

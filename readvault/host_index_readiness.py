@@ -1,0 +1,32 @@
+"""Whether reads of an organism can be screened here. Without a screen nothing is processed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from readvault.config import Settings
+from readvault.domain.organism import Organism
+from readvault.reads import host_index
+
+
+def organism_readiness(settings: Settings, organisms: Mapping[str, Organism]) -> dict[str, str | None]:
+    """For each organism why nothing of it can be processed here, or None when it can.
+
+    Reads the whole index once to compare its SHA-256 with the one in the organism's file.
+    """
+    return {name: _reason(settings, organism) for name, organism in organisms.items()}
+
+
+def _reason(settings: Settings, organism: Organism) -> str | None:
+    rules = organism.pipeline.dehumanize
+    if rules.off is not None:
+        return None
+    path = settings.host_index(organism)
+    if path is None:
+        return "no host index is configured (pipeline.dehumanize.index and .sha256), and dehumanize is not off"
+    if not path.is_file():
+        return f"its host index {path.name} is not in {path.parent} (readvault host-index fetch)"
+    found = host_index.digest(path)
+    if found != rules.sha256:
+        return f"its host index {path.name} has SHA-256 {found}, but {rules.sha256} is pinned"
+    return None

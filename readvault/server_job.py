@@ -1,0 +1,245 @@
+"""A job of the database: originals from S3, outputs to S3, one registered version.
+
+Storage is opened twice, at `fetch` and at `stage`; the database at `fetch` and at `register`, each
+time behind the job's fence. In between, everything happens on local files in the job's own
+scratch directory, by the hands of the nursery.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from readvault.domain import manifest
+from readvault.domain.annotations import Annotation, Field, FieldType, Reason
+from readvault.domain.errors import InvalidSubmission, ProcessingFailure
+from readvault.domain.organism import Organism
+from readvault.domain.reads import Platform
+from readvault.domain.manifest import InputFacts, Provenance
+from readvault.domain.reports import FetchReport, OutputFile, RegisterReport, StageReport
+from readvault.failpoints import failpoint
+from readvault.pipeline import Hands
+from readvault.reads.local_run import LocalResult
+from readvault.reads.sample import InputFile, Sample
+from readvault.services import processing
+from readvault.services.house import House
+from readvault.services.lease import Lease
+from readvault.services.processing import Claim, ProcessedVersion, SealedFile, StagedFile
+
+SCRATCH_FACTOR = 4
+"""How many times the size of its originals a job needs on the scratch disk."""
+
+
+class ServerJob:
+    """One claimed accession version, from its sealed originals to its registered manifest."""
+
+    def __init__(
+        self,
+        house: House,
+        claim: Claim,
+        lease: Lease,
+        directory: Path,
+        child: Callable[[Sample], AbstractContextManager[Hands]],
+    ) -> None:
+        self._house = house
+        self._claim = claim
+        self._lease = lease
+        self._directory = directory
+        self._child = child
+        self._inputs = processing.inputs_of(house, claim)
+        self._hashes: dict[str, str] = {}
+        self._staged: tuple[StagedFile, ...] = ()
+        self.has_reads = bool(self._inputs.files)
+
+    @property
+    def name(self) -> str:
+        """The accession version."""
+        return str(self._claim.accession_version)
+
+    def fetch(self) -> FetchReport:
+        """Download the sealed originals and compute their SHA-256 on the way.
+
+        Raises InvalidSubmission when a file does not have the hash that was declared for it.
+        """
+        failpoint("fetch")
+        files = self._inputs.files
+        total = sum(file.stored.size for file in files)
+        if shutil.disk_usage(self._directory).free < SCRATCH_FACTOR * total:
+            raise ProcessingFailure("fetch", f"the scratch disk has no room for {SCRATCH_FACTOR} x {total} bytes")
+        originals = self._directory / "originals"
+        originals.mkdir()
+        for number, file in enumerate(files):
+            self._hashes[file.file_id] = self._house.store.fetch(file.stored, originals / f"{number:04}")
+            self._lease.check()
+        wrong = [_wrong_hash(file) for file in files if file.declared_sha256 not in (None, self._hashes[file.file_id])]
+        processing.record_hashes(self._house, self._claim, self._hashes)
+        if wrong:
+            raise InvalidSubmission(wrong)
+        return FetchReport(files=len(files), bytes=total)
+
+    def hands(self) -> AbstractContextManager[Hands]:
+        """A child of the nursery that does the local steps."""
+        work = self._directory / "work"
+        work.mkdir()
+        return self._child(
+            Sample(
+                name=self.name,
+                organism=self._organism,
+                inputs=tuple(
+                    InputFile(self._directory / "originals" / f"{number:04}", file.label, file.category)
+                    for number, file in enumerate(self._inputs.files)
+                ),
+                directory=work,
+                host_index=self._house.settings.host_index(self._organism),
+                platform=_platform(self._inputs.metadata),
+                submitted=self._inputs.sequences or None,
+                threads=self._house.settings.worker.threads,
+            )
+        )
+
+    def stage(self, result: LocalResult) -> StageReport:
+        """Put the outputs into the vault, each once per group and content."""
+        failpoint("stage")
+        staged, already = [], 0
+        for output, path in result.outputs:
+            self._lease.check()
+            stored = processing.stored(self._house, self._claim, output.sha256)
+            if stored is None:
+                key = f"vault/{self._claim.group_id}/{output.sha256}"
+                stored = self._house.store.store(path, key, sha256=output.sha256)
+            else:
+                already += 1
+            staged.append(StagedFile(output.category, output.name, output.size, output.sha256, stored))
+            failpoint("stage-between-files")
+        self._staged = tuple(staged)
+        return StageReport(files=len(staged), bytes=sum(file.size for file in staged), already_there=already)
+
+    def register(self, result: LocalResult | None, refusals: Iterable[Annotation]) -> RegisterReport:
+        """Store manifest and record in S3, then register the version, all or nothing."""
+        failpoint("register")
+        errors = tuple(refusals) + (result.errors if result else ())
+        warnings = result.warnings if result else ()
+        body = self._manifest(result, errors, warnings)
+        content = manifest.canonical(body)
+        digest = manifest.digest(content)
+        place = f"{self._claim.accession_version.accession}/{self._claim.accession_version.version}"
+        self._store_text(f"manifests/{place}/{digest}.json", content, digest)
+        record = manifest.canonical(self._record(digest))
+        self._store_text(f"records/{place}/{manifest.digest(record)}.json", record, manifest.digest(record))
+        failpoint("register-before-commit")
+        registered = processing.register(
+            self._house,
+            self._claim,
+            ProcessedVersion(
+                manifest=body,
+                errors=errors,
+                warnings=warnings,
+                processed_data=_processed_data(body["metadata"], result),
+                files=self._staged,
+            ),
+        )
+        failpoint("register-after-commit")
+        return RegisterReport(
+            accession_version=self.name, processing_result=body["processingResult"], manifest_digest=registered
+        )
+
+    def _manifest(
+        self, result: LocalResult | None, errors: tuple[Annotation, ...], warnings: tuple[Annotation, ...]
+    ) -> dict[str, Any]:
+        computed = result.check.processed_metadata if result else {}
+        provenance = result.provenance if result else Provenance({}, {}, None, None)
+        return manifest.build(
+            self._claim.accession_version,
+            organism=self._organism.name,
+            pipeline_version=self._claim.pipeline_version,
+            metadata={**self._inputs.metadata, **computed},
+            sequences=result.sequences if result else {},
+            consensus_source=result.consensus_source if result else None,
+            files=[OutputFile(f.category, f.name, f.size, f.sha256) for f in self._staged],
+            errors=errors,
+            warnings=warnings,
+            screened=bool(result and result.screened),
+            provenance=replace(
+                provenance,
+                inputs=tuple(
+                    InputFacts(f.category, f.stored.size, self._hashes[f.file_id]) for f in self._inputs.files
+                ),
+            ),
+        )
+
+    def _record(self, digest: str) -> dict[str, Any]:
+        """Where everything lies and whose it is: with the manifest, enough to rebuild the database."""
+        return {
+            "accessionVersion": self.name,
+            "organism": self._organism.name,
+            "groupId": self._claim.group_id,
+            "submitter": self._inputs.submitter,
+            "submissionId": self._inputs.submission_id,
+            "manifestDigest": digest,
+            "originals": [
+                {
+                    "fileId": f.file_id,
+                    "category": f.category,
+                    "name": f.label,
+                    "key": f.stored.key,
+                    "versionId": f.stored.version_id,
+                    "size": f.stored.size,
+                    "sha256": self._hashes.get(f.file_id),
+                }
+                for f in self._inputs.files
+            ],
+            "files": [
+                {
+                    "category": f.category,
+                    "name": f.name,
+                    "key": f.stored.key,
+                    "versionId": f.stored.version_id,
+                    "size": f.size,
+                    "sha256": f.sha256,
+                }
+                for f in self._staged
+            ],
+        }
+
+    def _store_text(self, key: str, content: bytes, sha256: str) -> None:
+        path = self._directory / sha256
+        path.write_bytes(content)
+        self._house.store.store(path, key, sha256=sha256)
+
+    @property
+    def _organism(self) -> Organism:
+        return self._house.organisms[self._claim.organism]
+
+
+def _wrong_hash(file: SealedFile) -> Annotation:
+    return Annotation(
+        Reason.WRONG_HASH,
+        "The uploaded bytes do not have the SHA-256 that was declared for this file. Please upload it again.",
+        fields=(Field(FieldType.FILE, file.category),),
+        file=file.label,
+    )
+
+
+def _platform(metadata: dict[str, str]) -> Platform | None:
+    try:
+        return Platform(metadata.get("platform", ""))
+    except ValueError:
+        return None
+
+
+def _processed_data(metadata: dict[str, Any], result: LocalResult | None) -> dict[str, Any]:
+    """Loculus's ProcessedData, without the files."""
+    segments = result.sequences if result else {}
+    return {
+        "metadata": metadata,
+        "unalignedNucleotideSequences": segments,
+        "alignedNucleotideSequences": {name: (result.aligned_sequences.get(name) if result else None) for name in segments},
+        "nucleotideInsertions": {name: (result.insertions.get(name, []) if result else []) for name in segments},
+        "alignedAminoAcidSequences": {},
+        "aminoAcidInsertions": {},
+    }

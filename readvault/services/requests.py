@@ -1,0 +1,77 @@
+"""A maintainer's wish to process an accession version, made from a form."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlmodel import Session, col, select
+
+from readvault.db import audit, clock
+from readvault.db.tables import EntryVersion, Job, Manifest, Release
+from readvault.domain.errors import Conflict, NotFound, Unprocessable
+from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobKind, JobState
+from readvault.services.house import House
+
+
+def process_again(house: House, accession_version: AccessionVersion, reason: str, actor: str) -> str:
+    """Find the open job of an accession version, or make a new one; its ID.
+
+    A job that needs attention is queued again. Raises NotFound for an unknown accession version,
+    Unprocessable for a revocation, and Conflict for a released result: it never changes, only a
+    newer pipeline version makes another.
+    """
+    with house.sessions.begin() as session:
+        entry = session.get(EntryVersion, (accession_version.accession, accession_version.version))
+        if entry is None:
+            raise NotFound(f"There is no accession version {accession_version}.")
+        if entry.is_revocation:
+            raise Unprocessable(f"Accession version {accession_version} is a revocation.")
+        pipeline_version = house.organism(entry.organism).pipeline.version
+        if _is_released(session, entry, pipeline_version):
+            raise Conflict(f"{accession_version} is released with pipeline version {pipeline_version}.")
+        job = _unfinished(session, entry) or _new_job(session, entry, pipeline_version)
+        if job.state == JobState.NEEDS_ATTENTION:
+            job.state, job.failures, job.handbacks = JobState.QUEUED.value, 0, 0
+            job.not_before = clock.read(session)
+        session.add(job)
+        audit.append(session, actor, "process again", str(accession_version), {"reason": reason, "job": job.id})
+        return job.id
+
+
+def _unfinished(session: Session, entry: EntryVersion) -> Job | None:
+    return session.exec(
+        select(Job).where(
+            Job.accession == entry.accession,
+            Job.version == entry.version,
+            Job.kind == JobKind.PROCESS_SUBMISSION.value,
+            Job.state != JobState.DONE.value,
+        )
+    ).first()
+
+
+def _is_released(session: Session, entry: EntryVersion, pipeline_version: int) -> bool:
+    found = session.exec(
+        select(Release.accession)
+        .join(Manifest, col(Manifest.id) == Release.manifest_id)
+        .where(
+            Release.accession == entry.accession,
+            Release.version == entry.version,
+            Manifest.pipeline_version == pipeline_version,
+        )
+    ).first()
+    return found is not None
+
+
+def _new_job(session: Session, entry: EntryVersion, pipeline_version: int) -> Job:
+    now = clock.read(session)
+    return Job(
+        id=str(uuid.uuid4()),
+        kind=JobKind.PROCESS_SUBMISSION.value,
+        organism=entry.organism,
+        accession=entry.accession,
+        version=entry.version,
+        pipeline_version=pipeline_version,
+        created_at=now,
+        not_before=now,
+    )

@@ -1,0 +1,190 @@
+"""A worker: claims jobs, holds their leases, gives them hands, and gives them back when it can't go on."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from readvault.domain.errors import LeaseLost, ProcessingFailure
+from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobKind
+from readvault.failpoints import failpoint
+from readvault.host_index_readiness import organism_readiness
+from readvault.nursery import Nursery, NurseryDied
+from readvault.pipeline import Around, directly, run
+from readvault.ports import Delivery
+from readvault.server_job import ServerJob
+from readvault.services import housekeeping, processing, release, requests
+from readvault.services.house import House
+from readvault.services.lease import Lease
+from readvault.services.processing import Claim
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerHouse:
+    """One worker process: a house, a nursery, and the jobs that it holds."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.name = name = worker_name()
+        self.readiness = organism_readiness(house.settings, house.organisms)
+        self.ready = frozenset(organism for organism, reason in self.readiness.items() if reason is None)
+        indexes = {organism: house.settings.host_index(house.organisms[organism]) for organism in self.ready}
+        self.nursery = Nursery(house.settings.worker, {n: path for n, path in indexes.items() if path is not None})
+        self._stopping = threading.Event()
+        self._dispatcher: threading.Thread | None = None
+        self._places = Places()
+        self._scratch = house.settings.scratch / name
+
+    def start(self) -> None:
+        """Start the nursery and the dispatcher; take back what an earlier worker of this place left."""
+        for organism, reason in sorted(self.readiness.items()):
+            if reason is not None:
+                logger.error("nothing of organism %s is processed here: %s", organism, reason)
+        self._take_over()
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        self.nursery.start()
+        self._dispatcher = threading.Thread(target=self._dispatch_forever, name="dispatcher", daemon=True)
+        self._dispatcher.start()
+
+    def stop(self) -> None:
+        """Stop dispatching and end the nursery; running jobs are handed back uncounted."""
+        self._stopping.set()
+        if self._dispatcher is not None:
+            self._dispatcher.join(timeout=10)
+        self.nursery.stop()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @contextmanager
+    def open_job(self, job_id: str) -> Iterator[ServerJob | None]:
+        """Claim a job and hold its lease; None when there is nothing to do.
+
+        Our failure hands the job back and counts; the death of the nursery or of this worker hands
+        it back uncounted.
+        """
+        with self._claimed(job_id, JobKind.PROCESS_SUBMISSION) as held:
+            if held is None:
+                yield None
+                return
+            claim, lease = held
+            directory = self._scratch / f"{claim.job_id}-{claim.attempt}"
+            directory.mkdir(parents=True)
+            try:
+                with self._places.taken(alone=claim.runs_alone):
+                    yield ServerJob(self.house, claim, lease, directory, self.nursery.child)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+
+    @contextmanager
+    def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
+        """Claim a release job; calling what comes does its side effects."""
+        with self._claimed(job_id, JobKind.RELEASE) as held:
+            yield None if held is None else functools.partial(release.publish, self.house, held[0])
+
+    def run(self, delivery: Delivery, around: Around = directly) -> None:
+        """Do one delivered job from its claim to its end, as the inline orchestrator does."""
+        if delivery.kind == JobKind.RELEASE:
+            with self.open_release(delivery.job_id) as publish:
+                if publish is not None:
+                    publish()
+            return
+        with self.open_job(delivery.job_id) as job:
+            if job is not None:
+                run(job, around)
+
+    def job_for(self, accession_version: str, reason: str, actor: str) -> str:
+        """The job that processes an accession version, made anew when none is open."""
+        return requests.process_again(self.house, AccessionVersion.parse(accession_version), reason, actor)
+
+    def recover(self) -> dict[str, int]:
+        """Do what the dispatcher does, once, and expire old uploads; how many rows each step changed."""
+        return {
+            "reaped": housekeeping.reap(self.house),
+            "delivered": housekeeping.dispatch(self.house, self.ready),
+            "expired uploads": housekeeping.expire_uploads(self.house),
+        }
+
+    @contextmanager
+    def _claimed(self, job_id: str, kind: JobKind) -> Iterator[tuple[Claim, Lease] | None]:
+        claim = processing.claim(self.house, job_id, self.name, self.ready)
+        if claim is None or claim.kind != kind:
+            yield None
+            return
+        failpoint("claim")
+        try:
+            with Lease(self.house, claim) as lease:
+                yield claim, lease
+        except LeaseLost:
+            raise
+        except NurseryDied as death:
+            processing.give_up(self.house, claim, str(death), counted=False)
+            raise
+        except ProcessingFailure as failure:
+            processing.give_up(self.house, claim, str(failure), counted=True)
+            raise
+        except BaseException as fault:
+            # A drain raises what is no Exception (KeyboardInterrupt, CancelledError): not the job's fault.
+            processing.give_up(self.house, claim, type(fault).__name__, counted=isinstance(fault, Exception))
+            raise
+
+    def _dispatch_forever(self) -> None:
+        while not self._stopping.wait(self.house.settings.worker.dispatch_every):
+            try:
+                housekeeping.reap(self.house)
+                housekeeping.dispatch(self.house, self.ready)
+            except Exception as fault:
+                logger.warning("dispatching failed and will be tried again: %s", type(fault).__name__)
+
+    def _take_over(self) -> None:
+        """Hand back the jobs and remove the scratch of workers that died on this host."""
+        for scratch in self.house.settings.scratch.glob(f"{socket.gethostname()}-*"):
+            if scratch == self._scratch or not _is_alive(scratch.name):
+                handed_back = housekeeping.hand_back_worker(self.house, scratch.name)
+                shutil.rmtree(scratch, ignore_errors=True)
+                logger.info("took over %d jobs of a worker that died", handed_back)
+
+
+class Places:
+    """Lets jobs run side by side, except one that must run alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._alone = False
+
+    @contextmanager
+    def taken(self, *, alone: bool) -> Iterator[None]:
+        """Wait for a place and hold it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone and not (alone and self._running))
+            self._running += 1
+            self._alone = alone
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._alone = False
+                self._changed.notify_all()
+
+
+def worker_name() -> str:
+    """The name of this process as a worker: host and process ID."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _is_alive(name: str) -> bool:
+    try:
+        os.kill(int(name.rpartition("-")[2]), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
