@@ -1,0 +1,96 @@
+"""How this process talks to S3: one client an identity, and errors that give nothing away."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import boto3.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
+
+from readvault.config import S3Credentials
+from readvault.domain.errors import NotReady, ProcessingFailure
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+MAX_CONNECTIONS = 32
+ATTEMPTS = 4
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 60.0
+
+BROKEN_TRANSFER = (HTTPClientError, IncompleteReadError, ResponseStreamingError)
+"""A body that stopped in the middle: asking for the rest again is worth a try."""
+
+_DISK = {errno.ENOSPC: "no space is left on the scratch disk", errno.EDQUOT: "the quota of the scratch disk is used up"}
+
+
+def client(credentials: S3Credentials, *, identity: str, endpoint: str, region: str) -> S3Client:
+    """A client for one S3 identity; raises NotReady when it has no keys.
+
+    Without keys boto3 would look for others in the environment and sign with rights that nobody
+    meant this process to have.
+    """
+    secret = credentials.secret_key.get_secret_value()
+    if not (credentials.access_key and secret):
+        raise NotReady(f"the S3 identity {identity} has no keys (READVAULT_S3__{identity.upper()}__ACCESS_KEY, …)")
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        # boto3's own checksum trailers are refused by several providers; where a hash matters we send it.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=MAX_CONNECTIONS,
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        tcp_keepalive=True,
+    )
+    session = boto3.session.Session(
+        aws_access_key_id=credentials.access_key, aws_secret_access_key=secret, region_name=region
+    )
+    return session.client("s3", endpoint_url=endpoint, config=config)
+
+
+def code_of(fault: ClientError) -> str:
+    """S3's word for what went wrong, for example `NoSuchVersion`; a bare status where it gives none."""
+    return str(fault.response.get("Error", {}).get("Code", "unknown"))
+
+
+def status_of(fault: ClientError) -> int:
+    """The HTTP status of S3's refusal, 0 when there was none."""
+    return int(fault.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+@contextmanager
+def failures_of(step: str) -> Iterator[None]:
+    """Turn whatever S3 or the disk raise into a ProcessingFailure of `step` without address, key or secret.
+
+    The original error is dropped on purpose: its text names the URL.
+    """
+    try:
+        yield
+    except ClientError as fault:
+        cause = f"S3 answered {code_of(fault)} (HTTP {status_of(fault)}) to {fault.operation_name}"
+    except BotoCoreError as fault:
+        cause = f"S3 can't be used: {type(fault).__name__}"
+    except OSError as fault:
+        number = fault.errno or 0
+        cause = _DISK.get(number, f"{type(fault).__name__} ({errno.errorcode.get(number, number)}) on a local file")
+    else:
+        return
+    raise ProcessingFailure(step, cause) from None
+
+
+def pinned(key: str, version_id: str | None) -> dict[str, Any]:
+    """The parameters that name one version of one object."""
+    return {"Key": key} if version_id is None else {"Key": key, "VersionId": version_id}
+
+
+def version_id_of(answer: Any) -> str | None:
+    """The version ID in an answer, None where the provider keeps no versions (S3 then says `null`)."""
+    version_id = answer.get("VersionId")
+    return None if version_id in (None, "", "null") else str(version_id)

@@ -1,0 +1,158 @@
+"""Put a local file into the bucket once: a second time is a success if the bytes are the same."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from readvault.adapters.s3_client import code_of, failures_of, pinned, status_of, version_id_of
+from readvault.domain.errors import ProcessingFailure
+from readvault.ports import StoredVersion
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+SINGLE = 64 * 2**20
+PART = 16 * 2**20
+MAX_PARTS = 10_000
+THREADS = 4
+CHUNK = 2**20
+
+
+class _KeyTakenError(Exception):
+    """S3 has an object under this key."""
+
+
+def store(
+    s3: S3Client,
+    bucket: str,
+    source: Path,
+    key: str,
+    *,
+    sha256: str,
+    versions: Callable[[str], Iterable[StoredVersion]],
+    single: int = SINGLE,
+    part: int = PART,
+) -> StoredVersion:
+    """Upload `source`; a key that holds the same bytes already is a success and keeps its version.
+
+    Up to `single` bytes go in one PUT whose SHA-256 S3 checks; larger files in parts, each with its
+    own, while the whole is hashed here. Raises ProcessingFailure when other bytes stand under the
+    key or the file isn't what `sha256` says.
+    """
+    with failures_of("stage"):
+        size = source.stat().st_size
+        try:
+            if size <= single:
+                version_id = _put(s3, bucket, source, key, sha256)
+            else:
+                known = _existing(s3, bucket, key, size, sha256, versions)
+                if known is not None:
+                    return known
+                version_id = _put_in_parts(s3, bucket, source, key, sha256, max(part, -(-size // MAX_PARTS)))
+            return StoredVersion(key, version_id, size)
+        except _KeyTakenError:
+            known = _existing(s3, bucket, key, size, sha256, versions)
+            if known is None:
+                raise ProcessingFailure("stage", "integrity: other bytes stand under this key in S3") from None
+            return known
+
+
+def as_base64(sha256: str) -> str:
+    """A hexadecimal digest as S3's checksum headers write it."""
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
+
+
+def _put(s3: S3Client, bucket: str, source: Path, key: str, sha256: str) -> str | None:
+    with source.open("rb") as body, _first_write():
+        answer = s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*", ChecksumSHA256=as_base64(sha256))
+    return version_id_of(answer)
+
+
+def _put_in_parts(s3: S3Client, bucket: str, source: Path, key: str, sha256: str, part: int) -> str | None:
+    upload_id = s3.create_multipart_upload(Bucket=bucket, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
+    try:
+        found, parts = _send_parts(s3, bucket, source, key, upload_id, part)
+        if found != sha256:
+            raise ProcessingFailure("stage", "integrity: the file changed after it was hashed")
+        with _first_write():
+            answer = s3.complete_multipart_upload(
+                Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+            )
+        return version_id_of(answer)
+    except BaseException:
+        with contextlib.suppress(ClientError, BotoCoreError):
+            s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+        raise
+
+
+def _send_parts(
+    s3: S3Client, bucket: str, source: Path, key: str, upload_id: str, part: int
+) -> tuple[str, list[CompletedPartTypeDef]]:
+    """Upload all parts, a few at a time; the SHA-256 of the whole and what Complete needs."""
+
+    def send(number: int, body: bytes) -> CompletedPartTypeDef:
+        checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        answer = s3.upload_part(
+            Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body, ChecksumSHA256=checksum
+        )
+        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+
+    whole = hashlib.sha256()
+    sent: list[CompletedPartTypeDef] = []
+    ahead: deque[Future[CompletedPartTypeDef]] = deque()
+    with source.open("rb") as file, ThreadPoolExecutor(THREADS, thread_name_prefix="stage") as pool:
+        try:
+            while body := file.read(part):
+                whole.update(body)
+                ahead.append(pool.submit(send, len(sent) + len(ahead) + 1, body))
+                if len(ahead) > THREADS:
+                    sent.append(ahead.popleft().result())
+            sent.extend(future.result() for future in ahead)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return whole.hexdigest(), sent
+
+
+@contextlib.contextmanager
+def _first_write() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as fault:
+        # NoSuchUpload: somebody else's Complete, or our own whose answer was lost, came first.
+        if status_of(fault) == 412 or code_of(fault) == "NoSuchUpload":
+            raise _KeyTakenError from None
+        raise
+
+
+def _existing(
+    s3: S3Client, bucket: str, key: str, size: int, sha256: str, versions: Callable[[str], Iterable[StoredVersion]]
+) -> StoredVersion | None:
+    """The oldest version under the key that holds these bytes; None when no version does."""
+    for stored in versions(key):
+        if stored.key == key and stored.size == size and _sha256_of(s3, bucket, stored) == sha256:
+            return stored
+    return None
+
+
+def _sha256_of(s3: S3Client, bucket: str, stored: StoredVersion) -> str:
+    """A version's SHA-256 (hexadecimal): S3's own where it is one of the whole object, else read anew."""
+    named = pinned(stored.key, stored.version_id)
+    checksum = s3.head_object(Bucket=bucket, ChecksumMode="ENABLED", **named).get("ChecksumSHA256")
+    # A multipart checksum is a hash of hashes and ends with `-` and the number of parts.
+    if checksum and "-" not in checksum:
+        return base64.b64decode(checksum).hex()
+    digest = hashlib.sha256()
+    with s3.get_object(Bucket=bucket, **named)["Body"] as body:
+        for piece in body.iter_chunks(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
