@@ -14,6 +14,9 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlmodel import Session
 
+from readvault.db import immutability
+from readvault.domain.errors import NotReady
+
 BUSY_TIMEOUT = 30.0
 """Seconds that a SQLite writer waits for another one."""
 _WRITES = "readvault_writes"
@@ -89,6 +92,8 @@ def migrate(url: str) -> None:
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             command.upgrade(alembic_config(connection), "head")
+            if missing := immutability.missing(connection):
+                raise NotReady(f"The database lacks the triggers {', '.join(missing)}.")
     finally:
         engine.dispose()
 

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+from sqlalchemy import delete
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from readvault.db import audit, clock
+from readvault.db.tables import Group, GroupMember, UserAccount
 from readvault.domain.actor import Actor
-from readvault.domain.group import GroupDetails, GroupView
+from readvault.domain.errors import Conflict, NotFound
+from readvault.domain.group import Address, GroupDetails, GroupView
+from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 
 
 def create_group(house: House, actor: Actor | None, details: GroupDetails) -> GroupView:
     """Make a group; its creator becomes its first member."""
-    raise NotImplementedError
+    with house.sessions.begin() as session:
+        authorize(session, actor, Action.CREATE_GROUP)
+        assert actor is not None
+        group = Group(
+            name=details.group_name,
+            institution=details.institution,
+            address=details.address.model_dump(by_alias=True),
+            contact_email=details.contact_email,
+            created_at=clock.read(session),
+        )
+        session.add(group)
+        session.flush()
+        assert group.id is not None
+        session.add(GroupMember(group_id=group.id, user_name=actor.name))
+        audit.append(session, actor.name, "create group", f"group {group.id}")
+        return _view(group, contact=True)
 
 
 def edit_group(house: House, actor: Actor | None, group_id: int, details: GroupDetails) -> GroupView:
     """Replace what is said about a group."""
-    raise NotImplementedError
+    with house.sessions.begin() as session:
+        group = _existing(session, group_id)
+        authorize(session, actor, Action.EDIT_GROUP, group_id=group_id)
+        assert actor is not None
+        group.name = details.group_name
+        group.institution = details.institution
+        group.address = details.address.model_dump(by_alias=True)
+        group.contact_email = details.contact_email
+        audit.append(session, actor.name, "edit group", f"group {group_id}")
+        return _view(group, contact=True)
 
 
 def get_group(house: House, actor: Actor | None, group_id: int) -> tuple[GroupView, list[str] | None]:
@@ -22,24 +55,81 @@ def get_group(house: House, actor: Actor | None, group_id: int) -> tuple[GroupVi
 
     Raises NotFound.
     """
-    raise NotImplementedError
+    with house.sessions.read() as session:
+        authorize(session, actor, Action.READ_GROUP)
+        group = _existing(session, group_id)
+        if actor is None:
+            return _view(group, contact=False), None
+        authorize(session, actor, Action.READ_GROUP_CONTACT)
+        members = select(GroupMember.user_name).where(GroupMember.group_id == group_id).order_by(GroupMember.user_name)
+        return _view(group, contact=True), list(session.exec(members).all())
 
 
 def list_groups(house: House, actor: Actor | None, *, name: str | None = None) -> list[GroupView]:
     """All groups, or those of exactly that name, by ID. Needs a login."""
-    raise NotImplementedError
+    with house.sessions.read() as session:
+        authorize(session, actor, Action.READ_GROUP_CONTACT)
+        query = select(Group).order_by(col(Group.id))
+        if name is not None:
+            query = query.where(Group.name == name)
+        return [_view(group, contact=True) for group in session.exec(query).all()]
 
 
 def groups_of(house: House, actor: Actor | None) -> list[GroupView]:
     """The actor's own groups, by ID; a maintainer gets all."""
-    raise NotImplementedError
+    with house.sessions.read() as session:
+        authorize(session, actor, Action.READ_GROUP_CONTACT)
+        assert actor is not None
+        query = select(Group).order_by(col(Group.id))
+        if not actor.is_maintainer:
+            query = query.join(GroupMember).where(GroupMember.user_name == actor.name)
+        return [_view(group, contact=True) for group in session.exec(query).all()]
 
 
 def add_member(house: House, actor: Actor | None, group_id: int, user_name: str) -> None:
     """Make a user a member; raises NotFound for an unknown user, Conflict for a member."""
-    raise NotImplementedError
+    try:
+        with house.sessions.begin() as session:
+            _existing(session, group_id)
+            authorize(session, actor, Action.EDIT_GROUP, group_id=group_id)
+            assert actor is not None
+            # Only the built-in issuer's users are known to us; an outside issuer's are not.
+            if house.settings.identity.jwks_url is None and session.get(UserAccount, user_name) is None:
+                raise NotFound(f"User {user_name} does not exist.")
+            session.add(GroupMember(group_id=group_id, user_name=user_name))
+            session.flush()
+            audit.append(session, actor.name, "add member", f"group {group_id}", {"user": user_name})
+    except IntegrityError:
+        raise Conflict(f"User {user_name} is already a member of the group {group_id}.") from None
 
 
 def remove_member(house: House, actor: Actor | None, group_id: int, user_name: str) -> None:
     """End a membership; raises NotFound when there is none."""
-    raise NotImplementedError
+    with house.sessions.begin() as session:
+        _existing(session, group_id)
+        authorize(session, actor, Action.EDIT_GROUP, group_id=group_id)
+        assert actor is not None
+        member = col(GroupMember.group_id) == group_id, col(GroupMember.user_name) == user_name
+        result = session.execute(delete(GroupMember).where(*member))
+        assert isinstance(result, CursorResult)
+        if result.rowcount == 0:
+            raise NotFound(f"User {user_name} is not a member of the group {group_id}.")
+        audit.append(session, actor.name, "remove member", f"group {group_id}", {"user": user_name})
+
+
+def _existing(session: Session, group_id: int) -> Group:
+    group = session.get(Group, group_id)
+    if group is None:
+        raise NotFound(f"Group {group_id} does not exist.")
+    return group
+
+
+def _view(group: Group, *, contact: bool) -> GroupView:
+    assert group.id is not None
+    return GroupView(
+        group_id=group.id,
+        group_name=group.name,
+        institution=group.institution,
+        address=Address.model_validate(group.address),
+        contact_email=group.contact_email if contact else None,
+    )

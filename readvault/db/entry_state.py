@@ -1,0 +1,60 @@
+"""What an accession version is right now, as SQL: its status, and the manifest that stands for it.
+
+The one place where the status is derived: released → APPROVED_FOR_RELEASE; a current manifest (or a
+revocation, which has nothing to process) → PROCESSED; its job runs → IN_PROCESSING; else RECEIVED.
+A version that is processed again keeps its result, and its status, until the new one is registered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
+from sqlalchemy.orm import aliased
+from sqlmodel import col
+
+from readvault.db.tables import EntryVersion, Job, Manifest, Release
+from readvault.domain.status import JobKind, JobState, Status
+
+_candidate = aliased(Manifest)
+
+
+def current_manifest_id() -> ColumnElement[int | None]:
+    """The manifest that processing last made: not superseded, of the newest pipeline version."""
+    return (
+        select(col(_candidate.id))
+        .where(
+            col(_candidate.accession) == col(EntryVersion.accession),
+            col(_candidate.version) == col(EntryVersion.version),
+            col(_candidate.superseded_at).is_(None),
+        )
+        .order_by(col(_candidate.pipeline_version).desc())
+        .limit(1)
+        .correlate(EntryVersion)
+        .scalar_subquery()
+    )
+
+
+def status() -> ColumnElement[str]:
+    """The derived status, in a query made by `with_state`."""
+    running = exists().where(
+        col(Job.accession) == col(EntryVersion.accession),
+        col(Job.version) == col(EntryVersion.version),
+        col(Job.kind) == JobKind.PROCESS_SUBMISSION.value,
+        col(Job.state) == JobState.RUNNING.value,
+    )
+    return case(
+        (col(Release.accession).is_not(None), Status.APPROVED_FOR_RELEASE.value),
+        (or_(col(Manifest.id).is_not(None), col(EntryVersion.is_revocation)), Status.PROCESSED.value),
+        (running.correlate(EntryVersion), Status.IN_PROCESSING.value),
+        else_=Status.RECEIVED.value,
+    )
+
+
+def with_state(query: Select[Any]) -> Select[Any]:
+    """Join each entry version with its release and with the released or else the current manifest, if any."""
+    release = and_(
+        col(Release.accession) == col(EntryVersion.accession), col(Release.version) == col(EntryVersion.version)
+    )
+    manifest = col(Manifest.id) == func.coalesce(col(Release.manifest_id), current_manifest_id())
+    return query.select_from(EntryVersion).outerjoin(Release, release).outerjoin(Manifest, manifest)

@@ -1,0 +1,195 @@
+"""What is released never changes, whoever runs the SQL: triggers for SQLite and PostgreSQL, from one table of rules.
+
+INSERT OR REPLACE deletes the old row, which fires delete triggers on SQLite only with
+`recursive_triggers` (`readvault.db.engine` sets it on every connection).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import JSON, Connection, text
+from sqlmodel import SQLModel
+
+from readvault.db.tables import (
+    AuditEntry,
+    EntryFile,
+    EntryVersion,
+    Manifest,
+    ManifestFile,
+    Release,
+    StoredObject,
+    UploadedFile,
+)
+
+PREFIX = "readvault_keeps_"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Refuse `verb` on rows of `table` for which `condition` (SQL over OLD and NEW) holds."""
+
+    table: str
+    verb: str
+    condition: str
+    message: str
+
+    @property
+    def name(self) -> str:
+        """The trigger's name; it changes with the rule, so that an outdated trigger is seen."""
+        digest = hashlib.sha256(f"{self.condition}|{self.message}".encode()).hexdigest()[:8]
+        return f"{PREFIX}{self.table}_{self.verb.lower()}_{digest}"
+
+
+def _name(table: type[SQLModel]) -> str:
+    return str(table.__tablename__)
+
+
+def _changed(table: type[SQLModel], *columns: str) -> str:
+    """True when one of the columns gets another value."""
+    # PostgreSQL's json has no equality.
+    types = SQLModel.metadata.tables[_name(table)].columns
+    pairs = (
+        (f"CAST(OLD.{c} AS TEXT)", f"CAST(NEW.{c} AS TEXT)")
+        if isinstance(types[c].type, JSON)
+        else (f"OLD.{c}", f"NEW.{c}")
+        for c in columns
+    )
+    return "(" + " OR ".join(f"{old} IS DISTINCT FROM {new}" for old, new in pairs) + ")"
+
+
+def _once_set(table: type[SQLModel], column: str) -> str:
+    return f"(OLD.{column} IS NOT NULL AND {_changed(table, column)})"
+
+
+def _all_but(table: type[SQLModel], *columns: str) -> tuple[str, ...]:
+    return tuple(c.name for c in SQLModel.metadata.tables[_name(table)].columns if c.name not in columns)
+
+
+def _released(row: str) -> str:
+    return f"EXISTS (SELECT 1 FROM release r WHERE r.accession = {row}.accession AND r.version = {row}.version)"  # noqa: S608 - no input
+
+
+def _manifest_released(reference: str) -> str:
+    return f"EXISTS (SELECT 1 FROM release r WHERE r.manifest_id = {reference})"  # noqa: S608 - no input
+
+
+_IN_RELEASED_MANIFEST = (
+    "EXISTS (SELECT 1 FROM manifest_file f JOIN release r ON r.manifest_id = f.manifest_id"
+    " WHERE f.stored_object_id = OLD.id)"
+)
+_IN_AN_ENTRY = "EXISTS (SELECT 1 FROM entry_file f WHERE f.file_id = OLD.id)"
+
+
+def rules() -> Iterator[Rule]:
+    """What is refused."""
+    for verb in ("UPDATE", "DELETE"):
+        yield Rule(_name(Release), verb, "1 = 1", "a release never changes")
+        yield Rule(_name(AuditEntry), verb, "1 = 1", "the audit log only grows")
+        yield Rule(_name(EntryVersion), verb, _released("OLD"), "a released entry version never changes")
+        yield Rule(_name(EntryFile), verb, _released("OLD"), "the files of a released entry version never change")
+    yield Rule(_name(EntryFile), "INSERT", _released("NEW"), "a released entry version gets no more files")
+
+    only_superseded = _changed(Manifest, *_all_but(Manifest, "superseded_at"))
+    yield Rule(
+        _name(Manifest), "UPDATE", f"{only_superseded} OR {_once_set(Manifest, 'superseded_at')}",
+        "a manifest never changes, it is only superseded once",
+    )  # fmt: skip
+    yield Rule(_name(Manifest), "UPDATE", f"{_manifest_released('OLD.id')}", "a released manifest is never superseded")
+    yield Rule(_name(Manifest), "DELETE", _released("OLD"), "manifests of a released version stay")
+    yield Rule(_name(ManifestFile), "UPDATE", "1 = 1", "the files of a manifest never change")
+    yield Rule(
+        _name(ManifestFile), "DELETE",
+        "EXISTS (SELECT 1 FROM manifest m JOIN release r ON r.accession = m.accession AND r.version = m.version"
+        " WHERE m.id = OLD.manifest_id)",
+        "files of a released version stay",
+    )  # fmt: skip
+    yield Rule(
+        _name(ManifestFile), "INSERT", _manifest_released("NEW.manifest_id"), "a released manifest gets no more files"
+    )
+    # A lost version may be repaired under a new version ID; what the bytes are never changes.
+    yield Rule(
+        _name(StoredObject), "UPDATE", _changed(StoredObject, "id", "group_id", "sha256", "size", "key"),
+        "a stored object never changes",
+    )  # fmt: skip
+    yield Rule(_name(StoredObject), "DELETE", _IN_RELEASED_MANIFEST, "a released object stays")
+
+    pinned = ("sealed_at", "version_id", "size", "sha256")
+    sealed = " OR ".join(_once_set(UploadedFile, column) for column in pinned)
+    identity = (
+        f"(OLD.sealed_at IS NOT NULL AND {_changed(UploadedFile, 'id', 'group_id', 'key', 'version_id', 'size')})"
+    )
+    yield Rule(_name(UploadedFile), "UPDATE", f"{sealed} OR {identity}", "a sealed file never changes")
+    yield Rule(_name(UploadedFile), "DELETE", _IN_AN_ENTRY, "a file of an entry stays")
+
+
+def truncate_rules() -> list[Rule]:
+    """Tables that can't be emptied at once (PostgreSQL)."""
+    tables = sorted({rule.table for rule in rules()})
+    return [Rule(table, "TRUNCATE", "1 = 1", f"{table} can't be emptied") for table in tables]
+
+
+def install(connection: Connection) -> None:
+    """Make the triggers what the rules say: outdated ones go, missing ones come."""
+    wanted = {rule.name: rule for rule in _wanted(connection)}
+    present = _installed(connection)
+    for name, table in present.items():
+        if name not in wanted:
+            _drop(connection, name, table)
+    for name, rule in wanted.items():
+        if name not in present:
+            _create(connection, rule)
+
+
+def missing(connection: Connection) -> list[str]:
+    """The names of triggers that should be there and are not."""
+    present = _installed(connection)
+    return sorted(rule.name for rule in _wanted(connection) if rule.name not in present)
+
+
+def _wanted(connection: Connection) -> list[Rule]:
+    everywhere = list(rules())
+    return everywhere if connection.dialect.name == "sqlite" else everywhere + truncate_rules()
+
+
+def _installed(connection: Connection) -> dict[str, str]:
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, :n) = :prefix"
+    else:
+        query = (
+            "SELECT t.tgname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+            " WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND left(t.tgname, :n) = :prefix"
+            " AND c.relnamespace = current_schema()::regnamespace"
+        )
+    rows = connection.execute(text(query), {"n": len(PREFIX), "prefix": PREFIX})
+    return {str(row[0]): str(row[1]) for row in rows}
+
+
+def _drop(connection: Connection, name: str, table: str) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f'DROP TRIGGER "{name}"')
+    else:
+        connection.exec_driver_sql(f'DROP TRIGGER "{name}" ON "{table}"')
+        connection.exec_driver_sql(f'DROP FUNCTION IF EXISTS "{name}"()')
+
+
+def _create(connection: Connection, rule: Rule) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(
+            f'CREATE TRIGGER "{rule.name}" BEFORE {rule.verb} ON "{rule.table}" WHEN {rule.condition}'
+            f" BEGIN SELECT RAISE(ABORT, '{rule.message}'); END"
+        )
+        return
+    kept = {"TRUNCATE": "NULL", "DELETE": "OLD"}.get(rule.verb, "NEW")
+    each = "STATEMENT" if rule.verb == "TRUNCATE" else "ROW"
+    connection.exec_driver_sql(
+        f'CREATE OR REPLACE FUNCTION "{rule.name}"() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN'
+        f" IF {rule.condition} THEN RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation',"
+        f" MESSAGE = '{rule.message}'; END IF; RETURN {kept}; END $$"
+    )
+    connection.exec_driver_sql(
+        f'CREATE TRIGGER "{rule.name}" BEFORE {rule.verb} ON "{rule.table}"'
+        f' FOR EACH {each} EXECUTE FUNCTION "{rule.name}"()'
+    )

@@ -1,0 +1,132 @@
+"""What the tests share: the databases, a house with fakes, the shared real data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+POSTGRES = os.environ.get("READVAULT_TEST_POSTGRES_URL")
+DATABASES = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real reads and their truth; skips where it is absent."""
+    folder = Path(os.environ.get("READVAULT_SHARED_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("the shared real data are not here (set READVAULT_SHARED_DATA)")
+    return folder
+
+
+@dataclass(frozen=True)
+class TemplateDatabases:
+    """One migrated database of each kind, to be copied for each test."""
+
+    folder: Path
+
+    def sqlite(self) -> Path:
+        from readvault.db.engine import migrate
+
+        template = self.folder / "template.sqlite"
+        if not template.exists():
+            migrate(f"sqlite:///{template}")
+        return template
+
+    def postgresql(self) -> str:
+        from readvault.db.engine import migrate
+
+        marker = self.folder / "postgresql-template"
+        if not marker.exists():
+            name = f"readvault_template_{uuid.uuid4().hex[:12]}"
+            _on_server(f'CREATE DATABASE "{name}"')
+            migrate(_at(name))
+            marker.write_text(name)
+        return marker.read_text()
+
+    def drop(self) -> None:
+        marker = self.folder / "postgresql-template"
+        if marker.exists():
+            _on_server(f'DROP DATABASE "{marker.read_text()}" WITH (FORCE)')
+
+
+def _at(database: str) -> str:
+    from sqlalchemy import make_url
+
+    assert POSTGRES is not None
+    return make_url(POSTGRES).set(database=database).render_as_string(hide_password=False)
+
+
+def _on_server(statement: str) -> None:
+    from sqlalchemy import create_engine, make_url
+
+    assert POSTGRES is not None
+    engine = create_engine(make_url(POSTGRES).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def template_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemplateDatabases]:
+    templates = TemplateDatabases(tmp_path_factory.mktemp("templates"))
+    yield templates
+    templates.drop()
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(
+    request: pytest.FixtureRequest, tmp_path: Path, template_databases: TemplateDatabases
+) -> Iterator[str]:
+    """An empty, migrated database of this test alone."""
+    if request.param == "sqlite":
+        target = tmp_path / "readvault.sqlite"
+        shutil.copyfile(template_databases.sqlite(), target)
+        yield f"sqlite:///{target}"
+        return
+    name = f"readvault_test_{uuid.uuid4().hex[:12]}"
+    _on_server(f'CREATE DATABASE "{name}" TEMPLATE "{template_databases.postgresql()}"')
+    yield _at(name)
+    _on_server(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[object]:
+    """Sessions of an empty, migrated database."""
+    from readvault.db.engine import Sessions, create_engine
+
+    opened = Sessions(create_engine(database_url))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store() -> object:
+    """A store in memory."""
+    from tests.fakes import MemoryStore
+
+    return MemoryStore()
+
+
+@pytest.fixture
+def orchestrator() -> object:
+    """An orchestrator that writes deliveries down."""
+    from tests.fakes import RecordingOrchestrator
+
+    return RecordingOrchestrator()
+
+
+@pytest.fixture
+def house(sessions: object, store: object, orchestrator: object, tmp_path: Path) -> object:
+    """A house with a real database, a fake store and a fake orchestrator."""
+    from tests.houses import build_house
+
+    return build_house(sessions, store, orchestrator, tmp_path)

@@ -1,0 +1,177 @@
+"""Stand-ins for what readvault does not own: a store with versions in memory, an orchestrator that writes down."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from readvault.domain.errors import ProcessingFailure, Unprocessable
+from readvault.ports import Delivery, RunState, SignedRequest, StoredVersion, UploadedPart
+
+
+class Refused(Exception):  # noqa: N818 - it reads as what S3 did
+    """What S3 answers to a bad request: its status code."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(str(status))
+
+
+@dataclass
+class _Signature:
+    key: str
+    size: int | None
+    sha256: str | None = None
+    once: bool = False
+    upload_id: str | None = None
+    number: int = 0
+
+
+@dataclass
+class MemoryStore:
+    """A versioned bucket in memory. `put` is the client's side of a signed request."""
+
+    versions: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
+    uploads: dict[str, tuple[str, dict[int, bytes]]] = field(default_factory=dict)
+    locked: dict[tuple[str, str | None], float] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    down: bool = False
+    _signed: dict[str, _Signature] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.down:
+            raise ProcessingFailure(name, "the store can't be reached")
+
+    def _sign(self, signature: _Signature) -> SignedRequest:
+        url = f"memory://{signature.key}?signature={next(self._numbers)}"
+        self._signed[url] = signature
+        headers = {"If-None-Match": "*"} if signature.once else {}
+        if signature.size is not None:
+            headers["Content-Length"] = str(signature.size)
+        return SignedRequest(url, headers)
+
+    def put(self, request: SignedRequest, data: bytes) -> str:
+        """Send a body to a signed request; the ETag. Raises Refused as S3 would."""
+        signature = self._signed.get(request.url)
+        if signature is None or (signature.size is not None and signature.size != len(data)):
+            raise Refused(403)
+        if signature.sha256 is not None and hashlib.sha256(data).hexdigest() != signature.sha256:
+            raise Refused(400)
+        etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+        if signature.upload_id is not None:
+            if signature.upload_id not in self.uploads:
+                raise Refused(404)
+            self.uploads[signature.upload_id][1][signature.number] = data
+        elif signature.once and self.versions.get(signature.key):
+            raise Refused(412)
+        else:
+            self.write(signature.key, data)
+        return etag
+
+    def write(self, key: str, data: bytes) -> StoredVersion:
+        """Add a version behind everybody's back."""
+        version_id = f"v{next(self._numbers)}"
+        self.versions.setdefault(key, []).append((version_id, data))
+        return StoredVersion(key, version_id, len(data))
+
+    def read(self, stored: StoredVersion) -> bytes:
+        """The bytes of a version."""
+        for version_id, data in self.versions.get(stored.key, []):
+            if version_id == stored.version_id:
+                return data
+        raise ProcessingFailure("fetch", "the store has no such version")
+
+    def sign_put(self, key: str, *, size: int | None, sha256: str | None, expires: int) -> SignedRequest:
+        self._call("sign_put")
+        return self._sign(_Signature(key, size, sha256, once=True))
+
+    def sign_get(self, key: str, version_id: str | None, *, name: str, expires: int, head: bool = False) -> str:
+        self._call("sign_get")
+        return f"memory://{key}?versionId={version_id}&method={'HEAD' if head else 'GET'}"
+
+    def start_multipart(self, key: str) -> str:
+        self._call("start_multipart")
+        upload_id = f"upload{next(self._numbers)}"
+        self.uploads[upload_id] = (key, {})
+        return upload_id
+
+    def sign_part(self, key: str, upload_id: str, number: int, *, size: int | None, expires: int) -> SignedRequest:
+        self._call("sign_part")
+        return self._sign(_Signature(key, size, upload_id=upload_id, number=number))
+
+    def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
+        self._call("list_parts")
+        if upload_id not in self.uploads:
+            raise Unprocessable("The upload does not exist.")
+        parts = self.uploads[upload_id][1]
+        return [
+            UploadedPart(number, hashlib.md5(parts[number], usedforsecurity=False).hexdigest(), len(parts[number]))
+            for number in sorted(parts)
+        ]
+
+    def complete_multipart(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
+        self._call("complete_multipart")
+        etags = {part.number: part.etag for part in self.list_parts(key, upload_id)}
+        if any(etags.get(number) != etag.strip('"') for number, etag in parts):
+            raise Unprocessable("One or more of the specified parts could not be found.")
+        if self.versions.get(key):
+            raise Unprocessable("The object exists already.")
+        _, data = self.uploads.pop(upload_id)
+        self.write(key, b"".join(data[number] for number, _ in parts))
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:
+        self._call("abort_multipart")
+        self.uploads.pop(upload_id, None)
+
+    def list_versions(self, prefix: str) -> Iterator[StoredVersion]:
+        self._call("list_versions")
+        for key in sorted(key for key in self.versions if key.startswith(prefix)):
+            for version_id, data in self.versions[key]:
+                yield StoredVersion(key, version_id, len(data))
+
+    def fetch(self, stored: StoredVersion, target: Path, *, progress: Callable[[int], None] | None = None) -> str:
+        self._call("fetch")
+        data = self.read(stored)
+        target.write_bytes(data)
+        if progress is not None:
+            progress(len(data))
+        return hashlib.sha256(data).hexdigest()
+
+    def store(self, source: Path, key: str, *, sha256: str) -> StoredVersion:
+        self._call("store")
+        data = source.read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ProcessingFailure("store", "the bytes changed on the way")
+        for version_id, present in self.versions.get(key, []):
+            if present == data:
+                return StoredVersion(key, version_id, len(data))
+        return self.write(key, data)
+
+    def lock(self, stored: StoredVersion, *, until: float) -> None:
+        self._call("lock")
+        self.locked[stored.key, stored.version_id] = until
+
+
+@dataclass
+class RecordingOrchestrator:
+    """Writes deliveries down and starts nothing; `down` makes it unreachable."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    states: dict[str, RunState] = field(default_factory=dict)
+    down: bool = False
+
+    def deliver(self, delivery: Delivery) -> str | None:
+        if self.down:
+            return None
+        self.deliveries.append(delivery)
+        run_id = f"run-{delivery.job_id}-{delivery.number}"
+        self.states[run_id] = RunState.WAITING
+        return run_id
+
+    def state_of(self, run_id: str) -> RunState | None:
+        return None if self.down else self.states.get(run_id, RunState.MISSING)
