@@ -12,6 +12,7 @@ progress bar in the CLI, nothing in the inline orchestrator.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 from readvault.domain.annotations import Annotation
 from readvault.domain.errors import InvalidSubmission
 from readvault.domain.reports import Report
+from readvault.failpoints import failpoint
 
 BEFORE = ("fetch",)
 LOCAL = ("validate", "dehumanize", "align", "consensus", "check")
@@ -64,14 +66,19 @@ def run(job: Job, around: Around = directly) -> Report:
     """
     refusals: tuple[Annotation, ...] = ()
     result = None
+
+    def step(name: str, body: Body) -> Report:
+        failpoint(f"worker-{name}")
+        return around(name, body)
+
     try:
-        around("fetch", job.fetch)
+        step("fetch", job.fetch)
         with job.hands() as hands:
-            for step in LOCAL if job.has_reads else LOCAL_WITHOUT_READS:
-                around(step, lambda step=step: hands.run(step))  # type: ignore[misc]
+            for name in LOCAL if job.has_reads else LOCAL_WITHOUT_READS:
+                step(name, functools.partial(hands.run, name))
             result = hands.result()
     except InvalidSubmission as refusal:
         refusals = refusal.annotations
     else:
-        around("stage", lambda: job.stage(result))
-    return around("register", lambda: job.register(result, refusals))
+        step("stage", lambda: job.stage(result))
+    return step("register", lambda: job.register(result, refusals))

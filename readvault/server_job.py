@@ -66,7 +66,6 @@ class ServerJob:
 
         Raises InvalidSubmission when a file does not have the hash that was declared for it.
         """
-        failpoint("fetch")
         files = self._inputs.files
         total = sum(file.stored.size for file in files)
         if shutil.disk_usage(self._directory).free < SCRATCH_FACTOR * total:
@@ -104,7 +103,6 @@ class ServerJob:
 
     def stage(self, result: LocalResult) -> StageReport:
         """Put the outputs into the vault, each once per group and content."""
-        failpoint("stage")
         staged, already = [], 0
         for output, path in result.outputs:
             self._lease.check()
@@ -121,7 +119,6 @@ class ServerJob:
 
     def register(self, result: LocalResult | None, refusals: Iterable[Annotation]) -> RegisterReport:
         """Store manifest and record in S3, then register the version, all or nothing."""
-        failpoint("register")
         errors = tuple(refusals) + (result.errors if result else ())
         warnings = result.warnings if result else ()
         body = self._manifest(result, errors, warnings)

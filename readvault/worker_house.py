@@ -115,9 +115,11 @@ class WorkerHouse:
     def _claimed(self, job_id: str, kind: JobKind) -> Iterator[tuple[Claim, Lease] | None]:
         claim = processing.claim(self.house, job_id, self.name, self.ready)
         if claim is None or claim.kind != kind:
+            if claim is not None:
+                processing.give_up(self.house, claim, "was delivered to another flow", counted=False)
             yield None
             return
-        failpoint("claim")
+        failpoint("worker-claimed")
         try:
             with Lease(self.house, claim) as lease:
                 yield claim, lease
