@@ -9,46 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from readvault.domain.annotations import Annotation
 from readvault.domain.identifiers import AccessionVersion
-from readvault.domain.reports import OutputFile
 from readvault.domain.status import ProcessingResult
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True)
-class InputFacts:
-    """What is known of a submitted file, without its label. `size` counts bytes."""
-
-    category: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """How the files were made: tool versions, parameters, and the digests of all that went in."""
-
-    tools: Mapping[str, str]
-    parameters: Mapping[str, Any]
-    reference_sha256: str | None
-    host_index_sha256: str | None
-    inputs: tuple[InputFacts, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """The provenance as plain values, inputs in a fixed order."""
-        inputs = sorted(self.inputs, key=lambda i: (i.category, i.sha256, i.size))
-        return {
-            "tools": dict(self.tools),
-            "parameters": dict(self.parameters),
-            "referenceSha256": self.reference_sha256,
-            "hostIndexSha256": self.host_index_sha256,
-            "inputs": [{"category": i.category, "size": i.size, "sha256": i.sha256} for i in inputs],
-        }
 
 
 def build(
@@ -57,23 +24,24 @@ def build(
     organism: str,
     pipeline_version: int,
     metadata: Mapping[str, Any],
-    sequences: Mapping[str, str],
+    sequences: Mapping[str, str | None],
     consensus_source: str | None,
-    files: Iterable[OutputFile],
+    files: Iterable[tuple[str, str, int, str]],
+    processing_result: ProcessingResult,
     errors: Iterable[Annotation],
     warnings: Iterable[Annotation],
     screened: bool,
-    provenance: Provenance,
+    provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The manifest of one accession version.
 
-    `sequences` holds unaligned nucleotide sequences by segment; only their SHA-256 enter.
-    `screened` says that every read of the files went through a complete screen for human reads.
-    Annotations enter with reason, message and place, without the submitter's file labels.
-    Raises ValueError when two files of one category have the same name.
+    `sequences` holds unaligned nucleotide sequences by segment; only their SHA-256 enter. `files` are
+    (category, name, size in bytes, SHA-256). `screened` says that every read of the files went
+    through a complete screen for human reads. `provenance` holds `tools`, `parameters`,
+    `referenceSha256`, `hostIndexSha256` and `inputs` (category, size, sha256). Annotations enter
+    without the submitter's file labels. Raises ValueError when two files of one category have the
+    same name.
     """
-    errors, warnings = tuple(errors), tuple(warnings)
-    result = ProcessingResult.of(errors=bool(errors), warnings=bool(warnings))
     return {
         "schema": SCHEMA,
         "accession": accession_version.accession,
@@ -81,23 +49,22 @@ def build(
         "organism": organism,
         "pipelineVersion": pipeline_version,
         "metadata": dict(metadata),
-        "sequences": {segment: sequence_digest(sequence) for segment, sequence in sequences.items()},
+        "sequences": {name: sequence_digest(sequence) for name, sequence in sequences.items() if sequence},
         "consensusSource": consensus_source,
         "files": _files(files),
-        "processingResult": result.value,
-        "errors": [_without_labels(a) for a in errors],
-        "warnings": [_without_labels(a) for a in warnings],
+        "processingResult": processing_result.value,
+        "errors": [_without_label(annotation) for annotation in errors],
+        "warnings": [_without_label(annotation) for annotation in warnings],
         "screened": screened,
-        "provenance": provenance.as_json(),
+        "provenance": _provenance(provenance),
     }
 
 
 def canonical(manifest: Mapping[str, Any]) -> bytes:
     """The one spelling of a manifest: keys sorted, no spaces, UTF-8.
 
-    After RFC 8785. Keys are ours and ASCII, and numbers are written as Python writes them
-    (shortest form that reads back the same), so that Python gives the same bytes everywhere.
-    Raises ValueError for NaN and infinities, which JSON doesn't have.
+    After RFC 8785, except that numbers are written as Python writes them (the shortest form that
+    reads back the same). Raises ValueError for NaN and infinities, which JSON doesn't have.
     """
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
@@ -113,23 +80,30 @@ def sequence_digest(sequence: str) -> str:
     return hashlib.sha256(sequence.upper().encode("ascii")).hexdigest()
 
 
-def _files(files: Iterable[OutputFile]) -> list[dict[str, Any]]:
-    listed = sorted(files, key=lambda f: (f.category, f.name))
-    names = {(f.category, f.name) for f in listed}
-    if len(names) != len(listed):
+def _files(files: Iterable[tuple[str, str, int, str]]) -> list[dict[str, Any]]:
+    listed = sorted((str(category), name, size, sha256) for category, name, size, sha256 in files)
+    if len({(category, name) for category, name, _, _ in listed}) != len(listed):
         raise ValueError("two files of one category have the same name")
-    return [{"category": str(f.category), "name": f.name, "size": f.size, "sha256": f.sha256} for f in listed]
+    return [
+        {"category": category, "name": name, "size": size, "sha256": sha256} for category, name, size, sha256 in listed
+    ]
 
 
-def _without_labels(annotation: Annotation) -> dict[str, Any]:
-    """An annotation as people approve it. A label may stand in the message, so that one goes when it does."""
-    message = annotation.message
-    if annotation.file:
-        message = message.replace(annotation.file, "(file)")
+def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    # Two mates could change places between two listings of the same submission; their bytes can't.
+    inputs = sorted(
+        provenance.get("inputs", ()), key=lambda i: (str(i["category"]), str(i.get("sha256")), int(i["size"]))
+    )
+    return {**provenance, "inputs": inputs}
+
+
+def _without_label(annotation: Annotation) -> dict[str, Any]:
+    """An annotation as people approve it. Where the message repeats the file's label, a word takes its place."""
+    message = annotation.message.replace(annotation.file, "the file") if annotation.file else annotation.message
     return {
         "reason": str(annotation.reason),
         "message": message,
-        "fields": [{"type": str(f.type), "name": f.name} for f in annotation.fields],
+        "fields": [{"type": str(field.type), "name": field.name} for field in annotation.fields],
         "record": annotation.record,
         "line": annotation.line,
     }

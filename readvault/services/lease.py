@@ -2,29 +2,88 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from readvault.services.house import House
-    from readvault.services.processing import Claim
+from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col
+
+from readvault.db.clock import now
+from readvault.db.tables import Job
+from readvault.domain.errors import LeaseLost
+from readvault.domain.status import JobState
+from readvault.services.house import House
+from readvault.services.processing import Claim
+
+logger = logging.getLogger(__name__)
 
 
 class Lease:
-    """Keeps a claim alive from a thread of its own, as long as the `with` block lasts."""
+    """Keeps a claim alive from a thread of its own, as long as the `with` block lasts.
+
+    A renewal that meets a locked or unreachable database is tried again, until the lease has really
+    run out by this machine's own monotonic clock. `lost` is set once the job is no longer ours.
+    """
 
     def __init__(self, house: House, claim: Claim) -> None:
         self.lost = threading.Event()
+        self._house = house
+        self._claim = claim
+        self._settings = house.settings.worker
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.job_id}", daemon=True)
 
     def __enter__(self) -> Lease:
-        raise NotImplementedError
+        self._thread.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        self._stopped.set()
+        self._thread.join()
 
     def check(self) -> None:
-        """Raise LeaseLost when another attempt owns the job now."""
-        raise NotImplementedError
+        """Raise LeaseLost when the job is no longer ours."""
+        if self.lost.is_set():
+            raise LeaseLost(f"job {self._claim.job_id} is no longer held by attempt {self._claim.attempt}")
+
+    def _keep(self) -> None:
+        held_since = time.monotonic()
+        wait = 0.0
+        while not self._stopped.wait(wait):
+            asked_at = time.monotonic()
+            renewed = self._renew()
+            if renewed:
+                held_since, wait = asked_at, self._settings.renew_every
+            elif renewed is None and time.monotonic() - held_since < self._settings.lease:
+                wait = min(1.0, self._settings.renew_every / 4)
+            else:
+                logger.warning("job %s attempt %d: the lease is lost", self._claim.job_id, self._claim.attempt)
+                self.lost.set()
+                return
+
+    def _renew(self) -> bool | None:
+        """Whether the lease was renewed; None when the database didn't answer."""
+        try:
+            with self._house.sessions.begin() as session:
+                renewal = (
+                    update(Job)
+                    .where(
+                        col(Job.id) == self._claim.job_id,
+                        col(Job.attempt) == self._claim.attempt,
+                        col(Job.state) == JobState.RUNNING.value,
+                    )
+                    .values(lease_until=now() + self._settings.lease)
+                    .returning(col(Job.id))
+                    .execution_options(synchronize_session=False)
+                )
+                return session.execute(renewal).first() is not None
+        except SQLAlchemyError as fault:
+            logger.warning(
+                "job %s: renewing its lease will be tried again: %s", self._claim.job_id, type(fault).__name__
+            )
+            return None

@@ -8,34 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from readvault.domain.annotations import Annotation
+from sqlalchemy import update
+from sqlmodel import col, select
+
+from readvault.db import audit
+from readvault.db.clock import now
+from readvault.db.tables import EntryFile, EntryVersion, Job, StoredObject, UploadedFile
+from readvault.domain.actor import Actor
+from readvault.domain.errors import Conflict, NotFound, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
-from readvault.domain.status import JobKind
+from readvault.domain.status import JobKind, JobState
 from readvault.ports import StoredVersion
+from readvault.services.authorization import Action, authorize
+from readvault.services.fence import Claim, finish, hand_back, held, is_finished_by, lease_ran_out, take_back
+from readvault.services.house import House
+from readvault.services.registration import ProcessedVersion, StagedFile, register
 
-if TYPE_CHECKING:
-    from readvault.domain.actor import Actor
-    from readvault.services.house import House
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to do a job, as long as its lease is renewed. `attempt` is the fence of all writes.
-
-    `runs_alone`: the last worker that held the job died, so run it with nothing beside it.
-    """
-
-    job_id: str
-    attempt: int
-    kind: JobKind
-    organism: str
-    accession_version: AccessionVersion
-    pipeline_version: int
-    worker: str
-    group_id: int
-    runs_alone: bool = False
+__all__ = [
+    "Claim",
+    "Inputs",
+    "ProcessedVersion",
+    "SealedFile",
+    "StagedFile",
+    "claim",
+    "complete",
+    "give_up",
+    "inputs_of",
+    "record_hashes",
+    "register",
+    "retry",
+    "stored",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,42 +68,79 @@ class Inputs:
     submitter: str
 
 
-@dataclass(frozen=True, slots=True)
-class StagedFile:
-    """A processed file that lies in the vault. `size` counts bytes, `sha256` is hexadecimal."""
-
-    category: str
-    name: str
-    size: int
-    sha256: str
-    stored: StoredVersion
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessedVersion:
-    """What processing made of an accession version. `manifest` is `domain.manifest.build(...)`.
-
-    `processed_data` is Loculus's ProcessedData without `files`.
-    """
-
-    manifest: dict[str, Any]
-    errors: tuple[Annotation, ...]
-    warnings: tuple[Annotation, ...]
-    processed_data: dict[str, Any]
-    files: tuple[StagedFile, ...] = ()
-
-
 def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Claim | None:
     """Take a job, or None when there is nothing to do: it is done, leased, not due or needs attention.
 
-    Jobs that process submissions are taken only of organisms in `ready`. Of racing claimers exactly one wins.
+    Jobs that process submissions are taken only of organisms in `ready`. Of racing claimers exactly
+    one wins. A job whose lease has run out is taken back from its dead worker first.
     """
-    raise NotImplementedError
+    with house.sessions.read() as session:
+        job = session.get(Job, job_id)
+    if job is None or not (job.kind == JobKind.RELEASE or job.organism in ready):
+        return None
+    if job.state not in (JobState.QUEUED, JobState.RUNNING):
+        return None
+    with house.sessions.begin() as session:
+        take_back(session, house.settings.worker, col(Job.id) == job_id, lease_ran_out())
+        claimed = session.execute(
+            update(Job)
+            .where(col(Job.id) == job_id, col(Job.state) == JobState.QUEUED.value, col(Job.not_before) <= now())
+            .values(
+                state=JobState.RUNNING.value,
+                attempt=col(Job.attempt) + 1,
+                lease_owner=worker,
+                lease_until=now() + house.settings.worker.lease,
+            )
+            .returning(Job)
+            .execution_options(synchronize_session=False, populate_existing=True)
+        ).scalar_one_or_none()
+        if claimed is None:
+            return None
+        entry = session.get_one(EntryVersion, (claimed.accession, claimed.version))
+        return Claim(
+            job_id=claimed.id,
+            attempt=claimed.attempt,
+            kind=JobKind(claimed.kind),
+            organism=claimed.organism,
+            accession_version=AccessionVersion(claimed.accession, claimed.version),
+            pipeline_version=claimed.pipeline_version,
+            worker=worker,
+            group_id=entry.group_id,
+            runs_alone=claimed.runs_alone,
+        )
 
 
 def inputs_of(house: House, claim: Claim) -> Inputs:
     """What was submitted for the claimed job. Raises ProcessingFailure for a file that isn't sealed."""
-    raise NotImplementedError
+    key = claim.accession_version
+    with house.sessions.read() as session:
+        entry = session.get_one(EntryVersion, (key.accession, key.version))
+        rows = session.exec(
+            select(EntryFile, UploadedFile)
+            .join(UploadedFile, col(UploadedFile.id) == col(EntryFile.file_id))
+            .where(EntryFile.accession == key.accession, EntryFile.version == key.version)
+            .order_by(col(EntryFile.category), col(EntryFile.position), col(EntryFile.name))
+        ).all()
+    return Inputs(
+        files=tuple(_sealed(entry_file, uploaded) for entry_file, uploaded in rows),
+        metadata=dict(entry.submitted_metadata),
+        sequences=dict(entry.submitted_sequences),
+        submission_id=entry.submission_id,
+        submitter=entry.submitter,
+    )
+
+
+def _sealed(entry_file: EntryFile, uploaded: UploadedFile) -> SealedFile:
+    if uploaded.sealed_at is None or uploaded.size is None:
+        raise ProcessingFailure("fetch", f"file {uploaded.id} is not sealed")
+    return SealedFile(
+        file_id=uploaded.id,
+        category=entry_file.category,
+        label=entry_file.name,
+        stored=StoredVersion(uploaded.key, uploaded.version_id, uploaded.size),
+        declared_sha256=uploaded.declared_sha256,
+        sha256=uploaded.sha256,
+    )
 
 
 def record_hashes(house: House, claim: Claim, hashes: Mapping[str, str]) -> None:
@@ -107,42 +148,72 @@ def record_hashes(house: House, claim: Claim, hashes: Mapping[str, str]) -> None
 
     Raises LeaseLost, and ProcessingFailure when a file had another SHA-256 before.
     """
-    raise NotImplementedError
+    with house.sessions.begin() as session:
+        held(session, claim)
+        # By ID, so that two jobs that share files lock them in one order.
+        for file_id in sorted(hashes):
+            uploaded = session.get_one(UploadedFile, file_id, with_for_update=True)
+            if uploaded.sha256 is None:
+                uploaded.sha256 = hashes[file_id]
+            elif uploaded.sha256 != hashes[file_id]:
+                raise ProcessingFailure(
+                    "fetch", f"integrity: file {file_id} had another SHA-256 when it was first read"
+                )
 
 
 def stored(house: House, claim: Claim, sha256: str) -> StoredVersion | None:
     """Where the group's vault has these bytes already, or None."""
-    raise NotImplementedError
-
-
-def register(house: House, claim: Claim, version: ProcessedVersion) -> str:
-    """Make the result the entry's current one and end the job, in one transaction; the manifest's digest.
-
-    Registering the same result again (its answer was lost) is a success without effect.
-    An unreleased result of the same pipeline version is superseded, a released one never:
-    then the job needs attention and LeaseLost is raised.
-    """
-    raise NotImplementedError
+    with house.sessions.read() as session:
+        known = session.exec(
+            select(StoredObject).where(StoredObject.group_id == claim.group_id, StoredObject.sha256 == sha256)
+        ).one_or_none()
+    return None if known is None else StoredVersion(known.key, known.version_id, known.size)
 
 
 def complete(house: House, claim: Claim) -> None:
     """End a job that has no result of its own. Raises LeaseLost; ending it twice is a success."""
-    raise NotImplementedError
+    with house.sessions.begin() as session:
+        job = session.get(Job, claim.job_id, with_for_update=True)
+        if job is not None and is_finished_by(job, claim):
+            return
+        finish(session, held(session, claim))
 
 
-def give_up(house: House, claim: Claim, cause: str, *, counted: bool) -> None:
+def give_up(house: House, claim: Claim, cause: str, *, counted: bool, alone: bool = False) -> None:
     """Put the job back. `cause` is read by maintainers: no file name, no URL, no read.
 
     Counted (our failure, or the death of the job's own child): it is tried again after
     `worker.retry_after` and needs attention after `worker.max_attempts`. Uncounted (this worker
-    drains): it is due at once, up to `worker.max_handbacks` times. Raises LeaseLost.
+    drains, its nursery died): it is due at once, up to `worker.max_handbacks` times. `alone`: it
+    next runs with nothing beside it. Raises LeaseLost.
     """
-    raise NotImplementedError
+    limits = house.settings.worker
+    with house.sessions.begin() as session:
+        job = held(session, claim)
+        wait = 0.0
+        if counted:
+            job.failures += 1
+            exhausted = job.failures >= limits.max_attempts
+            wait = limits.retry_after[min(job.failures, len(limits.retry_after)) - 1] if limits.retry_after else 0.0
+        else:
+            job.handbacks += 1
+            exhausted = job.handbacks > limits.max_handbacks
+        job.runs_alone = job.runs_alone or alone
+        hand_back(session, job, JobState.NEEDS_ATTENTION if exhausted else JobState.QUEUED, cause, wait=wait)
 
 
 def retry(house: House, actor: Actor, job_id: str) -> None:
     """Queue a job that needs attention once more, with fresh counts. For maintainers.
 
-    Raises NotFound, and Conflict when the job doesn't need attention.
+    Raises Forbidden, NotFound, and Conflict when the job doesn't need attention.
     """
-    raise NotImplementedError
+    with house.sessions.begin() as session:
+        authorize(session, actor, Action.MAINTAIN)
+        job = session.get(Job, job_id, with_for_update=True)
+        if job is None:
+            raise NotFound("There is no such job.")
+        if job.state != JobState.NEEDS_ATTENTION:
+            raise Conflict(f"The job is {job.state}; only one that needs attention can be retried.")
+        job.failures = job.handbacks = 0
+        hand_back(session, job, JobState.QUEUED, job.last_error or "")
+        audit.append(session, actor.name, "retry job", f"{job.accession}.{job.version}", {"job": job_id})

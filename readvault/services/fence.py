@@ -1,0 +1,110 @@
+"""The fence: who holds a job, and how it comes and goes.
+
+Every write of a worker happens only while the job is running under the attempt that it claimed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, case, or_, update
+from sqlmodel import Session, col, select
+
+from readvault.config import WorkerSettings
+from readvault.db import clock
+from readvault.db.clock import now
+from readvault.db.tables import Job
+from readvault.domain.errors import LeaseLost
+from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobKind, JobState
+
+SYSTEM = "readvault"
+"""Who the audit log names when no person acted."""
+UNDELIVERED = {
+    "lease_owner": None,
+    "lease_until": None,
+    "run_id": None,
+    "delivered_at": None,
+    "run_checked_at": None,
+    "run_idle_since": None,
+}
+"""A job that is handed back needs a new delivery: the run that claimed it is over, whatever its orchestrator says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to do a job, as long as its lease is renewed. `attempt` is the fence of all writes.
+
+    `runs_alone`: the last worker that held the job died, so run it with nothing beside it.
+    """
+
+    job_id: str
+    attempt: int
+    kind: JobKind
+    organism: str
+    accession_version: AccessionVersion
+    pipeline_version: int
+    worker: str
+    group_id: int
+    runs_alone: bool = False
+
+
+def held(session: Session, claim: Claim) -> Job:
+    """The claimed job, locked until the transaction ends: the fence. Raises LeaseLost when it isn't ours any more."""
+    job = session.exec(
+        select(Job)
+        .where(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.state == JobState.RUNNING.value)
+        .with_for_update()
+    ).one_or_none()
+    if job is None:
+        raise LeaseLost(f"job {claim.job_id} is no longer held by attempt {claim.attempt}")
+    return job
+
+
+def finish(session: Session, job: Job) -> None:
+    """Mark a locked job as done."""
+    job.state = JobState.DONE.value
+    job.finished_at = clock.read(session)
+    job.lease_owner = job.lease_until = job.last_error = None
+
+
+def hand_back(session: Session, job: Job, state: JobState, cause: str, *, wait: float = 0.0) -> None:
+    """Put a locked job back, due in `wait` seconds by the database's clock."""
+    job.state = state.value
+    job.last_error = cause
+    job.not_before = clock.read(session) + wait
+    for name, value in UNDELIVERED.items():
+        setattr(job, name, value)
+
+
+def is_finished_by(job: Job, claim: Claim) -> bool:
+    """Whether this very attempt ended the job before: its answer was lost."""
+    return job.state == JobState.DONE and job.attempt == claim.attempt
+
+
+def lease_ran_out() -> ColumnElement[bool]:
+    """The condition that a running job's lease has run out, by the database's clock."""
+    return or_(col(Job.lease_until).is_(None), col(Job.lease_until) < now())
+
+
+def take_back(session: Session, limits: WorkerSettings, *conditions: ColumnElement[bool]) -> list[str]:
+    """Take running jobs that meet the conditions from a dead worker; their IDs.
+
+    The death of a whole worker doesn't count as a failure of the job, but next it runs alone.
+    """
+    exhausted = col(Job.handbacks) + 1 > limits.max_handbacks
+    taken = (
+        update(Job)
+        .where(and_(col(Job.state) == JobState.RUNNING.value, *conditions))
+        .values(
+            state=case((exhausted, JobState.NEEDS_ATTENTION.value), else_=JobState.QUEUED.value),
+            handbacks=col(Job.handbacks) + 1,
+            runs_alone=True,
+            not_before=now(),
+            last_error="its worker died or lost touch with the database",
+            **UNDELIVERED,
+        )
+        .returning(col(Job.id))
+        .execution_options(synchronize_session=False)
+    )
+    return list(session.execute(taken).scalars())

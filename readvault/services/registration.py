@@ -1,0 +1,197 @@
+"""Registration: a result becomes an entry's current one, exactly once."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col, select
+
+from readvault.db import audit, clock
+from readvault.db.tables import EntryVersion, Job, ManifestFile, Release, StoredObject
+from readvault.db.tables import Manifest as ManifestRow
+from readvault.domain import manifest
+from readvault.domain.annotations import Annotation
+from readvault.domain.errors import LeaseLost, ProcessingFailure
+from readvault.domain.reads import READ_LEVEL
+from readvault.domain.status import JobState
+from readvault.ports import StoredVersion
+from readvault.services.fence import SYSTEM, Claim, finish, hand_back, held, is_finished_by
+from readvault.services.house import House
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A processed file that lies in the vault. `size` counts bytes, `sha256` is hexadecimal."""
+
+    category: str
+    name: str
+    size: int
+    sha256: str
+    stored: StoredVersion
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedVersion:
+    """What processing made of an accession version. `manifest` is `domain.manifest.build(...)`.
+
+    `processed_data` is Loculus's ProcessedData without `files`.
+    """
+
+    manifest: dict[str, Any]
+    errors: tuple[Annotation, ...]
+    warnings: tuple[Annotation, ...]
+    processed_data: dict[str, Any]
+    files: tuple[StagedFile, ...] = ()
+
+
+def register(house: House, claim: Claim, version: ProcessedVersion) -> str:
+    """Make the result the entry's current one and end the job, in one transaction; the manifest's digest.
+
+    Registering the same result again (its answer was lost) is a success without effect. An
+    unreleased result of the same pipeline version is superseded, a released one never: when the
+    new result differs from it, the job needs attention and LeaseLost is raised. Raises
+    ProcessingFailure for a manifest that doesn't fit the claim or its files.
+    """
+    _examine(claim, version)
+    body = manifest.canonical(version.manifest)
+    digest = manifest.digest(body)
+    with house.sessions.begin() as session:
+        if _answer_was_lost(session, claim, digest):
+            return digest
+        job = held(session, claim)
+        _lock_entry(session, claim)
+        released = _released_digest(session, claim)
+        if released in (None, digest):
+            if released is None and _current_digest(session, claim) != digest:
+                _insert(session, claim, version, body, digest)
+            finish(session, job)
+        else:
+            cause = "register: the result differs from the released one, which needs a new pipeline version to change"
+            hand_back(session, job, JobState.NEEDS_ATTENTION, cause)
+        _write_down(session, claim, version, digest, released)
+    if released not in (None, digest):
+        raise LeaseLost(
+            f"job {claim.job_id} needs attention: {claim.accession_version} is released with another result"
+        )
+    return digest
+
+
+def _examine(claim: Claim, version: ProcessedVersion) -> None:
+    body = version.manifest
+    about = (body["accession"], body["version"], body["organism"], body["pipelineVersion"])
+    key = claim.accession_version
+    if about != (key.accession, key.version, claim.organism, claim.pipeline_version):
+        raise ProcessingFailure("register", "the manifest is not about the claimed accession version")
+    staged = sorted((file.category, file.name, file.size, file.sha256) for file in version.files)
+    if staged != [(f["category"], f["name"], f["size"], f["sha256"]) for f in body["files"]]:
+        raise ProcessingFailure("register", "the manifest and the staged files differ")
+    if not body["screened"] and any(file.category in READ_LEVEL for file in version.files):
+        raise ProcessingFailure(
+            "register", "reads that no complete screen for human reads has seen are never registered"
+        )
+
+
+def _answer_was_lost(session: Session, claim: Claim, digest: str) -> bool:
+    job = session.get(Job, claim.job_id, with_for_update=True)
+    if job is None or not is_finished_by(job, claim):
+        return False
+    same = select(ManifestRow.id).where(*_of_pipeline(claim), ManifestRow.digest == digest)
+    return session.exec(same).first() is not None
+
+
+def _lock_entry(session: Session, claim: Claim) -> None:
+    """Let no approval see the old result while the new one comes."""
+    key = claim.accession_version
+    session.exec(
+        select(EntryVersion.accession)
+        .where(EntryVersion.accession == key.accession, EntryVersion.version == key.version)
+        .with_for_update(key_share=True)
+    ).one()
+
+
+def _of_pipeline(claim: Claim) -> tuple[Any, ...]:
+    key = claim.accession_version
+    return (
+        col(ManifestRow.accession) == key.accession,
+        col(ManifestRow.version) == key.version,
+        col(ManifestRow.pipeline_version) == claim.pipeline_version,
+    )
+
+
+def _released_digest(session: Session, claim: Claim) -> str | None:
+    released = select(ManifestRow.digest).join(Release, col(Release.manifest_id) == col(ManifestRow.id))
+    return session.exec(released.where(*_of_pipeline(claim))).one_or_none()
+
+
+def _current_digest(session: Session, claim: Claim) -> str | None:
+    current = select(ManifestRow.digest).where(*_of_pipeline(claim), col(ManifestRow.superseded_at).is_(None))
+    return session.exec(current).one_or_none()
+
+
+def _insert(session: Session, claim: Claim, version: ProcessedVersion, body: bytes, digest: str) -> None:
+    now = clock.read(session)
+    session.execute(
+        update(ManifestRow)
+        .where(*_of_pipeline(claim), col(ManifestRow.superseded_at).is_(None))
+        .values(superseded_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    row = ManifestRow(
+        accession=claim.accession_version.accession,
+        version=claim.accession_version.version,
+        pipeline_version=claim.pipeline_version,
+        digest=digest,
+        body=body.decode("utf-8"),
+        processing_result=version.manifest["processingResult"],
+        errors=[annotation.as_json() for annotation in version.errors],
+        warnings=[annotation.as_json() for annotation in version.warnings],
+        processed_data=version.processed_data,
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    assert row.id is not None
+    objects = _store_objects(session, claim.group_id, version.files, now)
+    session.add_all(
+        ManifestFile(
+            manifest_id=row.id,
+            category=file.category,
+            name=file.name,
+            file_id=str(uuid.uuid4()),
+            stored_object_id=objects[file.sha256],
+        )
+        for file in version.files
+    )
+
+
+def _store_objects(session: Session, group_id: int, files: tuple[StagedFile, ...], at: float) -> dict[str, int]:
+    """The IDs of the files' objects by SHA-256; what the group's vault had before stays as it is."""
+    by_content = {file.sha256: file for file in files}
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    # In one order, so that two registrations that share objects don't wait for each other in a circle.
+    for sha256, file in sorted(by_content.items()):
+        values = {"group_id": group_id, "sha256": sha256, "size": file.size, "stored_at": at}
+        values |= {"key": file.stored.key, "version_id": file.stored.version_id}
+        session.execute(insert(StoredObject).values(**values).on_conflict_do_nothing())
+    known = select(StoredObject.sha256, StoredObject.id).where(
+        StoredObject.group_id == group_id, col(StoredObject.sha256).in_(by_content)
+    )
+    return {sha256: number for sha256, number in session.exec(known) if number is not None}
+
+
+def _write_down(session: Session, claim: Claim, version: ProcessedVersion, digest: str, released: str | None) -> None:
+    details = {
+        "job": claim.job_id,
+        "attempt": claim.attempt,
+        "pipelineVersion": claim.pipeline_version,
+        "manifestDigest": digest,
+        "processingResult": version.manifest["processingResult"],
+    }
+    if released is not None:
+        details["releasedDigest"] = released
+    action = "register" if released in (None, digest) else "refuse to change a released result"
+    audit.append(session, SYSTEM, action, str(claim.accession_version), details)
