@@ -1,0 +1,75 @@
+"""The HTTP API, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
+
+from readvault import __version__
+from readvault.adapters.identity import Identity
+from readvault.api import errors
+from readvault.api.login_limit import LoginLimit
+from readvault.api.middleware import BodyLimit, Gate, RequestContext
+from readvault.api.routes import entries, files, groups, instance, released
+from readvault.api.routes.login import login_router
+from readvault.config import LimitSettings
+from readvault.services.house import House
+
+BYTES_OF_JSON = 16 * 10**6
+BYTES_AROUND_PARTS = 10**6
+"""What a multipart body has besides its files."""
+EXPOSED_HEADERS = ["ETag", "x-request-id", "x-total-records", "Location"]
+
+
+def create_app(house: House, identity: Identity) -> FastAPI:
+    """The API of this house, for users whom `identity` knows.
+
+    The login pages of the built-in issuer are there only when `identity` is that issuer.
+    """
+    app = FastAPI(
+        title="readvault",
+        version=__version__,
+        description="Raw sequencing reads for pathogen sequence databases: upload, process, review, release.",
+        openapi_url="/api-docs",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.house = house
+    errors.install(app)
+    app.include_router(instance.router)
+    if identity.embedded is not None:
+        app.include_router(login_router(identity.embedded, LoginLimit()))
+    for room in (files, groups, released, entries):  # entries last: their paths begin with an organism's name
+        app.include_router(room.router)
+    _surround(app, house, identity)
+    return app
+
+
+def _surround(app: FastAPI, house: House, identity: Identity) -> None:
+    """The last one added is the outermost: browsers may read errors too, and every fault finds its answer."""
+    app.add_middleware(BodyLimit, limit_for=_limit_of_bodies(house.settings.limits))
+    app.add_middleware(Gate, identity=identity)
+    app.add_middleware(RequestContext)
+    # Tokens travel in a header that no foreign page can set by itself, never in cookies: any origin may ask.
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
+
+
+def _limit_of_bodies(limits: LimitSettings) -> Callable[[str], int]:
+    """How many bytes the body of a request may have, by its path."""
+    submission = limits.bytes_of_metadata + limits.bytes_of_sequences + BYTES_AROUND_PARTS
+    return lambda path: submission if path.endswith(("/submit", "/revise")) else BYTES_OF_JSON
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

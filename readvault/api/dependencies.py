@@ -1,0 +1,151 @@
+"""What routes ask for: the house, the user, the organism, parameters from wherever they come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from fastapi import Depends, Path, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+
+from readvault.domain.actor import Actor
+from readvault.domain.errors import BadRequest, Unauthenticated
+from readvault.domain.organism import Organism
+from readvault.services.house import House
+
+MAX_INT = 2**31 - 1
+"""Numbers are 32 bits wide in the protocol (Spring's `int`); wider ones are a malformed request."""
+MAX_FORM_FIELDS = 1000
+MAX_FORM_FILES = 10
+
+
+def storable(text: str) -> str:
+    """Refuse what no database can hold: NUL and lone surrogates."""
+    if "\x00" in text:
+        raise ValueError("NUL characters are not allowed")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as fault:
+        raise ValueError("the text is no valid Unicode") from fault
+    return text
+
+
+Text = Annotated[str, AfterValidator(storable)]
+Number = Annotated[int, Path(ge=0, le=MAX_INT)]
+Label = Annotated[Text, Path(min_length=1, max_length=300)]
+
+
+def _house(request: Request) -> House:
+    house: House = request.app.state.house
+    return house
+
+
+def _caller(request: Request) -> Actor | None:
+    actor: Actor | None = request.state.actor
+    return actor
+
+
+def _user(request: Request) -> Actor:
+    actor = _caller(request)
+    if actor is None:
+        raise Unauthenticated("Authentication needed.")
+    return actor
+
+
+HouseDep = Annotated[House, Depends(_house)]
+CallerDep = Annotated[Actor | None, Depends(_caller)]
+"""The user, or None for an anonymous caller: for public routes."""
+UserDep = Annotated[Actor, Depends(_user)]
+
+
+def _organism(organism: str, house: HouseDep) -> Organism:
+    return house.organism(organism)
+
+
+OrganismDep = Annotated[Organism, Depends(_organism)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The texts and files of a request, from the query and the form together."""
+
+    texts: Mapping[str, Sequence[str]]
+    files: Mapping[str, UploadFile] = field(default_factory=dict)
+
+
+async def _fields(request: Request) -> AsyncIterator[Fields]:
+    texts: dict[str, list[str]] = {}
+    files: dict[str, UploadFile] = {}
+    for name, text in request.query_params.multi_items():
+        texts.setdefault(name, []).append(text)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        yield Fields(texts)
+        return
+    async with request.form(max_fields=MAX_FORM_FIELDS, max_files=MAX_FORM_FILES) as form:
+        for name, value in form.multi_items():
+            if isinstance(value, str):
+                texts.setdefault(name, []).append(value)
+            elif name in files:
+                raise BadRequest(f"There is more than one file '{name}'.")
+            else:
+                files[name] = value
+        yield Fields(texts, files)
+
+
+FieldsDep = Annotated[Fields, Depends(_fields)]
+
+
+def parameters(model: type[BaseModel]) -> Any:
+    """Fill a model from the query or the form body, as Loculus's clients use both for the same parameter.
+
+    Lists are repeated or comma-separated; an empty text counts as absent.
+    """
+
+    async def filled(fields: FieldsDep) -> BaseModel:
+        values: dict[str, Any] = {}
+        for name, info in model.model_fields.items():
+            key = info.alias or name
+            texts = [text for text in fields.texts.get(key, ()) if text != ""]
+            if texts:
+                values[key] = _split(texts) if _is_list(info.annotation) else texts[0]
+        try:
+            return model.model_validate(values)
+        except ValidationError as fault:
+            raise RequestValidationError(fault.errors(include_url=False, include_context=False)) from fault
+
+    return Depends(filled)
+
+
+def documented(model: type[BaseModel], *, files: Mapping[str, bool] | None = None) -> dict[str, Any]:
+    """The OpenAPI of `parameters(model)`, and of the file parts (name: required) of a multipart body."""
+    schema = model.model_json_schema(by_alias=True)
+    properties: dict[str, Any] = schema.get("properties", {})
+    required: list[str] = schema.get("required", [])
+    if files is None:
+        listed = [
+            {"name": name, "in": "query", "required": name in required, "schema": shape}
+            for name, shape in properties.items()
+        ]
+        return {"parameters": listed}
+    parts = {name: {"type": "string", "format": "binary"} for name in files}
+    body = {
+        "type": "object",
+        "properties": {**parts, **properties},
+        "required": [*(name for name, needed in files.items() if needed), *required],
+    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
+
+
+def _split(texts: Sequence[str]) -> list[str]:
+    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
+
+
+def _is_list(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_is_list(each) for each in get_args(annotation))
+    return get_origin(annotation) is list

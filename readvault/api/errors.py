@@ -1,0 +1,116 @@
+"""The one place where faults become HTTP: a status code and a problem+json body (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from readvault.adapters.identity import InvalidToken
+from readvault.domain import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: Mapping[type[Exception], int] = {
+    errors.BadRequest: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Gone: 410,
+    errors.TooLarge: 413,
+    errors.Unprocessable: 422,
+    errors.InvalidSubmission: 422,
+    errors.TooMany: 429,
+    errors.Unavailable: 503,
+}
+TITLES = {413: "Content Too Large", 422: "Unprocessable Entity"}
+"""Titles that differ between versions of Python, or from what Loculus's clients expect."""
+RETRY_AFTER_SECONDS = "10"
+MAX_FAULTS = 20
+_REFUSED_BEARER = (
+    'Bearer error="invalid_token", error_description="{}", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1"'
+)
+
+
+class Problem(JSONResponse):
+    """An error as the caller sees it."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, status: int, detail: str, path: str, headers: Mapping[str, str] | None = None) -> None:
+        title = TITLES.get(status) or HTTPStatus(status).phrase
+        body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path}
+        extra: dict[str, str] = {}
+        if status in (401, 403):
+            extra["WWW-Authenticate"] = "Bearer"
+        if status == 503:
+            extra["Retry-After"] = RETRY_AFTER_SECONDS
+        super().__init__(body, status, headers={**extra, **(headers or {})})
+
+
+def answer(fault: Exception, path: str, request_id: str) -> Response:
+    """The response that a fault becomes. What is ours is logged with the request's ID and told without internals."""
+    if isinstance(fault, InvalidToken):
+        challenge = _REFUSED_BEARER.format(f"An error occurred while attempting to decode the Jwt: {fault}")
+        return Response(status_code=401, headers={"WWW-Authenticate": challenge})
+    if isinstance(fault, HTTPException):
+        return Problem(fault.status_code, str(fault.detail), path, fault.headers)
+    if isinstance(fault, RequestValidationError):
+        return Problem(400, described(fault), path)
+    if isinstance(fault, errors.InvalidSubmission):
+        return Problem(422, "\n".join(annotation.message for annotation in fault.annotations), path)
+    for kind, status in STATUS.items():
+        if isinstance(fault, kind):
+            return Problem(status, str(fault), path)
+    if isinstance(fault, errors.ProcessingFailure | errors.NotReady):
+        log.error("request %s failed: %s", request_id, fault)
+        return Problem(503, "Something of ours failed; nothing was lost, please try again.", path)
+    log_unexpected(fault, request_id)
+    return Problem(500, f"Unexpected error. Please report it with this request ID: {request_id}", path)
+
+
+def log_unexpected(fault: BaseException, request_id: str) -> None:
+    """Log where a fault came from, but not its text: messages of databases and S3 hold values and addresses."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    ours = [frame for frame in frames[:-1] if "readvault" in frame.filename]
+    where = "".join(traceback.format_list([*ours, *frames[-1:]]))
+    log.error("request %s failed unexpectedly: %s\n%s", request_id, type(fault).__name__, where)
+
+
+def described(fault: RequestValidationError) -> str:
+    """What is wrong with a request, in a sentence for each fault."""
+    faults = fault.errors()
+    sentences = [_sentence(each) for each in faults[:MAX_FAULTS]]
+    if len(faults) > MAX_FAULTS:
+        sentences.append(f"{len(faults) - MAX_FAULTS} more faults are not listed.")
+    return " ".join(sentences)
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header")]
+    if fault["type"] == "json_invalid":
+        return "Failed to read request: the body is no valid JSON."
+    if not place:
+        return "Failed to read request: a JSON body is required."
+    name = ".".join(place)
+    if fault["type"] == "missing":
+        return f"Required parameter '{name}' is not present."
+    return f"'{name}': {str(fault['msg']).removeprefix('Value error, ')}."
+
+
+def install(app: FastAPI) -> None:
+    """Let every fault that a route raises be answered here."""
+
+    def handle(request: Request, fault: Exception) -> Response:
+        return answer(fault, request.url.path, request.state.request_id)
+
+    for kind in (errors.ReadvaultError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, handle)

@@ -1,0 +1,109 @@
+"""Uploading and downloading files. No byte of a file passes through here: clients talk to S3 with signed URLs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Response
+from fastapi.responses import RedirectResponse
+
+from readvault.api import schemas
+from readvault.api.dependencies import CallerDep, HouseDep, Label, Number, Text, UserDep, documented, parameters
+from readvault.services import downloads, uploads
+
+router = APIRouter(prefix="/files", tags=["files"])
+
+FileId = Annotated[Text, Path(max_length=64)]
+
+
+@router.post("/request-uploads")
+def request_uploads(body: schemas.UploadsRequest, user: UserDep, house: HouseDep) -> list[schemas.UploadTicket]:
+    """Signed uploads for declared files: S3 refuses another size, another hash, a second write."""
+    wanted = [file.wanted() for file in body.files]
+    answers = uploads.request_uploads(house, user, body.group_id, wanted, multipart=body.multipart)
+    return [schemas.UploadTicket.of(file.name, answer) for file, answer in zip(body.files, answers, strict=True)]
+
+
+@router.post("/request-upload", openapi_extra=documented(schemas.LoculusUploadsRequest))
+def request_upload(
+    user: UserDep,
+    house: HouseDep,
+    asked: Annotated[schemas.LoculusUploadsRequest, parameters(schemas.LoculusUploadsRequest)],
+) -> list[schemas.LoculusUpload]:
+    """Signed single PUTs in Loculus's way, without declared sizes."""
+    answers = uploads.request_upload(house, user, asked.group_id, asked.number_files)
+    return [
+        schemas.LoculusUpload(file_id=answer.file_id, url=answer.put.url, headers=answer.put.headers)
+        for answer in answers
+        if answer.put is not None
+    ]
+
+
+@router.post("/request-multipart-upload", openapi_extra=documented(schemas.LoculusMultipartRequest))
+def request_multipart_upload(
+    user: UserDep,
+    house: HouseDep,
+    asked: Annotated[schemas.LoculusMultipartRequest, parameters(schemas.LoculusMultipartRequest)],
+) -> list[schemas.LoculusMultipartUpload]:
+    """Multipart uploads in Loculus's way: every part signed at once."""
+    answers = uploads.request_multipart_upload(house, user, asked.group_id, asked.number_files, asked.number_parts)
+    return [
+        schemas.LoculusMultipartUpload(
+            file_id=answer.file_id, urls=[part.request.url for part in answer.multipart.parts]
+        )
+        for answer in answers
+        if answer.multipart is not None
+    ]
+
+
+@router.post("/complete-multipart-upload", response_class=Response)
+def complete_multipart_upload(
+    body: Annotated[list[schemas.CompletedUpload], Body()], user: UserDep, house: HouseDep
+) -> Response:
+    """Put the parts of multipart uploads together."""
+    uploads.complete_multipart_uploads(house, user, [(each.file_id, each.etags) for each in body])
+    return Response()
+
+
+@router.get("/{file_id}")
+def file_state(file_id: FileId, user: UserDep, house: HouseDep) -> schemas.UploadState:
+    """What became of an upload, and which of its parts have arrived: to resume it."""
+    return schemas.UploadState.of(uploads.file_state(house, user, file_id))
+
+
+@router.post("/{file_id}/parts")
+def sign_parts(file_id: FileId, body: schemas.PartNumbers, user: UserDep, house: HouseDep) -> list[schemas.PartRequest]:
+    """Fresh signed PUTs for parts of a multipart upload."""
+    return [schemas.PartRequest.of(part) for part in uploads.sign_parts(house, user, file_id, body.numbers)]
+
+
+@router.delete("/{file_id}", status_code=204, response_class=Response)
+def abort(file_id: FileId, user: UserDep, house: HouseDep) -> Response:
+    """Give up an upload that isn't submitted yet."""
+    uploads.abort(house, user, file_id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/get/{accession}/{version}/{category}/{name}",
+    status_code=307,
+    response_class=RedirectResponse,
+)
+def get_file(
+    accession: Label, version: Number, category: Label, name: Label, caller: CallerDep, house: HouseDep
+) -> RedirectResponse:
+    """The processed file, by a redirect to a short-lived pre-signed URL; after release for everybody."""
+    return RedirectResponse(downloads.file_url(house, caller, accession, version, category, name), status_code=307)
+
+
+@router.head(
+    "/get/{accession}/{version}/{category}/{name}",
+    status_code=307,
+    response_class=RedirectResponse,
+)
+def head_file(
+    accession: Label, version: Number, category: Label, name: Label, caller: CallerDep, house: HouseDep
+) -> RedirectResponse:
+    """The same for HEAD: the method is part of what is signed."""
+    url = downloads.file_url(house, caller, accession, version, category, name, head=True)
+    return RedirectResponse(url, status_code=307)
