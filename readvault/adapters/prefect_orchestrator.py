@@ -1,0 +1,109 @@
+"""Prefect as the starter of jobs, over its REST API: no Prefect is imported, so the API process stays small."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import httpx
+
+from readvault.config import Settings
+from readvault.domain.errors import NotReady
+from readvault.ports import Delivery, RunState
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT = 5.0
+"""Seconds for one request: a database that waits for Prefect would be worse than a late job."""
+
+_STATES = {
+    "SCHEDULED": RunState.WAITING,
+    "PENDING": RunState.PENDING,
+    "RUNNING": RunState.RUNNING,
+    "PAUSED": RunState.RUNNING,
+    "CANCELLING": RunState.RUNNING,
+    "COMPLETED": RunState.ENDED,
+    "FAILED": RunState.ENDED,
+    "CRASHED": RunState.ENDED,
+    "CANCELLED": RunState.ENDED,
+}
+
+
+class PrefectOrchestrator:
+    """Wakes a worker by a flow run of the deployment `<kind>/default`.
+
+    A run's parameters are the job ID and nothing else: Prefect shows them to whoever has its password.
+    """
+
+    def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
+        if settings.prefect.api_url is None:
+            raise NotReady("prefect.api_url is not set (READVAULT_PREFECT__API_URL)")
+        password = settings.prefect.auth_string
+        user, _, secret = password.get_secret_value().partition(":") if password else ("", "", "")
+        self._client = httpx.Client(
+            base_url=settings.prefect.api_url.rstrip("/"),
+            auth=(user, secret) if password else None,
+            timeout=TIMEOUT,
+            transport=transport,
+        )
+        self._deployments: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def deliver(self, delivery: Delivery) -> str | None:
+        """Make a flow run; its ID, or None when Prefect can't be reached or doesn't know the deployment yet.
+
+        The same delivery again gives the same run, even one that ended.
+        """
+        try:
+            return self._create_run(delivery)
+        except httpx.HTTPStatusError as refusal:
+            logger.warning("Prefect answered %d to a delivery", refusal.response.status_code)
+        except (httpx.HTTPError, ValueError, KeyError) as fault:
+            logger.warning("Prefect can't be reached (%s); the delivery is made again later", type(fault).__name__)
+        return None
+
+    def state_of(self, run_id: str) -> RunState | None:
+        """What Prefect says of a run; MISSING when it has forgotten it, None when it can't be asked."""
+        try:
+            answer = self._client.get(f"/flow_runs/{run_id}")
+            if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.UNPROCESSABLE_ENTITY):
+                return RunState.MISSING
+            return _STATES.get(answer.raise_for_status().json()["state_type"])
+        except (httpx.HTTPError, ValueError, KeyError):
+            return None
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._client.close()
+
+    def _create_run(self, delivery: Delivery) -> str:
+        body = {
+            "name": delivery.label,
+            "parameters": {"job_id": delivery.job_id},
+            "idempotency_key": f"{delivery.job_id}:{delivery.number}",
+            "tags": [delivery.kind],
+        }
+        answer = self._client.post(f"/deployments/{self._deployment(delivery.kind)}/create_flow_run", json=body)
+        if answer.status_code == httpx.codes.NOT_FOUND:  # deployed anew since we asked
+            self._forget(delivery.kind)
+            answer = self._client.post(f"/deployments/{self._deployment(delivery.kind)}/create_flow_run", json=body)
+        return _id(answer)
+
+    def _deployment(self, kind: str) -> str:
+        with self._lock:
+            known = self._deployments.get(kind)
+        if known is None:
+            known = _id(self._client.get(f"/deployments/name/{kind}/default"))
+            with self._lock:
+                self._deployments[kind] = known
+        return known
+
+    def _forget(self, kind: str) -> None:
+        with self._lock:
+            self._deployments.pop(kind, None)
+
+
+def _id(answer: httpx.Response) -> str:
+    content: dict[str, Any] = answer.raise_for_status().json()
+    return str(content["id"])
