@@ -69,6 +69,8 @@ class AlignmentReport(Report):
     mapped_fraction: float
     reference_sha256: str
     preset: str
+    primer_sites: int = 0
+    primers_sha256: str | None = None
     warnings: tuple[Annotation, ...] = ()
 
 

@@ -1,0 +1,56 @@
+"""Reference genomes: their segments, and the digest by which a result names its reference."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import dnaio
+
+from readvault.domain.errors import ProcessingFailure
+from readvault.reads.sample import Segment
+
+_STEP = "reference"
+
+
+def load_segments(fasta: Path) -> tuple[Segment, ...]:
+    """Read a reference FASTA (plain or gzip): one segment per record, bases in upper case, U read as T.
+
+    A segment's name is the first word of its header. Raises ProcessingFailure when the file is no
+    FASTA, has no or an empty record, or a name twice: references are the maintainer's, never the
+    submitter's fault.
+    """
+    try:
+        with dnaio.open(str(fasta), fileformat="fasta") as records:
+            segments = tuple(
+                Segment(record.name.split(maxsplit=1)[0] if record.name.strip() else "", _canonical(record.sequence))
+                for record in records
+            )
+    except (OSError, dnaio.FileFormatError, UnicodeError, EOFError) as fault:
+        raise ProcessingFailure(_STEP, "the reference FASTA can't be read") from fault
+    names = [segment.name for segment in segments]
+    if not segments or not all(names) or not all(segment.sequence for segment in segments):
+        raise ProcessingFailure(_STEP, "the reference FASTA has no record, or one without name or sequence")
+    if len(set(names)) < len(names):
+        raise ProcessingFailure(_STEP, "the reference FASTA has a segment name twice")
+    return segments
+
+
+def digest(fasta: Path) -> str:
+    """The SHA-256 (hexadecimal) of the reference's content: names and upper-case bases, in order.
+
+    Line lengths, descriptions, letter case and compression don't change it.
+    """
+    return digest_of(load_segments(fasta))
+
+
+def digest_of(segments: tuple[Segment, ...]) -> str:
+    """The digest of segments that are loaded already."""
+    content = hashlib.sha256()
+    for segment in segments:
+        content.update(f">{segment.name}\n{segment.sequence}\n".encode())
+    return content.hexdigest()
+
+
+def _canonical(sequence: str) -> str:
+    return sequence.upper().replace("U", "T")
