@@ -210,8 +210,8 @@ def attachment(name: str) -> str:
 
     >>> attachment("reads 1.fq")
     'attachment; filename="reads 1.fq"'
-    >>> attachment("Übung;1.fq")
-    "attachment; filename=\"_bung;1.fq\"; filename*=UTF-8''%C3%9Cbung%3B1.fq"
+    >>> print(attachment("Übung;1.fq"))
+    attachment; filename="_bung;1.fq"; filename*=UTF-8''%C3%9Cbung%3B1.fq
     """
     name = "".join(character if character.isprintable() else "_" for character in name)
     plain = "".join(c if c.isascii() and c not in '"\\%' else "_" for c in name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -130,7 +131,7 @@ class _Download:
             if code_of(fault) in ("InvalidRange", "416"):
                 raise ProcessingFailure("fetch", "S3 has fewer bytes than were sealed") from None
             raise
-        with answer["Body"] as body:
+        with contextlib.closing(answer["Body"]) as body:
             self._check_identity(answer, start, length)
             left = length
             for piece in body.iter_chunks(CHUNK):

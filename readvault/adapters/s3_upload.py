@@ -152,7 +152,7 @@ def _sha256_of(s3: S3Client, bucket: str, stored: StoredVersion) -> str:
     if checksum and "-" not in checksum:
         return base64.b64decode(checksum).hex()
     digest = hashlib.sha256()
-    with s3.get_object(Bucket=bucket, **named)["Body"] as body:
+    with contextlib.closing(s3.get_object(Bucket=bucket, **named)["Body"]) as body:
         for piece in body.iter_chunks(CHUNK):
             digest.update(piece)
     return digest.hexdigest()
