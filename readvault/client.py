@@ -1,0 +1,262 @@
+"""The client of readvault: log in, upload, submit, follow, review, approve, download. Needs httpx alone.
+
+>>> with Client("http://127.0.0.1:8079") as readvault:  # doctest: +SKIP
+...     readvault.login("alice", "secret")
+...     tickets = readvault.request_uploads(group_id, [Path("reads_R1.fastq.gz"), Path("reads_R2.fastq.gz")])
+...     for ticket in tickets:
+...         readvault.upload(ticket)
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from readvault.transfer import ATTEMPTS, Answer, ClientError, Progress, Ticket, Transfer, nothing, sha256_of
+
+__all__ = ["Client", "ClientError", "Progress", "Ticket", "files_cell"]
+
+SECONDS_BEFORE_EXPIRY = 30
+LOGIN_CLIENT = "backend-client"
+_TOKEN_PATH = "/realms/loculus/protocol/openid-connect/token"  # noqa: S105 - a path
+_UNUSABLE_NAME = re.compile(r'[\s<>:"/\\|?*\x00-\x1f]')
+
+
+def files_cell(tickets: Iterable[Ticket]) -> str:
+    """The cell of a `files.<category>` column of the metadata that names these files."""
+    return " ".join(f"{ticket.name}:{ticket.file_id}" for ticket in tickets)
+
+
+class Client:
+    """One user's (or, before `login`, an anonymous reader's) connection to a readvault instance.
+
+    `identity_url` is the identity provider's address before `/realms/…`; without it the instance's
+    own. Every method raises ClientError with a text that can be shown to the user.
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        identity_url: str | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._http = httpx.Client(
+            base_url=api_url.rstrip("/"), transport=transport, timeout=httpx.Timeout(300, connect=20)
+        )
+        self._token_url = (identity_url or api_url).rstrip("/") + _TOKEN_PATH
+        self._transfer = Transfer(transport, pause=pause)
+        self._pause = pause
+        self._token: Answer | None = None
+        self._expires = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+        self._transfer.close()
+
+    def login(self, user: str, password: str) -> None:
+        """Log in; the token is renewed by itself as long as it can be."""
+        self._take_token({"grant_type": "password", "username": user, "password": password})
+
+    def create_group(self, name: str, *, institution: str, contact_email: str, address: Mapping[str, str]) -> int:
+        """Make a group of which the user is the first member; its ID.
+
+        `address` has line1, line2, city, state, postalCode, country.
+        """
+        body = {"groupName": name, "institution": institution, "contactEmail": contact_email, "address": dict(address)}
+        return int(self._json("POST", "/groups", json=body)["groupId"])
+
+    def groups(self) -> list[Answer]:
+        """The user's groups."""
+        return list(self._json("GET", "/user/groups"))
+
+    def request_uploads(
+        self, group_id: int, paths: Sequence[Path], *, category: str | None = None, multipart: bool = False
+    ) -> list[Ticket]:
+        """Announce files with their size and SHA-256 (each is read once); where each one goes.
+
+        `multipart` asks for uploads that can be resumed part by part, for files that are large enough.
+        """
+        if bad := [path.name for path in paths if _UNUSABLE_NAME.search(path.name)]:
+            raise ClientError('File names may hold neither whitespace nor < > : " / \\ | ? *. Rename ' + ", ".join(bad))
+        files = [
+            {"name": path.name, "size": path.stat().st_size, "sha256": sha256_of(path), "category": category}
+            for path in paths
+        ]
+        body = {"groupId": group_id, "files": files, "multipart": multipart}
+        answers = self._json("POST", "/files/request-uploads", json=body)
+        return [Ticket.of(path, answer) for path, answer in zip(paths, answers, strict=True)]
+
+    def resume(self, file_id: str, path: Path) -> Ticket:
+        """The ticket of a multipart upload that broke off, perhaps in another process; `upload` goes on with it."""
+        state = self.file_state(file_id)
+        if state["partCount"] is None or state["declaredSize"] not in (None, path.stat().st_size):
+            raise ClientError(f"The upload {file_id} can't be resumed with {path.name}.")
+        size = path.stat().st_size
+        return Ticket(path, file_id, path.name, size, part_size=state["partSize"], part_count=state["partCount"])
+
+    def file_state(self, file_id: str) -> Answer:
+        """What became of an upload, and which parts of it have arrived."""
+        return dict(self._json("GET", f"/files/{file_id}"))
+
+    def upload(self, ticket: Ticket, progress: Progress = nothing) -> None:
+        """Send the file of a ticket. Called again after a failure, a multipart upload sends only what is missing."""
+        if ticket.already_yours:
+            progress(ticket.size)
+        elif ticket.put is not None:
+            self._transfer.put(ticket.put, ticket.path, 0, ticket.size, progress)
+        else:
+            self._upload_parts(ticket, progress)
+
+    def submit(
+        self,
+        organism: str,
+        group_id: int,
+        metadata: str | bytes,
+        sequences: str | bytes | None = None,
+        *,
+        terms: str | None = "OPEN",
+        restricted_until: str | None = None,
+    ) -> list[Answer]:
+        """Submit a metadata TSV, perhaps with a consensus FASTA; the accession versions that came into being."""
+        parts: dict[str, tuple[str, str | bytes]] = {"metadataFile": ("metadata.tsv", metadata)}
+        if sequences is not None:
+            parts["sequenceFile"] = ("sequences.fasta", sequences)
+        form = {"groupId": str(group_id), "dataUseTermsType": terms, "restrictedUntil": restricted_until}
+        data = {key: value for key, value in form.items() if value is not None}
+        return list(self._json("POST", f"/{organism}/submit", data=data, files=parts))
+
+    def entries(self, organism: str, **filters: str | int) -> Answer:
+        """The user's entries and how many there are of each status; filters as in the API, for example `page=0`."""
+        return dict(self._json("GET", f"/{organism}/get-sequences", params=filters))
+
+    def review(self, organism: str, accession: str, version: int) -> Answer:
+        """All there is to review of a version, with fresh URLs of originals and processed files."""
+        return dict(self._json("GET", f"/{organism}/review/{accession}/{version}"))
+
+    def wait_until_processed(
+        self,
+        organism: str,
+        accession: str,
+        version: int,
+        *,
+        seconds: float = 600,
+        every: float = 1.0,
+        on_status: Callable[[str], None] | None = None,
+    ) -> Answer:
+        """Wait until a version is processed; its review data. `on_status` hears each status once."""
+        end = time.monotonic() + seconds
+        last = None
+        while True:
+            review = self.review(organism, accession, version)
+            if review["status"] != last and on_status is not None:
+                on_status(review["status"])
+            last = review["status"]
+            if last in ("PROCESSED", "APPROVED_FOR_RELEASE"):
+                return review
+            if time.monotonic() >= end:
+                raise ClientError(f"{accession}.{version} is still {last} after {seconds:.0f} seconds.")
+            self._pause(every)
+
+    def approve(self, organism: str, versions: Iterable[tuple[str, int, str | None]]) -> list[Answer]:
+        """Approve versions for release, each with the manifest digest that was reviewed: all of them or none."""
+        chosen = [{"accession": a, "version": v, "manifestDigest": digest} for a, v, digest in versions]
+        body = {"scope": "ALL", "accessionVersionsFilter": chosen}
+        return list(self._json("POST", f"/{organism}/approve-processed-data", json=body))
+
+    def download(
+        self,
+        accession: str,
+        version: int,
+        category: str,
+        name: str,
+        target: Path,
+        *,
+        sha256: str | None = None,
+        progress: Progress = nothing,
+    ) -> str:
+        """Download a processed file to `target`; its SHA-256 (hexadecimal).
+
+        With `sha256` a file with other bytes is removed again and ClientError raised.
+        """
+
+        def locate() -> str:
+            response = self._send("GET", f"/files/get/{accession}/{version}/{quote(category)}/{quote(name)}")
+            return str(response.headers["location"])
+
+        digest = self._transfer.get(locate, target, progress)
+        if sha256 is not None and digest != sha256:
+            target.unlink()
+            raise ClientError(f"{name} has another SHA-256 than it should have; it was removed.")
+        return digest
+
+    def _upload_parts(self, ticket: Ticket, progress: Progress) -> None:
+        arrived = self.file_state(ticket.file_id)["parts"]
+        sign = partial(self._signed_parts, ticket.file_id)
+        etags = self._transfer.put_parts(ticket, arrived, sign, progress)
+        self._send("POST", "/files/complete-multipart-upload", json=[{"fileId": ticket.file_id, "etags": etags}])
+
+    def _signed_parts(self, file_id: str, numbers: list[int]) -> list[Answer]:
+        return list(self._json("POST", f"/files/{file_id}/parts", json={"numbers": numbers})) if numbers else []
+
+    def _json(self, method: str, path: str, **request: Any) -> Any:
+        return self._send(method, path, **request).json()
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        refresh = None if self._token is None else self._token.get("refresh_token")
+        if refresh and time.monotonic() > self._expires - SECONDS_BEFORE_EXPIRY:
+            self._take_token({"grant_type": "refresh_token", "refresh_token": refresh})
+        headers = {} if self._token is None else {"Authorization": f"Bearer {self._token['access_token']}"}
+        return self._answered(method, path, headers=headers, **request)
+
+    def _take_token(self, form: dict[str, str]) -> None:
+        token = self._answered("POST", self._token_url, data={"client_id": LOGIN_CLIENT, **form}).json()
+        self._expires = time.monotonic() + float(token["expires_in"])
+        self._token = token
+
+    def _answered(self, method: str, address: str, **request: Any) -> httpx.Response:
+        attempts = ATTEMPTS if method == "GET" else 1  # what changes something is sent once, by us
+        for attempt in range(1, attempts + 1):
+            try:
+                response = self._http.request(method, address, **request)
+            except httpx.TransportError as fault:
+                if attempt == attempts:
+                    raise ClientError(f"readvault can't be reached ({type(fault).__name__}).") from fault
+            else:
+                if response.status_code < 400:
+                    return response
+                if response.status_code not in (502, 503, 504) or attempt == attempts:
+                    raise ClientError(_readable(response), response.status_code)
+            self._pause(2.0 ** (attempt - 1))
+        raise AssertionError("every last attempt returns or raises")
+
+
+def _readable(response: httpx.Response) -> str:
+    """The sentence that the server wrote for people, whichever shape the error has."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {}
+    said = body if isinstance(body, dict) else {}
+    text = said.get("detail") or said.get("error_description") or said.get("title")
+    if text is None and response.status_code == 401:
+        text = "The login isn't valid (any more): log in again."
+    return f"{text or response.reason_phrase} (HTTP {response.status_code})"
