@@ -56,7 +56,25 @@ class UploadedFile(SQLModel, table=True):
     __table_args__ = (
         Index("ix_uploaded_file_own", "group_id", "sha256", "size"),
         Index("ix_uploaded_file_batch", "batch_id"),
-        Index("ix_uploaded_file_expiry", "expires_at", sqlite_where=text("sealed_at IS NULL")),
+        Index("ix_uploaded_file_window", "group_id", "requested_at"),
+        Index(
+            "ix_uploaded_file_open_of_group",
+            "group_id",
+            sqlite_where=text("sealed_at IS NULL"),
+            postgresql_where=text("sealed_at IS NULL"),
+        ),
+        Index(
+            "ix_uploaded_file_open_of_user",
+            "uploader",
+            sqlite_where=text("sealed_at IS NULL"),
+            postgresql_where=text("sealed_at IS NULL"),
+        ),
+        Index(
+            "ix_uploaded_file_expiry",
+            "expires_at",
+            sqlite_where=text("sealed_at IS NULL"),
+            postgresql_where=text("sealed_at IS NULL"),
+        ),
     )
     id: str = Field(primary_key=True)
     batch_id: str
@@ -75,6 +93,15 @@ class UploadedFile(SQLModel, table=True):
     version_id: str | None = None
     size: int | None = Field(default=None, sa_column=Column(BigInteger))
     sha256: str | None = None
+
+
+class UploadUsage(SQLModel, table=True):
+    """How many bytes of sealed files a group or a user has; its row is what reservations wait for."""
+
+    __tablename__ = "upload_usage"
+    scope: str = Field(primary_key=True)
+    """`group:<id>` or `user:<name>`."""
+    sealed_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
 
 
 class AccessionCounter(SQLModel, table=True):

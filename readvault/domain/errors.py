@@ -52,7 +52,14 @@ class NotReady(ReadvaultError):
 
 
 class RuleViolation(ReadvaultError):
-    """A caller broke a rule. The API turns each kind into one status code and one JSON shape."""
+    """A caller broke a rule. The API turns each kind into one status code and one JSON shape.
+
+    `annotations` lists the faults one by one when there may be many (a metadata file's rows).
+    """
+
+    def __init__(self, message: str, annotations: Iterable[Annotation] = ()) -> None:
+        self.annotations: tuple[Annotation, ...] = tuple(annotations)
+        super().__init__(message)
 
 
 class BadRequest(RuleViolation):

@@ -22,6 +22,7 @@ class Action(StrEnum):
     READ_GROUP_CONTACT = "read a group's members and contact"
     EDIT_GROUP = "edit a group"
     UPLOAD = "upload files"
+    LOOK_UP_FILE = "look up a file by its ID"
     SUBMIT = "submit entries"
     REVIEW = "see unreleased entries and their processed files"
     READ_ORIGINALS = "read original files"
@@ -50,6 +51,8 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
         Action.READ_GROUP_CONTACT: Rule(users=True),
         Action.EDIT_GROUP: Rule(members=True),
         Action.UPLOAD: Rule(members=True, pipelines=True),
+        # File IDs are secret: who may not upload for a file's group gets the same answer as for no file.
+        Action.LOOK_UP_FILE: Rule(users=True),
         Action.SUBMIT: Rule(members=True),
         Action.REVIEW: Rule(members=True),
         # A maintainer reads originals by a logged break-glass with a reason, which is another action.

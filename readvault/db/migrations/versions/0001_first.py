@@ -42,6 +42,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "upload_usage",
+        sa.Column("scope", sa.String(), nullable=False),
+        sa.Column("sealed_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("scope"),
+    )
+    op.create_table(
         "user_account",
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("password_hash", sa.String(), nullable=False),
@@ -131,9 +137,27 @@ def upgrade() -> None:
         ["expires_at"],
         unique=False,
         sqlite_where=sa.text("sealed_at IS NULL"),
+        postgresql_where=sa.text("sealed_at IS NULL"),
     )
     op.create_index(op.f("ix_uploaded_file_group_id"), "uploaded_file", ["group_id"], unique=False)
+    op.create_index(
+        "ix_uploaded_file_open_of_group",
+        "uploaded_file",
+        ["group_id"],
+        unique=False,
+        sqlite_where=sa.text("sealed_at IS NULL"),
+        postgresql_where=sa.text("sealed_at IS NULL"),
+    )
+    op.create_index(
+        "ix_uploaded_file_open_of_user",
+        "uploaded_file",
+        ["uploader"],
+        unique=False,
+        sqlite_where=sa.text("sealed_at IS NULL"),
+        postgresql_where=sa.text("sealed_at IS NULL"),
+    )
     op.create_index("ix_uploaded_file_own", "uploaded_file", ["group_id", "sha256", "size"], unique=False)
+    op.create_index("ix_uploaded_file_window", "uploaded_file", ["group_id", "requested_at"], unique=False)
     op.create_table(
         "entry_file",
         sa.Column("accession", sa.String(), nullable=False),
@@ -273,9 +297,27 @@ def downgrade() -> None:
     op.drop_table("job")
     op.drop_index(op.f("ix_entry_file_file_id"), table_name="entry_file")
     op.drop_table("entry_file")
+    op.drop_index("ix_uploaded_file_window", table_name="uploaded_file")
     op.drop_index("ix_uploaded_file_own", table_name="uploaded_file")
+    op.drop_index(
+        "ix_uploaded_file_open_of_user",
+        table_name="uploaded_file",
+        sqlite_where=sa.text("sealed_at IS NULL"),
+        postgresql_where=sa.text("sealed_at IS NULL"),
+    )
+    op.drop_index(
+        "ix_uploaded_file_open_of_group",
+        table_name="uploaded_file",
+        sqlite_where=sa.text("sealed_at IS NULL"),
+        postgresql_where=sa.text("sealed_at IS NULL"),
+    )
     op.drop_index(op.f("ix_uploaded_file_group_id"), table_name="uploaded_file")
-    op.drop_index("ix_uploaded_file_expiry", table_name="uploaded_file", sqlite_where=sa.text("sealed_at IS NULL"))
+    op.drop_index(
+        "ix_uploaded_file_expiry",
+        table_name="uploaded_file",
+        sqlite_where=sa.text("sealed_at IS NULL"),
+        postgresql_where=sa.text("sealed_at IS NULL"),
+    )
     op.drop_index("ix_uploaded_file_batch", table_name="uploaded_file")
     op.drop_table("uploaded_file")
     op.drop_table("stored_object")
@@ -283,6 +325,7 @@ def downgrade() -> None:
     op.drop_index("ix_entry_version_listing", table_name="entry_version")
     op.drop_table("entry_version")
     op.drop_table("user_account")
+    op.drop_table("upload_usage")
     op.drop_table("submitting_group")
     op.drop_table("audit_log")
     op.drop_table("accession_counter")
