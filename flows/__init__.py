@@ -1,0 +1,1 @@
+"""The story: what happens to a submission, and in what order."""

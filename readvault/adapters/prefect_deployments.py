@@ -1,0 +1,142 @@
+"""Puts what `prefect.yaml` describes into Prefect, so that one file says what can be started, and when."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+from pydantic import BaseModel, ConfigDict
+
+from readvault.domain.errors import NotReady
+
+logger = logging.getLogger(__name__)
+
+FILE = "prefect.yaml"
+
+
+class _Entry(BaseModel):
+    """The part of Prefect's deployment file that we use; anything else in it is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Schedule(_Entry):
+    """When a deployment starts by itself."""
+
+    slug: str
+    cron: str
+    timezone: str = "UTC"
+
+
+class Concurrency(_Entry):
+    """How many runs of a deployment there may be at once."""
+
+    limit: int
+    collision_strategy: ConcurrencyLimitStrategy
+
+
+class Deployment(_Entry):
+    """One entry under `deployments`."""
+
+    name: str
+    entrypoint: str
+    description: str
+    tags: list[str] = []
+    parameters: dict[str, Any] = {}
+    schedules: list[Schedule] = []
+    concurrency_limit: Concurrency | None = None
+    work_pool: dict[str, str]
+
+
+def described_deployments(path: Path | None = None) -> list[Deployment]:
+    """What `prefect.yaml` describes. Raises NotReady when it isn't there, pydantic's error when it is wrong."""
+    content = yaml.safe_load((path or _installed_file()).read_text(encoding="utf-8"))
+    return [Deployment.model_validate(entry) for entry in content["deployments"]]
+
+
+async def ensure_work_pool(client: PrefectClient, name: str, kind: str, template: dict[str, Any]) -> None:
+    """Make the work pool unless it is there."""
+    try:
+        await client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
+    except ObjectAlreadyExists:
+        return
+    logger.info("made the work pool %s", name)
+
+
+async def register_deployments(client: PrefectClient, work_pool: str, path: Path | None = None) -> None:
+    """Register every described deployment that Prefect doesn't have in this form.
+
+    One that is unchanged is left alone: a schedule that a maintainer paused stays paused.
+    """
+    for described in described_deployments(path):
+        flow: Flow[..., Any] = load_flow_from_entrypoint(described.entrypoint, use_placeholder_flow=False)
+        schema = parameter_schema(flow).model_dump(exclude_unset=True)
+        version = _digest(described, schema)
+        if not await _is_registered(client, f"{flow.name}/{described.name}", version, work_pool):
+            await _register(client, described, flow, schema, version, work_pool)
+            logger.info("registered the deployment %s/%s", flow.name, described.name)
+
+
+async def _is_registered(client: PrefectClient, name: str, version: str, work_pool: str) -> bool:
+    try:
+        found = await client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return False
+    return found.version == version and found.work_pool_name == work_pool
+
+
+async def _register(
+    client: PrefectClient,
+    described: Deployment,
+    flow: Flow[..., Any],
+    schema: dict[str, Any],
+    version: str,
+    work_pool: str,
+) -> None:
+    limit = described.concurrency_limit
+    await client.create_deployment(
+        flow_id=await client.create_flow(flow),
+        name=described.name,
+        version=version,
+        entrypoint=described.entrypoint,
+        description=described.description,
+        tags=described.tags,
+        parameters=described.parameters,
+        parameter_openapi_schema=schema,
+        enforce_parameter_schema=True,
+        schedules=[
+            DeploymentScheduleCreate(schedule=CronSchedule(cron=s.cron, timezone=s.timezone), slug=s.slug)
+            for s in described.schedules
+        ],
+        concurrency_limit=limit.limit if limit else None,
+        concurrency_options=ConcurrencyOptions(collision_strategy=limit.collision_strategy) if limit else None,
+        work_pool_name=work_pool,
+        pull_steps=[],
+    )
+
+
+def _digest(described: Deployment, schema: dict[str, Any]) -> str:
+    text = json.dumps([described.model_dump(mode="json"), schema], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _installed_file() -> Path:
+    """`prefect.yaml` beside the package `flows` in a clone, inside it in an installed wheel."""
+    found = importlib.util.find_spec("flows")
+    for folder in found.submodule_search_locations or () if found else ():
+        for candidate in (Path(folder) / FILE, Path(folder).parent / FILE):
+            if candidate.is_file():
+                return candidate
+    raise NotReady(f"{FILE} is not beside the package flows: the installation is incomplete")
