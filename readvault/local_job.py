@@ -81,5 +81,5 @@ def _described(result: LocalResult, *, with_files: bool) -> dict[str, Any]:
         "insertions": result.insertions,
         "metrics": {step: report.counts() for step, report in result.reports.items()},
         "files": [asdict(output) for output, _ in result.outputs] if with_files else [],
-        "provenance": result.provenance.as_json(),
+        "provenance": result.provenance,
     }

@@ -7,11 +7,9 @@ scratch directory, by the hands of the nursery.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,8 @@ from readvault.domain.annotations import Annotation, Field, FieldType, Reason
 from readvault.domain.errors import InvalidSubmission, ProcessingFailure
 from readvault.domain.organism import Organism
 from readvault.domain.reads import Platform
-from readvault.domain.manifest import InputFacts, Provenance
-from readvault.domain.reports import FetchReport, OutputFile, RegisterReport, StageReport
+from readvault.domain.reports import FetchReport, RegisterReport, StageReport
+from readvault.domain.status import ProcessingResult
 from readvault.failpoints import failpoint
 from readvault.pipeline import Hands
 from readvault.reads.local_run import LocalResult
@@ -71,7 +69,7 @@ class ServerJob:
         if shutil.disk_usage(self._directory).free < SCRATCH_FACTOR * total:
             raise ProcessingFailure("fetch", f"the scratch disk has no room for {SCRATCH_FACTOR} x {total} bytes")
         originals = self._directory / "originals"
-        originals.mkdir()
+        originals.mkdir(exist_ok=True)
         for number, file in enumerate(files):
             self._hashes[file.file_id] = self._house.store.fetch(file.stored, originals / f"{number:04}")
             self._lease.check()
@@ -148,25 +146,25 @@ class ServerJob:
     def _manifest(
         self, result: LocalResult | None, errors: tuple[Annotation, ...], warnings: tuple[Annotation, ...]
     ) -> dict[str, Any]:
-        computed = result.check.processed_metadata if result else {}
-        provenance = result.provenance if result else Provenance({}, {}, None, None)
         return manifest.build(
             self._claim.accession_version,
             organism=self._organism.name,
             pipeline_version=self._claim.pipeline_version,
-            metadata={**self._inputs.metadata, **computed},
+            metadata={**self._inputs.metadata, **(result.check.processed_metadata if result else {})},
             sequences=result.sequences if result else {},
             consensus_source=result.consensus_source if result else None,
-            files=[OutputFile(f.category, f.name, f.size, f.sha256) for f in self._staged],
+            files=[(f.category, f.name, f.size, f.sha256) for f in self._staged],
+            processing_result=ProcessingResult.of(errors=bool(errors), warnings=bool(warnings)),
             errors=errors,
             warnings=warnings,
             screened=bool(result and result.screened),
-            provenance=replace(
-                provenance,
-                inputs=tuple(
-                    InputFacts(f.category, f.stored.size, self._hashes[f.file_id]) for f in self._inputs.files
-                ),
-            ),
+            provenance={
+                **(result.provenance if result else {}),
+                "inputs": [
+                    {"category": f.category, "size": f.stored.size, "sha256": self._hashes[f.file_id]}
+                    for f in self._inputs.files
+                ],
+            },
         )
 
     def _record(self, digest: str) -> dict[str, Any]:
@@ -231,12 +229,14 @@ def _platform(metadata: dict[str, str]) -> Platform | None:
 
 def _processed_data(metadata: dict[str, Any], result: LocalResult | None) -> dict[str, Any]:
     """Loculus's ProcessedData, without the files."""
-    segments = result.sequences if result else {}
+    segments: dict[str, str] = result.sequences if result else {}
+    aligned = result.aligned_sequences if result else {}
+    insertions = result.insertions if result else {}
     return {
         "metadata": metadata,
         "unalignedNucleotideSequences": segments,
-        "alignedNucleotideSequences": {name: (result.aligned_sequences.get(name) if result else None) for name in segments},
-        "nucleotideInsertions": {name: (result.insertions.get(name, []) if result else []) for name in segments},
+        "alignedNucleotideSequences": {name: aligned.get(name) for name in segments},
+        "nucleotideInsertions": {name: insertions.get(name, []) for name in segments},
         "alignedAminoAcidSequences": {},
         "aminoAcidInsertions": {},
     }

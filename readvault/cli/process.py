@@ -106,8 +106,8 @@ def _place(annotation: dict[str, Any]) -> str:
 
 @contextmanager
 def _progress(steps: int) -> Iterator[Around]:
-    from readvault.pipeline import Body
     from readvault.domain.reports import Report
+    from readvault.pipeline import Body
 
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:

@@ -13,7 +13,6 @@ def api(
     import uvicorn
 
     from readvault import bootstrap
-    from readvault.adapters.identity import Identity
     from readvault.api.app import create_app
 
     bootstrap.log_to_stderr()
@@ -55,6 +54,7 @@ def run_inline() -> None:
 
     from readvault import bootstrap
     from readvault.adapters.inline_orchestrator import InlineOrchestrator
+    from readvault.adapters.processes import announce_ready
     from readvault.worker_house import WorkerHouse
 
     settings = bootstrap.settings()
@@ -64,6 +64,7 @@ def run_inline() -> None:
     orchestrator = InlineOrchestrator(lambda delivery: house.run(delivery), settings.worker.concurrency)
     house = WorkerHouse(bootstrap.house(settings, orchestrator))
     house.start()
+    announce_ready()
     stop.wait()
     house.stop()
     orchestrator.stop()

@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from readvault.domain.annotations import Annotation
 from readvault.domain.errors import InvalidSubmission, ProcessingFailure
-from readvault.domain.manifest import Provenance
 from readvault.domain.organism import FileCategory
 from readvault.domain.reads import READ_LEVEL, ProcessedCategory
 from readvault.domain.reports import (
@@ -45,7 +45,7 @@ class LocalResult:
     sequences: dict[str, str]
     aligned_sequences: dict[str, str]
     insertions: dict[str, list[str]]
-    provenance: Provenance
+    provenance: dict[str, Any]
 
     @property
     def check(self) -> CheckReport:
@@ -190,7 +190,7 @@ class LocalRun:
                 consensus=self._found("consensus", ConsensusReport),
                 calls=self._calls,
                 check=found,
-                provenance=self._provenance().as_json(),
+                provenance=self._provenance(),
             )
         return found
 
@@ -221,19 +221,19 @@ class LocalRun:
             found += [(_described(category, path), path) for path in paths if path.is_file()]
         return found
 
-    def _provenance(self) -> Provenance:
+    def _provenance(self) -> dict[str, Any]:
         sample = self._sample
         pipeline = sample.organism.pipeline
-        return Provenance(
-            tools=tools.versions(),
-            parameters=pipeline.model_dump(
+        return {
+            "tools": tools.versions(),
+            "parameters": pipeline.model_dump(
                 mode="json",
                 by_alias=True,
                 exclude={"version": True, "outputs": True, "align": {"primers"}, "dehumanize": {"originals"}},
             ),
-            reference_sha256=references.digest(sample.organism.reference.fasta),
-            host_index_sha256=host_index.digest(sample.host_index) if sample.host_index else None,
-        )
+            "referenceSha256": references.digest(sample.organism.reference.fasta),
+            "hostIndexSha256": host_index.digest(sample.host_index) if sample.host_index else None,
+        }
 
     @property
     def _outputs_directory(self) -> Path:

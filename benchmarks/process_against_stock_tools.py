@@ -1,0 +1,118 @@
+"""Compare `readvault process` with the pipeline that one would write from stock tools.
+
+Both get the same simulated pairs with 5 % host reads, the same threads and compression level, and
+run alternately. Printed are wall and CPU seconds, peak memory, and the ratio of each pair of runs.
+Debian's minimap2, samtools and ivar are needed beside what `make setup` installs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+ROOT = Path(__file__).parents[1]
+NEEDED = ("minimap2", "samtools", "ivar")
+STOCK = """
+set -euo pipefail
+exec 2> stock.log
+{python} -c "
+import deacon
+index = deacon.Index('{index}')
+index.filter('{r1}', input2='{r2}', deplete=True, output='c1.fq.gz', output2='c2.fq.gz', threads={threads})
+"
+minimap2 -ax sr -t {threads} {reference} c1.fq.gz c2.fq.gz | samtools sort -@ {threads} -o sorted.bam -
+samtools index sorted.bam
+samtools mpileup -aa -A -d 0 -Q 20 sorted.bam | ivar consensus -q 20 -t 0.5 -m 10 -p consensus
+samtools mpileup -aa -A -d 0 -B -Q 20 --reference {reference} sorted.bam |
+  ivar variants -p variants -q 20 -t 0.03 -r {reference}
+samtools depth -a sorted.bam > depth.tsv
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one command: seconds, and bytes of its largest process."""
+
+    wall: float
+    cpu: float
+    memory: int
+
+
+def main() -> None:
+    """Make the reads, run both pipelines in turn, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    missing = [tool for tool in NEEDED if shutil.which(tool) is None]
+    if missing:
+        sys.exit(f"the comparison needs {', '.join(missing)} (on Debian: apt-get install {' '.join(NEEDED)})")
+    with tempfile.TemporaryDirectory(prefix="readvault-bench-") as place:
+        _compare(Path(place), options)
+
+
+def _compare(place: Path, options: argparse.Namespace) -> None:
+    r1, r2, index = _reads(place, options.pairs)
+    reference = ROOT / "deployments" / "references" / "NC_045512.2.fasta"
+    organism = place / "organism.yaml"
+    organism.write_text(f"name: bench\nreference: {{fasta: {reference}}}\n")
+    stock = STOCK.format(python=sys.executable, index=index, r1=r1, r2=r2, threads=options.threads, reference=reference)
+    ours = [sys.executable, "-m", "readvault.cli.main", "process", "--organism", str(organism), "--host-index"]
+    ours += [str(index), "--out", "out", "--threads", str(options.threads), "--platform", "illumina", str(r1), str(r2)]
+    print(f"{options.pairs} pairs of 2 x 150, {options.threads} threads, {options.runs} alternating runs")
+    print(f"{'':12}{'wall s':>10}{'CPU s':>10}{'peak MB':>10}")
+    ratios = []
+    for number in range(options.runs):
+        runs = {}
+        for name, command in (("stock", ["bash", "-c", stock]), ("readvault", ours)):
+            runs[name] = _timed(command, place / f"{name}-{number}")
+            print(f"{name:12}{runs[name].wall:10.1f}{runs[name].cpu:10.1f}{runs[name].memory / 1e6:10.0f}")
+        ratios.append((runs["readvault"].wall / runs["stock"].wall, runs["readvault"].cpu / runs["stock"].cpu))
+    for name, values in zip(("wall", "CPU"), zip(*ratios, strict=True), strict=True):
+        print(
+            f"ratio readvault / stock, {name}: median {statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+        )
+
+
+def _reads(place: Path, pairs: int) -> tuple[Path, Path, Path]:
+    from readvault.reads import host_index, simulation
+
+    host, index = place / "host.fasta", place / "host.idx"
+    simulation.synthetic_host(host, length=500_000, seed=1)
+    host_index.build(host, index)
+    simulated = simulation.simulate(
+        ROOT / "deployments" / "references" / "NC_045512.2.fasta",
+        place,
+        pairs=pairs - pairs // 20,
+        length=150,
+        seed=1,
+        host=host,
+        host_pairs=pairs // 20,
+    )
+    assert simulated.r2 is not None
+    return simulated.r1, simulated.r2, index
+
+
+def _timed(command: list[str], directory: Path) -> Run:
+    directory.mkdir()
+    start = perf_counter()
+    process = subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = perf_counter() - start
+    if status:
+        sys.exit(f"{command[0]} ended with status {os.waitstatus_to_exitcode(status)}")
+    shutil.rmtree(directory)
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    main()
