@@ -107,7 +107,7 @@ class MemoryStore:
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         self._call("list_parts")
         if upload_id not in self.uploads:
-            raise Unprocessable("The upload does not exist.")
+            raise ProcessingFailure("upload", "S3 answered NoSuchUpload")
         parts = self.uploads[upload_id][1]
         return [
             UploadedPart(number, hashlib.md5(parts[number], usedforsecurity=False).hexdigest(), len(parts[number]))
@@ -116,11 +116,15 @@ class MemoryStore:
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
         self._call("complete_multipart")
+        if upload_id not in self.uploads:
+            if self.versions.get(key):
+                return
+            raise Unprocessable("The multipart upload does not exist any more. Please request a new one.")
         etags = {part.number: part.etag for part in self.list_parts(key, upload_id)}
         if any(etags.get(number) != etag.strip('"') for number, etag in parts):
             raise Unprocessable("One or more of the specified parts could not be found.")
         if self.versions.get(key):
-            raise Unprocessable("The object exists already.")
+            return
         _, data = self.uploads.pop(upload_id)
         self.write(key, b"".join(data[number] for number, _ in parts))
 

@@ -10,7 +10,15 @@ from sqlmodel import Session, col, select
 from readvault.db import clock
 from readvault.db.tables import UploadedFile
 from readvault.domain.actor import Actor
-from readvault.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unprocessable
+from readvault.domain.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    ProcessingFailure,
+    TooLarge,
+    Unprocessable,
+)
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.upload_answers import PARTS_PER_PAGE, FileState, MultipartPlan, SignedPart
@@ -83,10 +91,15 @@ def complete_multipart_uploads(
     etags_of = dict(completed)
     with house.sessions.read() as session:
         files = own_files(session, actor, list(etags_of))
+        now = clock.read(session)
     if done := [file.id for file in files if file.multipart_completed or file.multipart_upload_id is None]:
         raise Unprocessable(f"The following files have already been completed: {', '.join(done)}")
     if empty := [file_id for file_id, etags in etags_of.items() if not etags]:
         raise Unprocessable(f"No etags provided for file ID {empty[0]}.")
+    if expired := [file.id for file in files if file.expires_at <= now]:
+        raise Unprocessable(
+            f"The following file IDs are no longer valid because they have expired: {', '.join(expired)}"
+        )
     for file in files:
         _complete(house, file, [(n, etag.strip('"')) for n, etag in enumerate(etags_of[file.id], start=1)])
         with house.sessions.begin() as session:
@@ -98,13 +111,14 @@ def file_state(house: House, actor: Actor | None, file_id: str) -> FileState:
     """What became of an upload; raises NotFound for an unknown or foreign file ID."""
     with house.sessions.read() as session:
         file = own_files(session, actor, [file_id])[0]
+        expired = file.sealed_at is None and file.expires_at <= clock.read(session)
     sealed = file.sealed_at is not None
-    unfinished = file.multipart_upload_id is not None and not file.multipart_completed and not sealed
+    unfinished = not (sealed or expired or file.multipart_completed or file.multipart_upload_id is None)
     parts = house.store.list_parts(file.key, file.multipart_upload_id or "") if unfinished else []
     return FileState(
         file_id=file.id,
         group_id=file.group_id,
-        state="sealed" if sealed else "completed" if file.multipart_completed else "requested",
+        state=_state(file, expired),
         declared_size=file.declared_size,
         declared_sha256=file.declared_sha256,
         size=file.size,
@@ -114,6 +128,14 @@ def file_state(house: House, actor: Actor | None, file_id: str) -> FileState:
         part_count=part_count(file),
         parts=tuple(parts),
     )
+
+
+def _state(file: UploadedFile, expired: bool) -> str:
+    if file.sealed_at is not None:
+        return "sealed"
+    if expired:
+        return "expired"
+    return "completed" if file.multipart_completed else "requested"
 
 
 def abort(house: House, actor: Actor | None, file_id: str) -> None:
@@ -158,7 +180,7 @@ def _complete(house: House, file: UploadedFile, parts: list[tuple[int, str]]) ->
             house.store.abort_multipart(file.key, file.multipart_upload_id)
             raise TooLarge(f"The parts of file ID {file.id} have {total} bytes; a file may have {limit}.")
         house.store.complete_multipart(file.key, file.multipart_upload_id, parts)
-    except Unprocessable:
+    except (Unprocessable, ProcessingFailure):
         # Perhaps an earlier call put them together and its answer got lost.
         if not any(version.key == file.key for version in house.store.list_versions(file.key)):
             raise

@@ -29,21 +29,21 @@ def reserve(
     Raises TooLarge for a limit of bytes, TooMany for a limit of open files or of a time window.
     """
     usage = lock(session, group_id, [user])
-    open_files, open_bytes, first_expiry = session.exec(
-        select(func.count(), _BYTES, func.min(UploadedFile.expires_at)).where(
+    open_files, first_expiry = session.exec(
+        select(func.count(), func.min(UploadedFile.expires_at)).where(
             UploadedFile.group_id == group_id, *_still_open(now)
         )
     ).one()
-    user_bytes = session.exec(select(_BYTES).where(UploadedFile.uploader == user, *_still_open(now))).one()
     if open_files + files > limits.open_files_per_group:
         raise TooMany(
             f"The group may have {limits.open_files_per_group} files that are not submitted yet; it has {open_files}"
             f" and {files} more were requested. {_frees(first_expiry)}"
         )
-    for owner, limit, used in (
-        ("group", limits.bytes_per_group, usage[f"group:{group_id}"] + open_bytes),
-        ("user", limits.bytes_per_user, usage[f"user:{user}"] + user_bytes),
+    for owner, limit, scope in (
+        ("group", limits.bytes_per_group, f"group:{group_id}"),
+        ("user", limits.bytes_per_user, f"user:{user}"),
     ):
+        used = usage[scope] + open_bytes(session, scope, now)
         if used + size > limit:
             raise TooLarge(
                 f"The {owner} may store {limit} bytes; {used} are used and {size} more were requested."
@@ -84,6 +84,13 @@ def lock(session: Session, group_id: int, users: Iterable[str]) -> dict[str, int
         query = select(UploadUsage.sealed_bytes).where(UploadUsage.scope == scope).with_for_update()
         usage[scope] = session.exec(query).one()
     return usage
+
+
+def open_bytes(session: Session, scope: str, now: float) -> int:
+    """The declared bytes of files that a scope has requested and not submitted yet."""
+    kind, _, name = scope.partition(":")
+    mine = col(UploadedFile.group_id) == int(name) if kind == "group" else col(UploadedFile.uploader) == name
+    return int(session.exec(select(_BYTES).where(mine, *_still_open(now))).one())
 
 
 def add_sealed(session: Session, scope: str, size: int) -> None:

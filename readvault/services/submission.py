@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session
+
+from readvault.db import audit, clock
+from readvault.db.tables import AccessionCounter, EntryFile, EntryVersion, Job
+from readvault.domain import fasta
 from readvault.domain.actor import Actor
+from readvault.domain.annotations import MAX_LISTED, Annotation, Reason, first_listed
+from readvault.domain.errors import BadRequest, TooLarge, Unprocessable
+from readvault.domain.identifiers import accession_of
+from readvault.domain.organism import Organism
+from readvault.domain.status import JobKind
+from readvault.ports import StoredVersion
+from readvault.services import metadata_file, sealing, sequence_file
+from readvault.services.authorization import Action, authorize
+from readvault.services.decompression import text_of
 from readvault.services.house import House
+from readvault.services.metadata_file import MetadataRow
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +37,14 @@ class SubmittedEntry:
     accession: str
     version: int
     submission_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Data use terms: `OPEN`, or `RESTRICTED` until a date (YYYY-MM-DD)."""
+
+    type: str = "OPEN"
+    restricted_until: str | None = None
 
 
 def submit(
@@ -36,4 +66,197 @@ def submit(
     Raises BadRequest (400), Forbidden, NotFound, TooLarge, TooMany and Unprocessable (422, with all
     faults at once) in Loculus's words.
     """
-    raise NotImplementedError
+    organism = house.organism(organism_name)
+    with house.sessions.read() as session:
+        authorize(session, actor, Action.SUBMIT, group_id=group_id)
+        now = clock.read(session)
+    assert actor is not None
+    terms = terms_of(house, terms_type, restricted_until, now)
+    rows, consensus = _read(house, organism, metadata, metadata_name, sequences, sequences_name)
+    labels = {file.file_id: file.name for row in rows for files in row.files.values() for file in files}
+    with house.sessions.read() as session:
+        present = sealing.inspect(session, house.store, group_id, labels, now)
+    _check_sizes(organism, rows, present)
+    with house.sessions.begin() as session:
+        # Membership may have ended while the files were looked at.
+        authorize(session, actor, Action.SUBMIT, group_id=group_id)
+        now = clock.read(session)
+        sealing.seal(session, house.settings.limits, group_id, labels, present, now)
+        accessions = _next_accessions(session, len(rows), house.settings.accession_prefix)
+
+        def entry_of(accession: str, row: MetadataRow) -> EntryVersion:
+            return EntryVersion(
+                accession=accession,
+                version=1,
+                organism=organism.name,
+                group_id=group_id,
+                submission_id=row.submission_id,
+                submitter=actor.name,
+                submitted_at=now,
+                terms_type=terms.type,
+                restricted_until=terms.restricted_until,
+                submitted_metadata=row.metadata,
+                submitted_sequences=consensus[row.submission_id],
+            )
+
+        jobs = _write(session, organism, rows, accessions, entry_of, now)
+        details = {"organism": organism.name, "entries": len(rows), "first": accessions[0], "last": accessions[-1]}
+        audit.append(session, actor.name, "submit", f"group {group_id}", details)
+    _deliver(house, jobs)
+    return [SubmittedEntry(accession, 1, row.submission_id) for accession, row in zip(accessions, rows, strict=True)]
+
+
+def terms_of(house: House, terms_type: str | None, restricted_until: str | None, now: float) -> Terms:
+    """The data use terms that were asked for; raises BadRequest in Loculus's words."""
+    if not house.settings.data_use_terms:
+        return Terms()
+    if terms_type is None:
+        raise BadRequest("The 'dataUseTermsType' must be set to OPEN or RESTRICTED.")
+    if terms_type == "OPEN":
+        return Terms()
+    if terms_type != "RESTRICTED":
+        raise BadRequest(f"Invalid dataUseTermsType: {terms_type}, possible values are: [OPEN, RESTRICTED]")
+    if restricted_until is None:
+        raise BadRequest("The date 'restrictedUntil' must be set if 'dataUseTermsType' is RESTRICTED.")
+    try:
+        until = datetime.strptime(restricted_until, "%Y-%m-%d").date()
+    except ValueError:
+        raise BadRequest(
+            f"The date 'restrictedUntil' must be a valid date in the format YYYY-MM-DD: {restricted_until}."
+        ) from None
+    today = datetime.fromtimestamp(now, UTC).date()
+    if not today <= until <= _a_year_after(today):
+        raise BadRequest("The date 'restrictedUntil' must be in the future, up to a maximum of 1 year from now.")
+    return Terms("RESTRICTED", until.isoformat())
+
+
+def _a_year_after(day: date) -> date:
+    try:
+        return day.replace(year=day.year + 1)
+    except ValueError:
+        return day.replace(year=day.year + 1, day=28)
+
+
+def _read(
+    house: House,
+    organism: Organism,
+    metadata: bytes,
+    metadata_name: str,
+    sequences: bytes | None,
+    sequences_name: str | None,
+) -> tuple[list[MetadataRow], dict[str, dict[str, str]]]:
+    """The entries and their consensus sequences by submission ID; raises all faults of both files at once."""
+    limits = house.settings.limits
+    text = text_of(metadata, metadata_name, kind="Metadata file", extensions=("tsv",), limit=limits.bytes_of_metadata)
+    sequence_file.check_presence(organism, given=sequences is not None)
+    records: dict[str, str] = {}
+    faults: list[Annotation] = []
+    if sequences is not None:
+        records, faults = fasta.parse(
+            text_of(
+                sequences,
+                sequences_name or "",
+                kind="Sequence file",
+                extensions=sequence_file.EXTENSIONS,
+                limit=limits.bytes_of_sequences,
+            )
+        )
+    content = metadata_file.parse(text, organism, max_rows=limits.rows_per_submission)
+    consensus, misfits = sequence_file.assign(organism, content.rows, records)
+    _refuse([*content.faults, *faults, *misfits, *_empty_entries(organism, content.rows, consensus)])
+    return content.rows, consensus
+
+
+def _empty_entries(
+    organism: Organism, rows: Sequence[MetadataRow], consensus: Mapping[str, Mapping[str, str]]
+) -> list[Annotation]:
+    if organism.submission.consensus_sequences != "optional":
+        return []
+    return [
+        Annotation(
+            Reason.INVALID_METADATA,
+            f"In metadata file: record #{row.record} with id '{row.submission_id}': there is neither a file nor a"
+            " consensus sequence.",
+            record=row.record,
+            line=row.line,
+        )
+        for row in rows
+        if not any(row.files.values()) and not consensus[row.submission_id]
+    ]
+
+
+def _refuse(faults: Sequence[Annotation]) -> None:
+    if faults:
+        listed = first_listed(faults, MAX_LISTED)
+        raise Unprocessable("\n".join(fault.message for fault in listed), listed)
+
+
+def _check_sizes(organism: Organism, rows: Sequence[MetadataRow], present: Mapping[str, StoredVersion]) -> None:
+    for row in rows:
+        for category, files in row.files.items():
+            limit = organism.submission.files[category].max_bytes_per_file
+            for file in files:
+                if (size := present[file.file_id].size) > limit:
+                    raise TooLarge(
+                        f"In metadata file: record #{row.record} with id '{row.submission_id}': file '{file.name}' has"
+                        f" {size} bytes; a file of category {category} may have {limit}."
+                    )
+
+
+def _next_accessions(session: Session, count: int, prefix: str) -> list[str]:
+    upsert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    new = upsert(AccessionCounter).values(id=1, last=count)
+    raised = new.on_conflict_do_update(
+        index_elements=["id"],
+        set_={"last": AccessionCounter.__table__.c.last + new.excluded.last},  # type: ignore[attr-defined]
+    )
+    last: int = session.execute(raised.returning(AccessionCounter.__table__.c.last)).scalar_one()  # type: ignore[attr-defined]
+    return [accession_of(number, prefix) for number in range(last - count + 1, last + 1)]
+
+
+def _write(
+    session: Session,
+    organism: Organism,
+    rows: Sequence[MetadataRow],
+    accessions: Sequence[str],
+    entry_of: Callable[[str, MetadataRow], EntryVersion],
+    now: float,
+) -> list[str]:
+    """Write entries, their files and one job each; the jobs' IDs."""
+    jobs: list[str] = []
+    session.add_all(map(entry_of, accessions, rows))
+    # Without declared relationships the session would not know that entries come before what refers to them.
+    session.flush()
+    for accession, row in zip(accessions, rows, strict=True):
+        for category, files in row.files.items():
+            session.add_all(
+                EntryFile(
+                    accession=accession, version=1, category=category, name=file.name, position=n, file_id=file.file_id
+                )
+                for n, file in enumerate(files)
+            )
+        jobs.append(str(uuid.uuid4()))
+        session.add(
+            Job(
+                id=jobs[-1],
+                kind=JobKind.PROCESS_SUBMISSION.value,
+                organism=organism.name,
+                accession=accession,
+                version=1,
+                pipeline_version=organism.pipeline.version,
+                created_at=now,
+                not_before=now,
+            )
+        )
+    session.flush()
+    return jobs
+
+
+def _deliver(house: House, jobs: Sequence[str]) -> None:
+    """Wake workers. The submission is committed, so whatever goes wrong here is left to the dispatcher."""
+    from readvault.services import housekeeping
+
+    try:
+        housekeeping.deliver_now(house, jobs)
+    except Exception as fault:
+        logger.warning("%d jobs wait for the dispatcher: %s", len(jobs), type(fault).__name__)

@@ -57,7 +57,7 @@ class UploadAnswer:
 class FileState:
     """What is known of an upload. Sizes are bytes, times seconds since 1970.
 
-    `state` is `requested`, `completed` (a multipart upload that was put together) or `sealed`.
+    `state` is `requested`, `completed` (a multipart upload that was put together), `sealed` or `expired`.
     """
 
     file_id: str

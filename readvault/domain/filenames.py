@@ -1,0 +1,32 @@
+"""Which names a submitted or processed file may have. A name is a label: never a path, a key or an argument."""
+
+from __future__ import annotations
+
+import unicodedata
+
+MAX_LENGTH = 255
+FORBIDDEN = '<>:"/\\|?*'
+
+
+def fault_of(name: str) -> str | None:
+    """Why a file may not have this name, or None. Loculus's rules, and no other control or direction character."""
+    if not name:
+        return "Filenames may not be empty"
+    if len(name.encode("utf-16-le")) // 2 > MAX_LENGTH:
+        return f"Filenames may not exceed {MAX_LENGTH} characters"
+    if any(character in FORBIDDEN for character in name):
+        return 'Filenames may not contain forbidden characters (< > : \\" / \\\\ | ? *).'
+    if any(ord(character) < 32 for character in name):
+        return "Filenames may not contain ASCII control characters 0-31."
+    if name in (".", ".."):
+        return "Filenames '.' and '..' are not accepted."
+    if any(character.isspace() for character in name):
+        return "Filenames may not contain whitespace."
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in name):
+        return "Filenames may not contain control or text direction characters."
+    return None
+
+
+def message(name: str, category: str, fault: str) -> str:
+    """The fault as Loculus words it."""
+    return f"Invalid filename '{name}' in category '{category}': {fault}"

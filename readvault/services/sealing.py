@@ -1,0 +1,149 @@
+"""Sealing: an uploaded file is pinned for ever by its key, its S3 version ID and its size.
+
+S3 is asked before the write transaction (`inspect`); in it, only what may have changed meanwhile is
+checked again (`seal`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import batched
+
+from sqlmodel import Session, col, select
+
+from readvault.config import LimitSettings
+from readvault.db.tables import UploadedFile
+from readvault.domain.annotations import Annotation, Reason
+from readvault.domain.errors import TooLarge, Unprocessable
+from readvault.ports import ReadStore, StoredVersion
+from readvault.services import quota
+
+_IDS_PER_QUERY = 5000
+_LISTINGS_AT_ONCE = 8
+
+
+def inspect(
+    session: Session, store: ReadStore, group_id: int, labels: Mapping[str, str], now: float
+) -> dict[str, StoredVersion]:
+    """What lies in the store under these file IDs, which a submission names by `labels` (ID to file name).
+
+    Closes the session's transaction before it asks the store. Raises Unprocessable, in Loculus's
+    words: unknown and foreign IDs (one answer for both), unfinished multipart uploads, expired ones,
+    files that were not uploaded, files of another size than declared.
+    """
+    files = list(find(session, labels))
+    session.rollback()
+    _check_usable(files, group_id, labels, now)
+    present = _first_versions(store, files)
+    if absent := [file.id for file in files if file.id not in present]:
+        raise Unprocessable(f"No file uploaded for file IDs: {', '.join(absent)}")
+    wrong = [
+        Annotation(
+            Reason.WRONG_SIZE,
+            f"File '{labels[file.id]}' ({file.id}) has {present[file.id].size} bytes,"
+            f" declared were {file.declared_size}.",
+            file=labels[file.id],
+        )
+        for file in files
+        if file.declared_size is not None and present[file.id].size != file.declared_size
+    ]
+    if wrong:
+        raise Unprocessable("\n".join(fault.message for fault in wrong[:100]), wrong)
+    return present
+
+
+def seal(
+    session: Session,
+    limits: LimitSettings,
+    group_id: int,
+    labels: Mapping[str, str],
+    present: Mapping[str, StoredVersion],
+    now: float,
+) -> None:
+    """Pin these files; files that are sealed already stay as they are.
+
+    Counts their bytes, and refuses (TooLarge, TooMany) what never declared a size and fits no limit.
+    Raises Unprocessable when a file was given up or expired since `inspect`.
+    """
+    candidates = {file.id: file for file in find(session, labels)}
+    usage = quota.lock(session, group_id, {file.uploader for file in candidates.values()})
+    # Only under the lock is it certain which ones another submission has not sealed meanwhile.
+    files = list(find(session, labels, for_update=True))
+    _check_usable(files, group_id, labels, now)
+    fresh = [file for file in files if file.sealed_at is None]
+    if not fresh:
+        return
+    sizes: defaultdict[str, int] = defaultdict(int)
+    for file in fresh:
+        sizes[f"group:{group_id}"] += present[file.id].size
+        sizes[f"user:{file.uploader}"] += present[file.id].size
+    _check_undeclared(session, limits, group_id, fresh, present, usage, now)
+    for file in fresh:
+        file.sealed_at = now
+        file.version_id = present[file.id].version_id
+        file.size = present[file.id].size
+    session.flush()
+    for scope, size in sizes.items():
+        quota.add_sealed(session, scope, size)
+
+
+def find(session: Session, file_ids: Iterable[str], *, for_update: bool = False) -> Iterator[UploadedFile]:
+    """The files with these IDs, as the database has them now, by ID."""
+    for some in batched(sorted(file_ids), _IDS_PER_QUERY):
+        query = select(UploadedFile).where(col(UploadedFile.id).in_(some)).order_by(UploadedFile.id)
+        query = query.with_for_update() if for_update else query
+        yield from session.exec(query.execution_options(populate_existing=True)).all()
+
+
+def _check_usable(files: Sequence[UploadedFile], group_id: int, labels: Mapping[str, str], now: float) -> None:
+    known = {file.id for file in files if file.group_id == group_id}
+    if unknown := [file_id for file_id in labels if file_id not in known]:
+        raise Unprocessable(f"The following file IDs do not exist: {', '.join(unknown)}")
+    still_open = [file for file in files if file.sealed_at is None]
+    if expired := [file.id for file in still_open if file.expires_at <= now]:
+        raise Unprocessable(
+            f"The following file IDs are no longer valid because they have expired: {', '.join(expired)}"
+        )
+    unfinished = [f.id for f in still_open if f.multipart_upload_id is not None and not f.multipart_completed]
+    if unfinished:
+        raise Unprocessable(f"The following multipart uploads have not been completed: {', '.join(unfinished)}")
+
+
+def _first_versions(store: ReadStore, files: Sequence[UploadedFile]) -> dict[str, StoredVersion]:
+    """The first version under each file's key: a later one was written by somebody who got around us."""
+    sealed = {f.id: StoredVersion(f.key, f.version_id, f.size or 0) for f in files if f.sealed_at is not None}
+    file_of_key = {file.key: file.id for file in files if file.sealed_at is None}
+    batches = sorted({key.rpartition("/")[0] + "/" for key in file_of_key})
+    with ThreadPoolExecutor(_LISTINGS_AT_ONCE) as pool:
+        for versions in pool.map(lambda prefix: list(store.list_versions(prefix)), batches):
+            for version in versions:
+                if (file_id := file_of_key.get(version.key)) is not None:
+                    sealed.setdefault(file_id, version)
+    return sealed
+
+
+def _check_undeclared(
+    session: Session,
+    limits: LimitSettings,
+    group_id: int,
+    fresh: Sequence[UploadedFile],
+    present: Mapping[str, StoredVersion],
+    usage: Mapping[str, int],
+    now: float,
+) -> None:
+    """Files with a declared size were counted when it was reserved; the others are counted here."""
+    undeclared = [file for file in fresh if file.declared_size is None]
+    size = sum(present[file.id].size for file in undeclared)
+    if not undeclared:
+        return
+    for owner, limit, scope in (
+        ("group", limits.bytes_per_group, f"group:{group_id}"),
+        *(("user", limits.bytes_per_user, f"user:{name}") for name in sorted({file.uploader for file in undeclared})),
+    ):
+        own = size if owner == "group" else sum(present[f.id].size for f in undeclared if f"user:{f.uploader}" == scope)
+        used = usage[scope] + quota.open_bytes(session, scope, now)
+        if used + own > limit:
+            raise TooLarge(f"The {owner} may store {limit} bytes; {used} are used and {own} more were submitted.")
+    quota.check_window(session, limits, group_id=group_id, size=size, now=now)
