@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from enum import Enum, auto
 from types import TracebackType
 
 from sqlalchemy import update
@@ -15,10 +16,18 @@ from readvault.db.clock import now
 from readvault.db.tables import Job
 from readvault.domain.errors import LeaseLost
 from readvault.domain.status import JobState
+from readvault.services.fence import Claim, is_finished_by
 from readvault.services.house import House
-from readvault.services.processing import Claim
 
 logger = logging.getLogger(__name__)
+
+
+class _Answer(Enum):
+    RENEWED = auto()
+    DONE = auto()
+    LOST = auto()
+    NONE = auto()
+    """The database is locked or can't be reached."""
 
 
 class Lease:
@@ -32,7 +41,7 @@ class Lease:
         self.lost = threading.Event()
         self._house = house
         self._claim = claim
-        self._settings = house.settings.worker
+        self._limits = house.settings.worker
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.job_id}", daemon=True)
 
@@ -56,34 +65,34 @@ class Lease:
         wait = 0.0
         while not self._stopped.wait(wait):
             asked_at = time.monotonic()
-            renewed = self._renew()
-            if renewed:
-                held_since, wait = asked_at, self._settings.renew_every
-            elif renewed is None and time.monotonic() - held_since < self._settings.lease:
-                wait = min(1.0, self._settings.renew_every / 4)
+            answer = self._renew()
+            if answer is _Answer.DONE:
+                return
+            if answer is _Answer.RENEWED:
+                held_since, wait = asked_at, self._limits.renew_every
+            elif answer is _Answer.NONE and time.monotonic() - held_since < self._limits.lease:
+                wait = min(1.0, self._limits.renew_every / 4)
             else:
                 logger.warning("job %s attempt %d: the lease is lost", self._claim.job_id, self._claim.attempt)
                 self.lost.set()
                 return
 
-    def _renew(self) -> bool | None:
-        """Whether the lease was renewed; None when the database didn't answer."""
+    def _renew(self) -> _Answer:
+        mine = (col(Job.id) == self._claim.job_id, col(Job.attempt) == self._claim.attempt)
+        renewal = (
+            update(Job)
+            .where(*mine, col(Job.state) == JobState.RUNNING.value)
+            .values(lease_until=now() + self._limits.lease)
+            .returning(col(Job.id))
+            .execution_options(synchronize_session=False)
+        )
         try:
             with self._house.sessions.begin() as session:
-                renewal = (
-                    update(Job)
-                    .where(
-                        col(Job.id) == self._claim.job_id,
-                        col(Job.attempt) == self._claim.attempt,
-                        col(Job.state) == JobState.RUNNING.value,
-                    )
-                    .values(lease_until=now() + self._settings.lease)
-                    .returning(col(Job.id))
-                    .execution_options(synchronize_session=False)
-                )
-                return session.execute(renewal).first() is not None
+                if session.execute(renewal).first() is not None:
+                    return _Answer.RENEWED
+                job = session.get(Job, self._claim.job_id)
+                return _Answer.DONE if job is not None and is_finished_by(job, self._claim) else _Answer.LOST
         except SQLAlchemyError as fault:
-            logger.warning(
-                "job %s: renewing its lease will be tried again: %s", self._claim.job_id, type(fault).__name__
-            )
-            return None
+            cause = type(fault).__name__
+            logger.warning("job %s: renewing its lease will be tried again: %s", self._claim.job_id, cause)
+            return _Answer.NONE

@@ -114,10 +114,13 @@ def released_data(house: House, organism: str) -> Iterator[dict[str, Any]]:
                 return
             newest = _newest(session, {entry.accession for entry, *_ in page})
             files = _file_columns(house, session, [row[2] for row in page], outputs)
+            today = _day(clock.read(session))
         for entry, release, manifest, group in page:
             line = {key: manifest.processed_data.get(key) or {} for key in SEQUENCES}
             metadata = dict(manifest.processed_data.get("metadata") or {})
-            metadata |= _facts(house, entry, release, manifest, group) | files[manifest.id or 0]
+            metadata |= _facts(entry, release, manifest, group) | files[manifest.id or 0]
+            if house.settings.data_use_terms:
+                metadata |= _terms(entry, release, today)
             metadata["versionStatus"] = _version_status(entry, *newest[entry.accession])
             yield {"metadata": metadata, **line}
         last = (page[-1][0].accession, page[-1][0].version)
@@ -224,9 +227,8 @@ def _version_status(entry: EntryVersion, latest: int, revocation: int) -> str:
     return "REVOKED" if entry.version < revocation else "REVISED"
 
 
-def _facts(house: House, entry: EntryVersion, release: Release, manifest: Manifest, group: Group) -> dict[str, Any]:
-    submitted, released = (datetime.fromtimestamp(at, UTC) for at in (entry.submitted_at, release.released_at))
-    facts = {
+def _facts(entry: EntryVersion, release: Release, manifest: Manifest, group: Group) -> dict[str, Any]:
+    return {
         "accession": entry.accession,
         "version": entry.version,
         "accessionVersion": f"{entry.accession}.{entry.version}",
@@ -236,22 +238,24 @@ def _facts(house: House, entry: EntryVersion, release: Release, manifest: Manife
         "submitter": entry.submitter,
         "groupId": entry.group_id,
         "groupName": group.name,
-        "submittedDate": submitted.date().isoformat(),
+        "submittedDate": _day(entry.submitted_at).isoformat(),
         "submittedAtTimestamp": int(entry.submitted_at),
-        "releasedDate": released.date().isoformat(),
+        "releasedDate": _day(release.released_at).isoformat(),
         "releasedAtTimestamp": int(release.released_at),
         "pipelineVersion": manifest.pipeline_version,
     }
-    if house.settings.data_use_terms:
-        facts |= _terms(entry, released.date())
-    return facts
 
 
-def _terms(entry: EntryVersion, released: date) -> dict[str, Any]:
+def _day(moment: float) -> date:
+    return datetime.fromtimestamp(moment, UTC).date()
+
+
+def _terms(entry: EntryVersion, release: Release, today: date) -> dict[str, Any]:
+    """The terms as they are today: a restriction lapses by its date, without a write."""
     until = entry.restricted_until if entry.terms_type == "RESTRICTED" else None
-    if until is not None and until > datetime.now(UTC).date().isoformat():
+    if until is not None and until > today.isoformat():
         return {"dataUseTerms": "RESTRICTED", "dataUseTermsRestrictedUntil": until, "dataBecameOpenAt": None}
-    opened = max(until or "", released.isoformat())
+    opened = max(until or "", _day(release.released_at).isoformat())
     return {"dataUseTerms": "OPEN", "dataUseTermsRestrictedUntil": None, "dataBecameOpenAt": opened}
 
 
