@@ -162,7 +162,10 @@ class Client:
         every: float = 1.0,
         on_status: Callable[[str], None] | None = None,
     ) -> Answer:
-        """Wait until a version is processed; its review data. `on_status` hears each status once."""
+        """Wait until a version is processed; its review data. `on_status` hears each status once.
+
+        Raises ClientError when time is up, or when the failure is on the instance's side for good.
+        """
         end = time.monotonic() + seconds
         last = None
         while True:
@@ -172,6 +175,8 @@ class Client:
             last = review["status"]
             if last in ("PROCESSED", "APPROVED_FOR_RELEASE"):
                 return review
+            if (review["job"] or {}).get("state") == "needs attention":
+                raise ClientError(f"{accession}.{version} can't be processed now: a maintainer has to look at it.")
             if time.monotonic() >= end:
                 raise ClientError(f"{accession}.{version} is still {last} after {seconds:.0f} seconds.")
             self._pause(every)

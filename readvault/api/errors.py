@@ -98,12 +98,11 @@ def _sentence(fault: Mapping[str, Any]) -> str:
     place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header")]
     if fault["type"] == "json_invalid":
         return "Failed to read request: the body is no valid JSON."
-    if not place:
-        return "Failed to read request: a JSON body is required."
+    text = str(fault["msg"]).removeprefix("Value error, ")
     name = ".".join(place)
     if fault["type"] == "missing":
-        return f"Required parameter '{name}' is not present."
-    return f"'{name}': {str(fault['msg']).removeprefix('Value error, ')}."
+        return f"Required parameter '{name}' is not present." if place else "A JSON body is required."
+    return f"'{name}': {text}." if place else f"Failed to read request: {text}."
 
 
 def install(app: FastAPI) -> None:

@@ -1,0 +1,56 @@
+"""The API around a house with fakes, and headers for its users."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fastapi import FastAPI
+
+from readvault.adapters.identity import EmbeddedIssuer, Identity
+from readvault.api.app import create_app
+from readvault.domain.actor import Actor
+from readvault.services.house import House
+
+with warnings.catch_warnings():
+    # Starlette wants another HTTP library for its test client; the installed one works.
+    warnings.simplefilter("ignore")
+    from fastapi.testclient import TestClient
+
+if TYPE_CHECKING:
+    Headers = Callable[[Actor], dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def issuer_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key of the built-in issuer, made once: it takes a while."""
+    path = tmp_path_factory.mktemp("issuer") / "identity-key.pem"
+    EmbeddedIssuer(path, url="http://testserver", token_minutes=10)
+    return path
+
+
+@pytest.fixture(scope="session")
+def issuer(issuer_key: Path) -> EmbeddedIssuer:
+    """The built-in issuer; it holds no state besides its key."""
+    return EmbeddedIssuer(issuer_key, url="http://testserver", token_minutes=10)
+
+
+@pytest.fixture
+def app(house: House, issuer: EmbeddedIssuer) -> FastAPI:
+    return create_app(house, Identity(issuer))
+
+
+@pytest.fixture
+def api(app: FastAPI) -> Iterator[TestClient]:
+    """The API, for requests that follow no redirect."""
+    with TestClient(app, follow_redirects=False, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def headers(issuer: EmbeddedIssuer) -> Headers:
+    """The Authorization header of a user."""
+    return lambda actor: {"Authorization": f"Bearer {issuer.tokens(actor)['access_token']}"}
