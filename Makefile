@@ -35,7 +35,7 @@ unit: setup  ## only the fast tests
 	@$(PYTHON) -m pytest -q -m "not slow" tests/unit readvault
 
 test-postgres: setup  ## unit and journey tests on PostgreSQL, on a server that the tests start
-	@READVAULT_TEST_POSTGRES=1 $(PYTHON) -m pytest -q tests/unit tests/journey
+	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m pytest -q tests/unit tests/journey
 
 faults: setup  ## kill worker and child at every fail point (N=3 repeats each)
 	@READVAULT_FAULT_REPEATS=$(or $(N),1) $(PYTHON) -m pytest -q tests/faults
