@@ -1,0 +1,344 @@
+"""Every job is delivered until somebody claims it, and taken back when its worker dies."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from readvault.config import WorkerSettings
+from readvault.db import clock
+from readvault.db.tables import UploadedFile
+from readvault.domain.status import JobKind, JobState
+from readvault.ports import Delivery, RunState
+from readvault.services import housekeeping, processing
+from readvault.services.house import House
+from tests.fakes import MemoryStore, RecordingOrchestrator
+from tests.unit.services.scenes import (
+    READY,
+    change,
+    claimed,
+    entry,
+    group,
+    job,
+    let_lease_run_out,
+    make_due,
+)
+
+LONG_AGO = 1_000_000.0
+
+
+@pytest.fixture
+def job_id(house: House) -> str:
+    return entry(house, group(house, "alice"), files=())[1]
+
+
+def _jobs(house: House, number: int) -> list[str]:
+    group_id = group(house, "alice")
+    return [entry(house, group_id, files=())[1] for _ in range(number)]
+
+
+def _delivered_long_ago(house: House, job_id: str, seconds: float = LONG_AGO, **changes: Any) -> None:
+    delivered_at = job(house, job_id).delivered_at
+    assert delivered_at is not None
+    change(house, job_id, delivered_at=delivered_at - seconds, **changes)
+
+
+def test_new_jobs_are_delivered_with_identifiers_only(
+    house: House, orchestrator: RecordingOrchestrator, job_id: str
+) -> None:
+    assert housekeeping.deliver_now(house, [job_id, "no such job"]) == 1
+    row = job(house, job_id)
+    label = f"{row.accession}.{row.version}"
+    assert orchestrator.deliveries == [Delivery(job_id, 1, "process-submission", label)]
+    assert (row.deliveries, row.run_id, row.state) == (1, f"run-{job_id}-1", "queued")
+    assert row.delivered_at is not None
+    assert housekeeping.deliver_now(house, [job_id]) == 0
+    assert housekeeping.dispatch(house, READY) == 0
+
+
+def test_what_no_longer_fits_the_budget_is_left_to_the_dispatcher(
+    house: House, orchestrator: RecordingOrchestrator
+) -> None:
+    jobs = _jobs(house, 3)
+    assert housekeeping.deliver_now(house, jobs, budget_seconds=0) == 0
+    assert housekeeping.dispatch(house, READY) == 3
+    assert [delivery.job_id for delivery in orchestrator.deliveries] == jobs
+
+
+def test_an_orchestrator_that_cannot_be_reached_costs_nothing(
+    house: House, orchestrator: RecordingOrchestrator
+) -> None:
+    """One attempt a pass, and the first pass that reaches it delivers everything."""
+    jobs = _jobs(house, 2)
+    orchestrator.down = True
+    assert housekeeping.deliver_now(house, jobs) == 0
+    assert housekeeping.dispatch(house, READY) == 0
+    assert [job(house, each).run_id for each in jobs] == [None, None]
+    assert job(house, jobs[1]).deliveries == 0
+    orchestrator.down = False
+    assert housekeeping.dispatch(house, READY) == 2
+
+
+def test_only_organisms_that_can_be_screened_are_delivered_but_releases_always(
+    house: House, orchestrator: RecordingOrchestrator
+) -> None:
+    process, release = _jobs(house, 2)
+    change(house, release, kind=JobKind.RELEASE.value)
+    assert housekeeping.dispatch(house, frozenset()) == 1
+    assert [delivery.job_id for delivery in orchestrator.deliveries] == [release]
+    assert housekeeping.dispatch(house, READY) == 1
+    assert orchestrator.deliveries[-1].job_id == process
+
+
+def test_jobs_that_are_not_due_wait(house: House, job_id: str) -> None:
+    change(house, job_id, not_before=job(house, job_id).not_before + 1000)
+    assert housekeeping.dispatch(house, READY) == 0
+    assert housekeeping.deliver_now(house, [job_id]) == 0
+    make_due(house, job_id)
+    assert housekeeping.dispatch(house, READY) == 1
+
+
+@pytest.mark.parametrize("state", [RunState.ENDED, RunState.MISSING])
+def test_a_run_that_is_over_without_a_claim_is_delivered_again(
+    house: House, orchestrator: RecordingOrchestrator, job_id: str, state: RunState
+) -> None:
+    housekeeping.dispatch(house, READY)
+    orchestrator.states[f"run-{job_id}-1"] = state
+    _delivered_long_ago(house, job_id)
+    assert housekeeping.dispatch(house, READY) == 1
+    assert [delivery.number for delivery in orchestrator.deliveries] == [1, 2]
+
+
+def test_a_run_that_waits_for_a_worker_is_left_alone(
+    house: House, orchestrator: RecordingOrchestrator, job_id: str
+) -> None:
+    housekeeping.dispatch(house, READY)
+    for _ in range(3):
+        _delivered_long_ago(house, job_id, run_checked_at=None)
+        assert housekeeping.dispatch(house, READY) == 0
+    assert len(orchestrator.deliveries) == 1
+
+
+@pytest.mark.parametrize("state", [RunState.PENDING, RunState.RUNNING])
+def test_a_run_that_started_and_claims_nothing_is_delivered_again(
+    house: House, orchestrator: RecordingOrchestrator, job_id: str, state: RunState
+) -> None:
+    limit = house.settings.worker.pending_limit
+    housekeeping.dispatch(house, READY)
+    orchestrator.states[f"run-{job_id}-1"] = state
+    _delivered_long_ago(house, job_id, limit / 2)
+    assert housekeeping.dispatch(house, READY) == 0
+    idle_since = job(house, job_id).run_idle_since
+    assert idle_since is not None
+    change(house, job_id, run_checked_at=idle_since, run_idle_since=idle_since - limit)
+    assert housekeeping.dispatch(house, READY) == 1
+
+
+def test_a_long_wait_before_the_start_does_not_count(
+    house: House, orchestrator: RecordingOrchestrator, job_id: str
+) -> None:
+    housekeeping.dispatch(house, READY)
+    _delivered_long_ago(house, job_id)
+    assert housekeeping.dispatch(house, READY) == 0
+    orchestrator.states[f"run-{job_id}-1"] = RunState.PENDING
+    seen_waiting = job(house, job_id).run_checked_at
+    assert seen_waiting is not None
+    change(house, job_id, run_checked_at=seen_waiting - house.settings.worker.pending_limit / 2)
+    assert housekeeping.dispatch(house, READY) == 0
+    assert len(orchestrator.deliveries) == 1
+
+
+def test_the_orchestrator_is_not_asked_about_the_same_run_again_and_again(house: House, job_id: str) -> None:
+    class Counting(RecordingOrchestrator):
+        asked = 0
+
+        def state_of(self, run_id: str) -> RunState | None:
+            Counting.asked += 1
+            return super().state_of(run_id)
+
+    counting = replace(house, orchestrator=Counting())
+    housekeeping.dispatch(counting, READY)
+    housekeeping.dispatch(counting, READY)
+    assert Counting.asked == 0
+    _delivered_long_ago(house, job_id)
+    housekeeping.dispatch(counting, READY)
+    housekeeping.dispatch(counting, READY)
+    assert Counting.asked == 1
+
+
+def test_nothing_is_delivered_on_the_word_of_an_orchestrator_that_cannot_be_reached(
+    house: House, orchestrator: RecordingOrchestrator, job_id: str
+) -> None:
+    housekeeping.dispatch(house, READY)
+    _delivered_long_ago(house, job_id)
+    orchestrator.down = True
+    assert housekeeping.dispatch(house, READY) == 0
+    assert job(house, job_id).deliveries == 1
+
+
+def test_jobs_in_hand_or_at_their_end_are_not_delivered(house: House, orchestrator: RecordingOrchestrator) -> None:
+    running, done, stuck = _jobs(house, 3)
+    claimed(house, running)
+    processing.complete(house, claimed(house, done))
+    change(house, stuck, state=JobState.NEEDS_ATTENTION.value)
+    assert housekeeping.dispatch(house, READY) == 0
+    assert orchestrator.deliveries == []
+
+
+def test_two_dispatchers_deliver_once(house: House, orchestrator: RecordingOrchestrator) -> None:
+    jobs = _jobs(house, 8)
+    start = threading.Barrier(2)
+    counts: list[int] = []
+
+    def run() -> None:
+        start.wait()
+        counts.append(housekeeping.dispatch(house, READY))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == len(jobs)
+    assert sorted(delivery.job_id for delivery in orchestrator.deliveries) == sorted(jobs)
+
+
+def test_a_dispatcher_that_died_in_the_middle_of_a_delivery_loses_nothing(house: House, job_id: str) -> None:
+    class Dies(RecordingOrchestrator):
+        def deliver(self, delivery: Delivery) -> str | None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        housekeeping.dispatch(replace(house, orchestrator=Dies()), READY)
+    assert housekeeping.dispatch(house, READY) == 0
+    _delivered_long_ago(house, job_id, housekeeping.IN_FLIGHT + 1)
+    assert housekeeping.dispatch(house, READY) == 1
+
+
+def test_a_job_that_was_done_during_its_delivery_stays_done(house: House, job_id: str) -> None:
+    """The inline orchestrator runs the job before `deliver` returns."""
+
+    class Inline(RecordingOrchestrator):
+        def deliver(self, delivery: Delivery) -> str | None:
+            processing.give_up(house, claimed(house, delivery.job_id), "fetch: broken", counted=True)
+            return super().deliver(delivery)
+
+    assert housekeeping.dispatch(replace(house, orchestrator=Inline()), READY) == 1
+    assert job(house, job_id).run_id is None
+    make_due(house, job_id)
+    assert housekeeping.dispatch(house, READY) == 1
+
+
+def test_a_failed_job_is_delivered_again_when_it_is_due_whatever_its_run_looks_like(
+    house: House, orchestrator: RecordingOrchestrator, job_id: str
+) -> None:
+    housekeeping.dispatch(house, READY)
+    orchestrator.states[f"run-{job_id}-1"] = RunState.RUNNING
+    processing.give_up(house, claimed(house, job_id), "fetch: the store can't be reached", counted=True)
+    assert housekeeping.dispatch(house, READY) == 0
+    make_due(house, job_id)
+    assert housekeeping.dispatch(house, READY) == 1
+    assert orchestrator.deliveries[-1].number == 2
+
+
+def test_the_reaper_takes_only_what_ran_out_and_it_is_delivered_again(
+    house: House, orchestrator: RecordingOrchestrator
+) -> None:
+    """The dead worker's run is still RUNNING for the orchestrator; that counts for nothing."""
+    dead, alive = _jobs(house, 2)
+    housekeeping.dispatch(house, READY)
+    for each in (dead, alive):
+        claimed(house, each)
+        orchestrator.states[f"run-{each}-1"] = RunState.RUNNING
+    assert housekeeping.reap(house) == 0
+    let_lease_run_out(house, dead)
+    assert housekeeping.reap(house) == 1
+    row = job(house, dead)
+    assert (row.state, row.runs_alone, row.handbacks, row.failures, row.lease_owner) == ("queued", True, 1, 0, None)
+    assert job(house, alive).state == "running"
+    assert housekeeping.dispatch(house, READY) == 1
+    assert orchestrator.deliveries[-1].job_id == dead
+
+
+def test_the_reaper_gives_up_on_a_job_that_outlives_too_many_workers(house: House, job_id: str) -> None:
+    change(house, job_id, handbacks=house.settings.worker.max_handbacks)
+    claimed(house, job_id)
+    let_lease_run_out(house, job_id)
+    assert housekeeping.reap(house) == 1
+    assert job(house, job_id).state == "needs attention"
+
+
+def test_a_restarted_worker_gets_its_jobs_back_at_once(house: House) -> None:
+    mine, other = _jobs(house, 2)
+    claimed(house, mine, "host")
+    claimed(house, other, "host-2")
+    assert housekeeping.hand_back_worker(house, "host") == 1
+    assert (job(house, mine).state, job(house, other).state) == ("queued", "running")
+    assert claimed(house, mine, "host").runs_alone
+
+
+def _upload(house: House, store: MemoryStore, file_id: str, **changes: Any) -> UploadedFile:
+    key = f"incoming/batch/{file_id}"
+    with house.sessions.begin() as session:
+        at = clock.read(session)
+        columns: dict[str, Any] = {
+            "multipart_upload_id": store.start_multipart(key),
+            "requested_at": at - 100,
+            "expires_at": at - 1,
+        }
+        row = UploadedFile(id=file_id, batch_id="batch", group_id=1, uploader="alice", key=key, **(columns | changes))
+        session.add(row)
+        return row
+
+
+def test_expired_multipart_uploads_are_aborted_once_and_all_others_stay(
+    house: House, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "PAGE", 2)
+    group(house, "alice")
+    for number in range(5):
+        _upload(house, store, f"expired-{number}")
+    kept = [
+        _upload(house, store, "open", expires_at=9e9),
+        _upload(house, store, "completed", multipart_completed=True),
+        _upload(house, store, "sealed", sealed_at=1.0, version_id="v", size=1),
+    ]
+    assert housekeeping.expire_uploads(house) == 5
+    assert set(store.uploads) == {row.multipart_upload_id for row in kept}
+    assert housekeeping.expire_uploads(house) == 0
+    assert store.calls.count("abort_multipart") == 5
+
+
+def test_a_store_that_is_down_leaves_expired_uploads_for_the_next_pass(house: House, store: MemoryStore) -> None:
+    group(house, "alice")
+    _upload(house, store, "expired")
+    store.down = True
+    assert housekeeping.expire_uploads(house) == 0
+    store.down = False
+    assert housekeeping.expire_uploads(house) == 1
+    with house.sessions.read() as session:
+        assert session.exec(select(UploadedFile.multipart_upload_id)).one() is None
+
+
+def test_everything_is_paged(
+    house: House, orchestrator: RecordingOrchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "PAGE", 2)
+    jobs = _jobs(house, 5)
+    assert housekeeping.deliver_now(house, jobs) == 5
+    for each in jobs:
+        claimed(house, each)
+        let_lease_run_out(house, each)
+    assert housekeeping.reap(house) == 5
+    assert housekeeping.dispatch(house, READY) == 5
+    assert len(orchestrator.deliveries) == 10
+
+
+def test_defaults_are_the_designs() -> None:
+    worker = WorkerSettings()
+    assert (worker.lease, worker.renew_every, worker.pending_limit) == (60, 15, 60)
+    assert (worker.max_attempts, worker.max_handbacks) == (3, 10)
