@@ -81,7 +81,7 @@ def align(
 def _map(
     reads: ReadFiles, reference: Path, preset: str, read_group: str, scratch: Path, threads: int
 ) -> tuple[Path, int, int]:
-    """Map all reads; the mapped ones as a BAM in the order of the input, how many reads mapped, and how many did not."""
+    """Map all reads: a BAM of the mapped ones in the order of the input, how many mapped, how many did not."""
     inputs = [str(_one_file(reads.r1, scratch / "r1"))]
     if reads.layout is LibraryLayout.PAIRED:
         inputs.append(str(_one_file(reads.r2, scratch / "r2")))

@@ -1,0 +1,187 @@
+"""The consensus, and the step that makes it, the variants and the coverage from one count.
+
+At each position the fragments vote. Too few of them: `N`. One allele with at least the consensus
+frequency and more than any other: that one; a deleted position is left out of the sequence, never
+filled. Otherwise the IUPAC code of the bases with a quarter of the votes or more, or `N` when a
+deletion is among those or nothing is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from readvault.domain.organism import Consensus, PlatformThresholds
+from readvault.domain.reports import ConsensusReport, SegmentCoverage
+from readvault.reads import coverage, variants
+from readvault.reads.allele_counts import GAP, AlleleCounts, count
+from readvault.reads.calls import Calls, SegmentCall, Variant
+from readvault.reads.homopolymers import Homopolymers
+from readvault.reads.indel_counts import Indel
+from readvault.reads.sample import Alignment, Segment
+
+__all__ = ["Calls", "SegmentCall", "Variant", "call", "call_segments"]
+
+MIXED_FROM, MIXED_TO = 0.2, 0.5
+AMBIGUOUS_FROM = 0.25
+_CODES = np.frombuffer(b"NACMGRSVTWYHKDBN", dtype=np.uint8)  # by the set of bases: A 1, C 2, G 4, T 8
+_BASES_AND_GAP = np.frombuffer(b"ACGT-", dtype=np.uint8)
+_ROUNDING = 1e-9
+
+
+def call(
+    alignment: Alignment,
+    segments: tuple[Segment, ...],
+    *,
+    thresholds: PlatformThresholds,
+    rules: Consensus,
+    sample_name: str,
+    directory: Path,
+) -> tuple[Calls, ConsensusReport]:
+    """Call consensus, variants and coverage from a BAM and write them.
+
+    Leaves in `directory`: `consensus.fasta` (a record per segment, named after the sample, and `|segment` if
+    there are several), `variants.vcf.gz` with `.tbi`, `coverage.tsv.gz`, `allele_counts.tsv.gz`.
+    Raises ProcessingFailure when the BAM is damaged or lies on another reference.
+    """
+    counts = count(alignment, segments, min_base_quality=thresholds.min_base_quality)
+    calls = Calls(
+        segments=call_segments(counts, thresholds=thresholds, rules=rules),
+        variants=variants.find(counts, thresholds=thresholds, rules=rules),
+    )
+    write_fasta(directory / "consensus.fasta", calls, sample_name)
+    variants.write_vcf(directory / "variants.vcf.gz", counts, calls.variants)
+    coverage.write_coverage(directory / "coverage.tsv.gz", counts)
+    coverage.write_allele_counts(directory / "allele_counts.tsv.gz", counts)
+    return calls, _report(counts, calls, thresholds.min_depth)
+
+
+def call_segments(counts: AlleleCounts, *, thresholds: PlatformThresholds, rules: Consensus) -> tuple[SegmentCall, ...]:
+    """The consensus of every segment."""
+    homopolymers = Homopolymers(counts.segments)
+    ignore = thresholds.homopolymer_indels == "ignore"
+    letters = _vote(counts, thresholds.min_depth, rules.min_frequency, homopolymers if ignore else None)
+    insertions = _insertions(counts, letters, thresholds.min_depth, rules, homopolymers if ignore else None)
+    depth = counts.depth
+    called = []
+    for index, segment in enumerate(counts.segments):
+        span = counts.span(index)
+        aligned = letters[span].tobytes().decode("ascii")
+        here = {place - span.start: bases for place, bases in insertions.items() if span.start <= place < span.stop}
+        called.append(
+            SegmentCall(
+                segment=segment.name,
+                sequence=_assemble(aligned, here),
+                aligned=aligned,
+                insertions=tuple(f"{place + 1}:{bases}" for place, bases in sorted(here.items())),
+                depth=depth[span].astype(np.int32),
+                coverage=coverage.summarize(segment, depth[span], min_depth=thresholds.min_depth),
+            )
+        )
+    return tuple(called)
+
+
+def write_fasta(path: Path, calls: Calls, sample_name: str) -> None:
+    """Write the consensus of every segment, 80 bases a line."""
+    lines = []
+    for segment in calls.segments:
+        lines.append(f">{sample_name}" + (f"|{segment.segment}" if len(calls.segments) > 1 else ""))
+        lines += [segment.sequence[at : at + 80] for at in range(0, len(segment.sequence), 80)]
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def _vote(
+    counts: AlleleCounts, min_depth: int, min_frequency: float, ignored: Homopolymers | None
+) -> NDArray[np.uint8]:
+    """One letter for each position of all segments."""
+    both = counts.counts.sum(axis=0)
+    votes = both[[0, 1, 2, 3, GAP]]
+    letters = _letters(votes, min_frequency)
+    if ignored is not None:
+        without_gaps = votes.copy()
+        without_gaps[4] = 0
+        doubtful = ignored.inside & ~_in_longer_deletion(letters == ord("-"), ignored)
+        letters = np.where(doubtful, _letters(without_gaps, min_frequency), letters)
+    letters[counts.depth < min_depth] = ord("N")
+    return letters
+
+
+def _letters(votes: NDArray[np.int64], min_frequency: float) -> NDArray[np.uint8]:
+    depth = votes.sum(axis=0)
+    ordered = np.sort(votes, axis=0)
+    clear = (ordered[-1] >= min_frequency * depth - _ROUNDING) & (ordered[-1] > ordered[-2])
+    frequent = (votes >= AMBIGUOUS_FROM * depth - _ROUNDING) & (votes > 0)
+    code = _CODES[frequent[:4].T.astype(np.uint8) @ np.array([1, 2, 4, 8], dtype=np.uint8)]
+    code = np.where(frequent[4], np.uint8(ord("N")), code)
+    return np.where(clear, _BASES_AND_GAP[votes.argmax(axis=0)], code).astype(np.uint8)
+
+
+def _in_longer_deletion(deleted: NDArray[np.bool_], homopolymers: Homopolymers) -> NDArray[np.bool_]:
+    """Deleted positions whose whole deletion is more than a shorter homopolymer."""
+    longer = deleted.copy()
+    edges = np.flatnonzero(np.diff(deleted.astype(np.int8), prepend=0, append=0))
+    for start, end in edges.reshape(-1, 2).tolist():
+        if homopolymers.span(start, end):
+            longer[start:end] = False
+    return longer
+
+
+def _insertions(
+    counts: AlleleCounts,
+    letters: NDArray[np.uint8],
+    min_depth: int,
+    rules: Consensus,
+    ignored: Homopolymers | None,
+) -> dict[int, str]:
+    """The inserted bases after each position where most fragments have an insertion.
+
+    The majority decides that there is one; the most frequent bases say which.
+    """
+    depth = counts.depth
+    found: dict[int, list[Indel]] = defaultdict(list)
+    for event in counts.insertions:
+        if depth[event.place] >= min_depth and not (ignored is not None and ignored.hold(event)):
+            found[event.place].append(event)
+    called = {}
+    for place, events in found.items():
+        total = sum(event.forward + event.reverse for event in events)
+        share = total / max(int(depth[place]), total)
+        if share > 0.5 and share >= rules.min_frequency - _ROUNDING and letters[place] != ord("N"):
+            called[place] = min(events, key=lambda e: (-(e.forward + e.reverse), e.bases)).bases
+    return called
+
+
+def _assemble(aligned: str, insertions: dict[int, str]) -> str:
+    parts, done = [], 0
+    for place, bases in sorted(insertions.items()):
+        parts += [aligned[done : place + 1], bases]
+        done = place + 1
+    parts.append(aligned[done:])
+    return "".join(parts).replace("-", "")
+
+
+def _report(counts: AlleleCounts, calls: Calls, min_depth: int) -> ConsensusReport:
+    aligned = np.frombuffer("".join(call.aligned for call in calls.segments).encode(), dtype=np.uint8)
+    reference = np.frombuffer("".join(s.sequence for s in counts.segments).encode(), dtype=np.uint8)
+    known = np.isin(aligned, list(b"ACGT"))
+    deleted = [np.frombuffer(call.aligned.encode(), dtype=np.uint8) == ord("-") for call in calls.segments]
+    depth = counts.depth
+    minor = np.sort(counts.counts.sum(axis=0)[:4], axis=0)[-2]
+    mixed = (minor >= MIXED_FROM * depth) & (minor <= MIXED_TO * depth) & (depth >= min_depth)
+    segments: tuple[SegmentCoverage, ...] = tuple(call.coverage for call in calls.segments)
+    return ConsensusReport(
+        segments=segments,
+        min_depth=min_depth,
+        depth_of_coverage=round(float(depth.mean()), 4),
+        breadth_of_coverage=round(float((depth >= min_depth).mean()), 6),
+        ambiguous_bases=int((~known & (aligned != ord("N")) & (aligned != ord("-"))).sum()),
+        unknown_bases=int((aligned == ord("N")).sum()),
+        substitutions=int((known & np.isin(reference, list(b"ACGT")) & (aligned != reference)).sum()),
+        insertions=sum(len(call.insertions) for call in calls.segments),
+        deletions=sum(int((np.diff(gaps.astype(np.int8), prepend=0) == 1).sum()) for gaps in deleted),
+        variants=len(calls.variants),
+        mixed_sites=int(mixed.sum()),
+    )
