@@ -7,11 +7,13 @@ checked again (`seal`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
+from typing import NamedTuple
 
-from sqlmodel import Session, col, select
+from sqlalchemy import bindparam, select, update
+from sqlmodel import Session, SQLModel, col
 
 from readvault.config import LimitSettings
 from readvault.db.tables import UploadedFile
@@ -24,6 +26,22 @@ _IDS_PER_QUERY = 5000
 _LISTINGS_AT_ONCE = 8
 
 
+class _Upload(NamedTuple):
+    """What is known of an upload; plain rows, because there may be many."""
+
+    id: str
+    group_id: int
+    uploader: str
+    key: str
+    declared_size: int | None
+    expires_at: float
+    sealed_at: float | None
+    version_id: str | None
+    size: int | None
+    multipart_upload_id: str | None
+    multipart_completed: bool
+
+
 def inspect(
     session: Session, store: ReadStore, group_id: int, labels: Mapping[str, str], now: float
 ) -> dict[str, StoredVersion]:
@@ -33,7 +51,7 @@ def inspect(
     words: unknown and foreign IDs (one answer for both), unfinished multipart uploads, expired ones,
     files that were not uploaded, files of another size than declared.
     """
-    files = list(find(session, labels))
+    files = _find(session, labels)
     session.rollback()
     _check_usable(files, group_id, labels, now)
     present = _first_versions(store, files)
@@ -67,10 +85,9 @@ def seal(
     Counts their bytes, and refuses (TooLarge, TooMany) what never declared a size and fits no limit.
     Raises Unprocessable when a file was given up or expired since `inspect`.
     """
-    candidates = {file.id: file for file in find(session, labels)}
-    usage = quota.lock(session, group_id, {file.uploader for file in candidates.values()})
+    usage = quota.lock(session, group_id, {file.uploader for file in _find(session, labels)})
     # Only under the lock is it certain which ones another submission has not sealed meanwhile.
-    files = list(find(session, labels, for_update=True))
+    files = _find(session, labels, for_update=True)
     _check_usable(files, group_id, labels, now)
     fresh = [file for file in files if file.sealed_at is None]
     if not fresh:
@@ -80,24 +97,36 @@ def seal(
         sizes[f"group:{group_id}"] += present[file.id].size
         sizes[f"user:{file.uploader}"] += present[file.id].size
     _check_undeclared(session, limits, group_id, fresh, present, usage, now)
-    for file in fresh:
-        file.sealed_at = now
-        file.version_id = present[file.id].version_id
-        file.size = present[file.id].size
-    session.flush()
+    table = SQLModel.metadata.tables["uploaded_file"]
+    session.connection().execute(
+        update(table)
+        .where(table.c.id == bindparam("file_id"))
+        .values(sealed_at=now, version_id=bindparam("stored_version"), size=bindparam("stored_size")),
+        [
+            {
+                "file_id": file.id,
+                "stored_version": present[file.id].version_id,
+                "stored_size": present[file.id].size,
+            }
+            for file in fresh
+        ],
+    )
     for scope, size in sizes.items():
         quota.add_sealed(session, scope, size)
 
 
-def find(session: Session, file_ids: Iterable[str], *, for_update: bool = False) -> Iterator[UploadedFile]:
-    """The files with these IDs, as the database has them now, by ID."""
+def _find(session: Session, file_ids: Iterable[str], *, for_update: bool = False) -> list[_Upload]:
+    """The uploads with these IDs, as the database has them now, by ID."""
+    found: list[_Upload] = []
+    columns = [getattr(UploadedFile, name) for name in _Upload._fields]
     for some in batched(sorted(file_ids), _IDS_PER_QUERY):
-        query = select(UploadedFile).where(col(UploadedFile.id).in_(some)).order_by(UploadedFile.id)
-        query = query.with_for_update() if for_update else query
-        yield from session.exec(query.execution_options(populate_existing=True)).all()
+        query = select(*columns).where(col(UploadedFile.id).in_(some)).order_by(UploadedFile.id)
+        rows = session.execute(query.with_for_update() if for_update else query)
+        found.extend(_Upload(*row) for row in rows)
+    return found
 
 
-def _check_usable(files: Sequence[UploadedFile], group_id: int, labels: Mapping[str, str], now: float) -> None:
+def _check_usable(files: Sequence[_Upload], group_id: int, labels: Mapping[str, str], now: float) -> None:
     known = {file.id for file in files if file.group_id == group_id}
     if unknown := [file_id for file_id in labels if file_id not in known]:
         raise Unprocessable(f"The following file IDs do not exist: {', '.join(unknown)}")
@@ -111,7 +140,7 @@ def _check_usable(files: Sequence[UploadedFile], group_id: int, labels: Mapping[
         raise Unprocessable(f"The following multipart uploads have not been completed: {', '.join(unfinished)}")
 
 
-def _first_versions(store: ReadStore, files: Sequence[UploadedFile]) -> dict[str, StoredVersion]:
+def _first_versions(store: ReadStore, files: Sequence[_Upload]) -> dict[str, StoredVersion]:
     """The first version under each file's key: a later one was written by somebody who got around us."""
     sealed = {f.id: StoredVersion(f.key, f.version_id, f.size or 0) for f in files if f.sealed_at is not None}
     file_of_key = {file.key: file.id for file in files if file.sealed_at is None}
@@ -128,7 +157,7 @@ def _check_undeclared(
     session: Session,
     limits: LimitSettings,
     group_id: int,
-    fresh: Sequence[UploadedFile],
+    fresh: Sequence[_Upload],
     present: Mapping[str, StoredVersion],
     usage: Mapping[str, int],
     now: float,
