@@ -1,0 +1,125 @@
+"""Who may download which file, and that a released one never becomes another."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import select
+
+from readvault.db.tables import Job, Manifest, StoredObject
+from readvault.domain.actor import Actor
+from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
+from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobState
+from readvault.services import processing
+from readvault.services.downloads import file_url
+from readvault.services.house import House
+from readvault.services.review import Scope, approve
+from tests.fakes import MemoryStore
+from tests.houses import ALICE, BOB, MAINTAINER
+from tests.unit.services.scenes import ORGANISM, change, claimed, entry, group, processed, result
+
+
+def _url(house: House, actor: Actor | None, name: AccessionVersion, category: str = "consensus") -> str:
+    file = {"consensus": "consensus.fasta", "dehumanizedReads": "dehumanized.fastq.gz"}[category]
+    return file_url(house, actor, name.accession, name.version, category, file)
+
+
+def _pinned(house: House, content: bytes) -> str:
+    with house.sessions.read() as session:
+        objects = session.exec(select(StoredObject)).all()
+    (stored,) = (each for each in objects if house.store.versions[each.key][0][1] == content)  # type: ignore[attr-defined]
+    return f"memory://{stored.key}?versionId={stored.version_id}"
+
+
+def test_before_release_only_the_group_and_maintainers_download(house: House) -> None:
+    name, _ = processed(house, group(house, "alice"))
+    for actor in (ALICE, MAINTAINER):
+        assert _url(house, actor, name).startswith(_pinned(house, b">main\nACGT\n"))
+    with pytest.raises(Unauthenticated, match=r"^Authentication needed: the file is not public$"):
+        _url(house, None, name)
+    with pytest.raises(Forbidden, match="User bob is not a member"):
+        _url(house, BOB, name)
+
+
+def test_after_release_everybody_downloads(house: House) -> None:
+    name, _ = processed(house, group(house, "alice"), reads=b"screened reads")
+    approve(house, ALICE, ORGANISM, scope=Scope.ALL)
+    for actor in (None, BOB, ALICE):
+        assert _url(house, actor, name).startswith(_pinned(house, b">main\nACGT\n"))
+        assert _url(house, actor, name, "dehumanizedReads").startswith(_pinned(house, b"screened reads"))
+
+
+def test_a_head_request_gets_a_url_for_head(house: House) -> None:
+    name, _ = processed(house, group(house, "alice"))
+    url = file_url(house, ALICE, name.accession, name.version, "consensus", "consensus.fasta", head=True)
+    assert url.endswith("method=HEAD")
+
+
+@pytest.mark.parametrize(
+    ("version", "category", "file"),
+    [
+        (2, "consensus", "consensus.fasta"),
+        (1, "alignment", "consensus.fasta"),
+        (1, "consensus", "other.fasta"),
+        (1, "rawReads", "reads_0.fastq"),
+    ],
+)
+def test_what_is_not_there_is_not_found_whoever_asks(house: House, version: int, category: str, file: str) -> None:
+    """Originals are not downloaded here, not even the group's own."""
+    name, _ = processed(house, group(house, "alice"))
+    approve(house, ALICE, ORGANISM, scope=Scope.ALL)
+    for actor in (None, BOB, ALICE):
+        with pytest.raises(NotFound, match=r"^File not found$"):
+            file_url(house, actor, name.accession, version, category, file)
+
+
+def test_an_unprocessed_entry_has_no_files(house: House) -> None:
+    name, _ = entry(house, group(house, "alice"))
+    with pytest.raises(NotFound):
+        _url(house, ALICE, name)
+
+
+def test_a_new_pipeline_version_changes_unreleased_files_but_never_released_ones(house: House) -> None:
+    group_id = group(house, "alice")
+    released, _ = processed(house, group_id)
+    approve(house, ALICE, ORGANISM, scope=Scope.ALL)
+    unreleased, _ = processed(house, group_id)
+    for name in (released, unreleased):
+        with house.sessions.read() as session:
+            job_id = session.exec(
+                select(Job.id).where(Job.accession == name.accession, Job.kind == "process-submission")
+            ).one()
+        change(house, job_id, state=JobState.QUEUED.value, pipeline_version=2)
+        claim = claimed(house, job_id)
+        processing.register(house, claim, result(house, claim, text=b">main\nTTTT\n"))
+    assert _url(house, None, released).startswith(_pinned(house, b">main\nACGT\n"))
+    assert _url(house, ALICE, unreleased).startswith(_pinned(house, b">main\nTTTT\n"))
+
+
+def test_a_newer_object_under_the_same_key_is_never_served(house: House, store: MemoryStore) -> None:
+    name, _ = processed(house, group(house, "alice"))
+    pinned = _pinned(house, b">main\nACGT\n")
+    store.write(next(key for key in store.versions if key.startswith("vault/")), b"overwritten")
+    assert _url(house, ALICE, name).startswith(pinned)
+
+
+def test_reads_without_a_complete_screen_are_given_to_nobody(house: House) -> None:
+    """Whatever the database says: here the manifest was altered behind the back of its own trigger."""
+    name, _ = processed(house, group(house, "alice"), reads=b"screened reads")
+    with house.sessions.begin() as session:
+        manifest = session.exec(select(Manifest)).one()
+        body = json.loads(manifest.body) | {"screened": False}
+        on = "" if house.sessions.dialect == "sqlite" else "ON manifest"
+        names = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'manifest'"
+        if on:
+            names = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'manifest'::regclass"
+        for trigger in session.execute(text(names)).scalars().all():
+            session.execute(text(f'DROP TRIGGER "{trigger}" {on}'))
+        manifest.body = json.dumps(body)
+    for actor in (ALICE, MAINTAINER):
+        with pytest.raises(NotFound):
+            _url(house, actor, name, "dehumanizedReads")
+        assert _url(house, actor, name)
