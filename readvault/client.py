@@ -214,9 +214,12 @@ class Client:
         return digest
 
     def _upload_parts(self, ticket: Ticket, progress: Progress) -> None:
-        arrived = self.file_state(ticket.file_id)["parts"]
+        state = self.file_state(ticket.file_id)
+        if state["state"] in ("completed", "sealed"):
+            progress(ticket.size)
+            return
         sign = partial(self._signed_parts, ticket.file_id)
-        etags = self._transfer.put_parts(ticket, arrived, sign, progress)
+        etags = self._transfer.put_parts(ticket, state["parts"], sign, progress)
         self._send("POST", "/files/complete-multipart-upload", json=[{"fileId": ticket.file_id, "etags": etags}])
 
     def _signed_parts(self, file_id: str, numbers: list[int]) -> list[Answer]:

@@ -1,0 +1,94 @@
+"""Groups and the instance over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from readvault.services.accounts import create_account
+from readvault.services.house import House
+from tests.houses import ALICE, BOB, group_of
+from tests.unit.api.problems import assert_problem
+
+GROUP = {
+    "groupName": "Lab",
+    "institution": "Institute",
+    "address": {"line1": "1 Way", "line2": "", "city": "Basel", "state": "", "postalCode": "4000", "country": "CH"},
+    "contactEmail": "lab@example.org",
+}
+
+
+def test_a_group_is_made_read_and_listed(api: TestClient, headers: Any) -> None:
+    made = api.post("/groups", json=GROUP, headers=headers(ALICE))
+    assert made.status_code == 200
+    group_id = made.json()["groupId"]
+    assert made.json() == {"groupId": group_id, **GROUP}
+    whole = api.get(f"/groups/{group_id}", headers=headers(BOB)).json()
+    assert whole == {"group": made.json(), "users": [{"name": "alice"}]}
+    anonymous = api.get(f"/groups/{group_id}").json()
+    assert anonymous == {"group": {**made.json(), "contactEmail": None}, "users": None}
+    assert api.get("/user/groups", headers=headers(ALICE)).json() == [made.json()]
+    assert api.get("/user/groups", headers=headers(BOB)).json() == []
+    assert api.get("/groups", params={"name": "Lab"}, headers=headers(BOB)).json() == [made.json()]
+    assert api.get("/groups", params={"name": "Other"}, headers=headers(BOB)).json() == []
+
+
+def test_an_unknown_group(api: TestClient, headers: Any) -> None:
+    assert_problem(api.get("/groups/77"), 404, "Group 77 does not exist.")
+    assert_problem(api.get("/groups/seven", headers=headers(ALICE)), 400)
+
+
+def test_a_member_may_bring_in_and_take_out_others(api: TestClient, headers: Any, house: House) -> None:
+    create_account(house, "bob", "password")
+    group_id = group_of(house, ALICE)
+    bob = f"/groups/{group_id}/users/bob"
+    assert_problem(api.put(bob, headers=headers(BOB)), 403)
+    assert api.put(bob, headers=headers(ALICE)).status_code == 204
+    assert_problem(api.put(bob, headers=headers(ALICE)), 409)
+    assert [group["groupId"] for group in api.get("/user/groups", headers=headers(BOB)).json()] == [group_id]
+    assert api.delete(bob, headers=headers(ALICE)).status_code == 204
+    assert api.get("/user/groups", headers=headers(BOB)).json() == []
+
+
+def test_a_group_can_be_edited_by_its_members(api: TestClient, headers: Any, house: House) -> None:
+    group_id = group_of(house, ALICE)
+    changed = {**GROUP, "groupName": "Renamed"}
+    assert_problem(api.put(f"/groups/{group_id}", json=changed, headers=headers(BOB)), 403)
+    assert api.put(f"/groups/{group_id}", json=changed, headers=headers(ALICE)).json()["groupName"] == "Renamed"
+
+
+def test_the_instance_says_that_it_lives(api: TestClient) -> None:
+    root = api.get("/")
+    assert root.status_code == 200
+    assert root.json() == {
+        "name": "readvault",
+        "status": "Healthy",
+        "documentation": "visit /api-docs",
+        "isInDebugMode": False,
+    }
+    assert api.get("/actuator/health").json() == {"status": "UP"}
+
+
+def test_the_instance_says_what_loculus_clients_ask_for(api: TestClient, house: House) -> None:
+    info = api.get("/loculus-info").json()
+    address = house.settings.public_url
+    assert info["hosts"] == {"backend": address, "keycloak": address, "website": address, "lapis": {}}
+    assert {"minCliVersion", "title"} <= set(info)
+    fields = info["organisms"]["sars-cov-2"]["schema"]["metadata"]
+    assert fields[0] == {"name": "date", "type": "date", "required": True, "displayName": None}
+
+
+def test_the_api_describes_itself(api: TestClient) -> None:
+    paths = api.get("/api-docs").json()["paths"]
+    body = paths["/{organism}/submit"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(body["properties"]) == {
+        "metadataFile",
+        "sequenceFile",
+        "groupId",
+        "dataUseTermsType",
+        "restrictedUntil",
+    }
+    assert body["required"] == ["metadataFile", "groupId"]
+    listed = paths["/files/request-upload"]["post"]["parameters"]
+    assert [(each["name"], each["required"]) for each in listed] == [("groupId", True), ("numberFiles", False)]
