@@ -24,7 +24,8 @@ import anyio.abc
 import anyio.to_thread
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State, WorkerFlowRunResponse
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.context import refresh_global_settings_context
 from prefect.exceptions import PrefectException, PrefectSignal
 from prefect.flow_engine import run_flow
@@ -271,5 +272,6 @@ def _configure_prefect(settings: Settings) -> None:
         os.environ["PREFECT_API_AUTH_STRING"] = chosen.auth_string.get_secret_value()
     os.environ.setdefault("PREFECT_HOME", str((settings.data_dir / "prefect").absolute()))
     os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", str(POLL_EVERY))
+    os.environ.setdefault("PREFECT_WORKER_ENABLE_CANCELLATION", "true")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     refresh_global_settings_context()
