@@ -1,0 +1,163 @@
+"""A consensus that was submitted: is it well formed, and do the reads say the same?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pysam
+from numpy.typing import NDArray
+
+from readvault.domain.annotations import Annotation, Field, FieldType, Reason
+from readvault.domain.errors import ProcessingFailure
+from readvault.reads import tools
+from readvault.reads.calls import Calls, SegmentCall
+from readvault.reads.sample import Segment
+
+IUPAC = "ACGTURYSWKMBDHVN"
+MIN_DEPTH = 20
+"""From this depth on the reads have a say in whether a submitted consensus is theirs."""
+
+INDEL_TOLERANCE = 20
+"""Two aligners may place the same indel of a repeat some bases apart."""
+
+MANY_UNKNOWN = 0.5
+_STEP = "check"
+_NOT_ALIGNED = ord(" ")
+_Gap = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a submitted consensus compares with the reads, where they are deep enough.
+
+    `compared` are reference positions, `disagreements` are differing bases and whole indels;
+    `first` names the first few, 1-based on the reference.
+    """
+
+    compared: int
+    disagreements: int
+    first: tuple[str, ...]
+
+    @property
+    def fraction(self) -> float:
+        """Disagreements per compared position."""
+        return self.disagreements / self.compared if self.compared else 0.0
+
+
+def faults(submitted: dict[str, str], segments: tuple[Segment, ...]) -> tuple[list[Annotation], list[Annotation]]:
+    """Errors and warnings about the sequences themselves: alphabet, length, number, unknown bases."""
+    errors, warnings = [], []
+    if len(submitted) > len(segments):
+        message = f"{len(submitted)} sequences were submitted, but the reference has {len(segments)} segments."
+        errors.append(Annotation(Reason.INVALID_CONSENSUS, message))
+    for number, (name, sequence) in enumerate(submitted.items(), start=1):
+        where = (Field(FieldType.NUCLEOTIDE_SEQUENCE, "main" if len(segments) == 1 else name),)
+        upper = sequence.upper()
+        strange = next((place for place, base in enumerate(upper, start=1) if base not in IUPAC), None)
+        if not upper:
+            errors.append(Annotation(Reason.INVALID_CONSENSUS, "The sequence is empty.", where, record=number))
+        elif strange is not None:
+            message = f"Character {upper[strange - 1]!r} at position {strange} is no IUPAC code of a base."
+            errors.append(Annotation(Reason.INVALID_CONSENSUS, message, where, record=number))
+        elif (unknown := upper.count("N") / len(upper)) == 1:
+            errors.append(Annotation(Reason.INVALID_CONSENSUS, "The sequence holds only N.", where, record=number))
+        elif unknown > MANY_UNKNOWN:
+            message = f"{unknown:.0%} of the sequence is N."
+            warnings.append(Annotation(Reason.AMBIGUOUS_BASES, message, where, record=number))
+    return errors, warnings
+
+
+def compare(submitted: dict[str, str], calls: Calls, reference: Path) -> Agreement:
+    """Compare submitted sequences with what was called from the reads.
+
+    Both are looked at on the reference (minimap2, preset asm20). A position counts where the reads are
+    at least 20 deep and both name one base. Sequences that don't align are compared with nothing.
+    Raises ProcessingFailure when minimap2 fails.
+    """
+    columns, insertions = _align(submitted, calls, reference)
+    compared, found = 0, []
+    for call in calls.segments:
+        theirs = columns[call.segment]
+        ours = np.frombuffer(call.aligned.encode(), dtype=np.uint8)
+        deep = call.depth >= MIN_DEPTH
+        both = deep & np.isin(theirs, list(b"ACGT")) & np.isin(ours, list(b"ACGT"))
+        compared += int(both.sum())
+        for place in np.flatnonzero(both & (theirs != ours)).tolist():
+            found.append((call.segment, place, f"{chr(theirs[place])}, the reads say {chr(ours[place])}"))
+        found += [(call.segment, *gap) for gap in _indel_disagreements(call, theirs, insertions[call.segment], deep)]
+    first = tuple(f"{segment}:{place + 1} {text}" for segment, place, text in found[:5])
+    return Agreement(compared, len(found), first)
+
+
+def _align(
+    submitted: dict[str, str], calls: Calls, reference: Path
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, list[_Gap]]]:
+    """The submitted bases in reference coordinates, and the insertions as (place before, length)."""
+    columns = {c.segment: np.full(len(c.aligned), _NOT_ALIGNED, dtype=np.uint8) for c in calls.segments}
+    insertions: dict[str, list[_Gap]] = {c.segment: [] for c in calls.segments}
+    with tempfile.TemporaryDirectory() as folder:
+        fasta = Path(folder) / "submitted.fasta"
+        fasta.write_text("".join(f">{i}\n{s.upper().replace('U', 'T')}\n" for i, s in enumerate(submitted.values())))
+        arguments = ["-a", "-x", "asm20", "-t", "1", "--secondary=no", str(reference), str(fasta)]
+        try:
+            with tools.minimap2(_STEP, arguments) as sam, pysam.AlignmentFile(sam, "r") as alignments:
+                for record in alignments:
+                    if not record.is_unmapped:
+                        _place(record, columns[record.reference_name], insertions[record.reference_name])
+        except (OSError, ValueError) as fault:
+            raise ProcessingFailure(_STEP, "the submitted consensus can't be aligned") from fault
+    return columns, insertions
+
+
+def _place(record: pysam.AlignedSegment, column: NDArray[np.uint8], insertions: list[_Gap]) -> None:
+    bases = np.frombuffer(record.query_sequence.encode(), dtype=np.uint8)
+    query, place = 0, record.reference_start
+    for code, length in record.cigartuples:
+        if code in (pysam.CMATCH, pysam.CEQUAL, pysam.CDIFF):
+            column[place : place + length] = bases[query : query + length]
+        elif code == pysam.CDEL:
+            column[place : place + length] = ord("-")
+        elif code == pysam.CINS:
+            insertions.append((place - 1, length))
+        if code in (pysam.CMATCH, pysam.CEQUAL, pysam.CDIFF, pysam.CDEL, pysam.CREF_SKIP):
+            place += length
+        if code in (pysam.CMATCH, pysam.CEQUAL, pysam.CDIFF, pysam.CINS, pysam.CSOFT_CLIP):
+            query += length
+
+
+def _indel_disagreements(
+    call: SegmentCall, theirs: NDArray[np.uint8], inserted: list[_Gap], deep: NDArray[np.bool_]
+) -> Iterator[tuple[int, str]]:
+    ours = np.frombuffer(call.aligned.encode(), dtype=np.uint8)
+    called = [(int(place) - 1, len(bases)) for place, bases in (i.split(":") for i in call.insertions)]
+    kinds = (("deletion", _gaps(theirs), _gaps(ours)), ("insertion", inserted, called))
+    for kind, in_theirs, in_ours in kinds:
+        for place, length in _missing(in_theirs, in_ours):
+            if _known(deep, ours, place, length):
+                yield place, f"{kind} of {length}, the reads have none"
+        for place, length in _missing(in_ours, in_theirs):
+            if _known(deep, theirs, place, length):
+                yield place, f"no {kind}, the reads have one of {length}"
+
+
+def _gaps(aligned: NDArray[np.uint8]) -> list[_Gap]:
+    edges = np.flatnonzero(np.diff((aligned == ord("-")).astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    return [(start, end - start) for start, end in edges.tolist()]
+
+
+def _missing(these: list[_Gap], those: list[_Gap]) -> list[_Gap]:
+    return [
+        (place, length)
+        for place, length in these
+        if not any(length == other and abs(place - at) <= INDEL_TOLERANCE for at, other in those)
+    ]
+
+
+def _known(deep: NDArray[np.bool_], aligned: NDArray[np.uint8], place: int, length: int) -> bool:
+    """Whether the reads are deep enough around an indel, and the other sequence names bases there."""
+    around = slice(max(place - 1, 0), place + length + 1)
+    return bool(deep[around].all() and np.isin(aligned[around], list(b"ACGT-")).all())
