@@ -26,12 +26,13 @@ def shared_data() -> Path:
 
 
 @dataclass(frozen=True)
-class TemplateDatabases:
-    """One migrated database of each kind, to be copied for each test."""
+class MigratedDatabases:
+    """One migrated database of each kind: a SQLite file to copy, a PostgreSQL database to empty."""
 
     folder: Path
 
     def sqlite(self) -> Path:
+        """The file."""
         from readvault.db.engine import migrate
 
         template = self.folder / "template.sqlite"
@@ -40,20 +41,45 @@ class TemplateDatabases:
         return template
 
     def postgresql(self) -> str:
+        """The database's URL; it is empty, and its triggers are all there."""
         from readvault.db.engine import migrate
 
-        marker = self.folder / "postgresql-template"
+        marker = self.folder / "postgresql"
         if not marker.exists():
-            name = f"readvault_template_{uuid.uuid4().hex[:12]}"
+            name = f"readvault_test_{uuid.uuid4().hex[:12]}"
             _on_server(f'CREATE DATABASE "{name}"')
-            migrate(_at(name))
             marker.write_text(name)
-        return marker.read_text()
+            migrate(_at(name))
+        _empty(url := _at(marker.read_text()))
+        return url
 
     def drop(self) -> None:
-        marker = self.folder / "postgresql-template"
+        """Remove the PostgreSQL database."""
+        marker = self.folder / "postgresql"
         if marker.exists():
             _on_server(f'DROP DATABASE "{marker.read_text()}" WITH (FORCE)')
+
+
+def _empty(url: str) -> None:
+    from sqlmodel import SQLModel
+
+    from readvault.db import immutability
+    from readvault.db.engine import create_engine
+
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            # The triggers that keep releases would refuse this to everybody but a replica.
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+            for table in SQLModel.metadata.tables:
+                connection.exec_driver_sql(f'DELETE FROM "{table}"')
+            connection.exec_driver_sql(
+                "SELECT setval(oid, 1, false) FROM pg_class"
+                " WHERE relkind = 'S' AND relnamespace = current_schema()::regnamespace"
+            )
+            immutability.install(connection)
+    finally:
+        engine.dispose()
 
 
 def _at(database: str) -> str:
@@ -76,26 +102,21 @@ def _on_server(statement: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def template_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemplateDatabases]:
-    templates = TemplateDatabases(tmp_path_factory.mktemp("templates"))
-    yield templates
-    templates.drop()
+def migrated_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MigratedDatabases]:
+    """The databases that tests start from."""
+    databases = MigratedDatabases(tmp_path_factory.mktemp("databases"))
+    yield databases
+    databases.drop()
 
 
 @pytest.fixture(params=DATABASES)
-def database_url(
-    request: pytest.FixtureRequest, tmp_path: Path, template_databases: TemplateDatabases
-) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_databases: MigratedDatabases) -> str:
     """An empty, migrated database of this test alone."""
-    if request.param == "sqlite":
-        target = tmp_path / "readvault.sqlite"
-        shutil.copyfile(template_databases.sqlite(), target)
-        yield f"sqlite:///{target}"
-        return
-    name = f"readvault_test_{uuid.uuid4().hex[:12]}"
-    _on_server(f'CREATE DATABASE "{name}" TEMPLATE "{template_databases.postgresql()}"')
-    yield _at(name)
-    _on_server(f'DROP DATABASE "{name}" WITH (FORCE)')
+    if request.param == "postgresql":
+        return migrated_databases.postgresql()
+    target = tmp_path / "readvault.sqlite"
+    shutil.copyfile(migrated_databases.sqlite(), target)
+    return f"sqlite:///{target}"
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def rules() -> Iterator[Rule]:
 def truncate_rules() -> list[Rule]:
     """Tables that can't be emptied at once (PostgreSQL)."""
     tables = sorted({rule.table for rule in rules()})
-    return [Rule(table, "TRUNCATE", "1 = 1", f"{table} can't be emptied") for table in tables]
+    return [Rule(table, "TRUNCATE", "1 = 1", f"{table} is never emptied") for table in tables]
 
 
 def install(connection: Connection) -> None:
