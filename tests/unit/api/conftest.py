@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 
 from readvault.adapters.identity import EmbeddedIssuer, Identity
@@ -43,11 +44,19 @@ def app(house: House, issuer: EmbeddedIssuer) -> FastAPI:
     return create_app(house, Identity(issuer))
 
 
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    """One event loop for all tests: starting and stopping one for each takes longer than most tests."""
+    with start_blocking_portal() as opened:
+        yield opened
+
+
 @pytest.fixture
-def api(app: FastAPI) -> Iterator[TestClient]:
+def api(app: FastAPI, portal: BlockingPortal) -> TestClient:
     """The API, for requests that follow no redirect."""
-    with TestClient(app, follow_redirects=False, raise_server_exceptions=False) as client:
-        yield client
+    client = TestClient(app, follow_redirects=False, raise_server_exceptions=False)
+    client.portal = portal
+    return client
 
 
 @pytest.fixture
