@@ -17,6 +17,9 @@ from isal import igzip_threaded
 
 BLOCK = 1 << 22
 PIPE_SIZE = 1 << 20
+LONGEST_LINE = 10_000_000
+"""Bytes; the longest nanopore read on record has 4.2 million bases."""
+LONGEST_RECORD = 4 * LONGEST_LINE
 _GZIP_BLOCK = 1 << 20
 _GZIP_LEVEL = 1
 
@@ -33,10 +36,11 @@ class Readable(Protocol):
 def batches(stream: Readable, block: int = BLOCK) -> Iterator[Batch]:
     """The lines of four-line records, some thousand whole records at a time, without line ends.
 
-    A last record that is incomplete comes as it is: the caller counts.
+    A last record that is incomplete comes as it is, and so does the beginning of one that is longer
+    than `LONGEST_RECORD`, after which nothing comes: the caller counts.
     """
     rest = b""
-    while data := stream.read(block):
+    while len(rest) <= LONGEST_RECORD and (data := stream.read(block)):
         lines = (rest + data).split(b"\n")
         whole = (len(lines) - 1) // 4 * 4
         rest = b"\n".join(lines[whole:])
