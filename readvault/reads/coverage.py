@@ -69,15 +69,16 @@ def _table(path: Path) -> gzip.GzipFile:
 
 def _lines(prefix: bytes, numbers: NDArray[np.int64], letters: str | None = None) -> bytes:
     """Tab-separated lines of non-negative numbers after a prefix; `letters` become the second column."""
-    rows, columns = numbers.shape
-    widths = 1 + np.sum([numbers >= 10**power for power in range(1, 19) if (numbers >= 10**power).any()], axis=0)
-    widths = np.broadcast_to(widths, numbers.shape)
-    before = np.ones((rows, columns), dtype=np.int64)  # the separator behind the number before
+    widths = np.ones(numbers.shape, dtype=np.int64)
+    for power in range(1, len(str(int(numbers.max(initial=0))))):
+        widths += numbers >= 10**power
+    before = np.ones(numbers.shape, dtype=np.int64)  # what stands before a number: a tab, the prefix, a letter
     before[:, 0] = len(prefix)
     if letters is not None:
         before[:, 1] += 2
-    ends = (np.cumsum(before + widths + (np.arange(columns) == columns - 1)) - 1).reshape(rows, columns)
-    ends[:, :-1] += 1
+    behind = np.zeros(numbers.shape, dtype=np.int64)
+    behind[:, -1] = 1  # the end of the line
+    ends = np.cumsum(before + widths + behind).reshape(numbers.shape) - behind
     text = np.full(int(ends[-1, -1]) + 1, ord("\t"), dtype=np.uint8)
     text[ends[:, -1]] = ord("\n")
     starts = ends[:, 0] - widths[:, 0] - len(prefix)

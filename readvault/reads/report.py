@@ -48,7 +48,10 @@ def write_report(
     plots = []
     if calls is not None and consensus is not None:
         plots = [coverage_plot.plot(call, calls.variants, min_depth=consensus.min_depth) for call in calls.segments]
-    shown, hidden = _worth_showing(calls.variants if calls is not None else ())
+    shown: list[Variant] = []
+    hidden = 0
+    if calls is not None and consensus is not None:
+        shown, hidden = _worth_showing(calls.variants, consensus.min_depth)
     text = (
         _environment()
         .get_template("report.html")
@@ -76,9 +79,9 @@ def write_report(
     path.write_text(text, encoding="utf-8")
 
 
-def _worth_showing(variants: tuple[Variant, ...]) -> tuple[list[Variant], int]:
-    """The variants with enough evidence or a majority; the VCF has the rest."""
-    wanted = [v for v in variants if not v.filters or v.frequency >= 0.5][:MAX_VARIANTS]
+def _worth_showing(variants: tuple[Variant, ...], min_depth: int) -> tuple[list[Variant], int]:
+    """The variants with enough evidence, or a majority of a sufficient depth; the VCF has the rest."""
+    wanted = [v for v in variants if not v.filters or (v.frequency >= 0.5 and v.depth >= min_depth)][:MAX_VARIANTS]
     return wanted, len(variants) - len(wanted)
 
 
