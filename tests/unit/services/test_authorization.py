@@ -1,0 +1,102 @@
+"""Who may do what: the whole table, asked of the one place that decides."""
+
+from __future__ import annotations
+
+import pytest
+
+from readvault.db.tables import Group, GroupMember
+from readvault.domain.actor import MAINTAINER_ROLE, PIPELINE_ROLE, Actor
+from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
+from readvault.services.authorization import RULES, Action, authorize
+from readvault.services.house import House
+
+ACTORS = {
+    "anonymous": None,
+    "member": Actor("alice"),
+    "stranger": Actor("bob"),
+    "pipeline": Actor("robot", frozenset({PIPELINE_ROLE})),
+    "maintainer": Actor("root", frozenset({MAINTAINER_ROLE})),
+}
+USERS = {"member", "stranger", "pipeline", "maintainer"}
+# Written out by hand and not taken from the rules, so that a changed rule must be changed here too.
+ALLOWED: dict[Action, set[str]] = {
+    Action.CREATE_GROUP: USERS,
+    Action.READ_GROUP: {"anonymous", *USERS},
+    Action.READ_GROUP_CONTACT: USERS,
+    Action.EDIT_GROUP: {"member", "maintainer"},
+    Action.UPLOAD: {"member", "pipeline", "maintainer"},
+    Action.LOOK_UP_FILE: USERS,
+    Action.SUBMIT: {"member", "maintainer"},
+    Action.REVIEW: {"member", "maintainer"},
+    Action.READ_ORIGINALS: {"member"},
+    Action.APPROVE: {"member", "maintainer"},
+    Action.DELETE: {"member", "maintainer"},
+    Action.READ_RELEASED: {"anonymous", *USERS},
+    Action.PREPROCESS: {"pipeline", "maintainer"},
+    Action.MAINTAIN: {"maintainer"},
+}
+
+
+@pytest.fixture
+def group(house: House) -> int:
+    with house.sessions.begin() as session:
+        group = Group(name="g", institution="i", address={}, contact_email="e", created_at=1.0)
+        session.add(group)
+        session.flush()
+        assert group.id is not None
+        session.add(GroupMember(group_id=group.id, user_name="alice"))
+        return group.id
+
+
+def test_every_action_has_a_rule_and_a_row_in_the_table() -> None:
+    assert set(Action) == set(RULES) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("who", list(ACTORS))
+def test_the_table_of_rights(house: House, group: int, action: Action, who: str) -> None:
+    with house.sessions.read() as session:
+        if who in ALLOWED[action]:
+            authorize(session, ACTORS[who], action, group_id=group)
+        else:
+            with pytest.raises(Unauthenticated if who == "anonymous" else Forbidden):
+                authorize(session, ACTORS[who], action, group_id=group)
+
+
+def test_a_stranger_is_told_so_in_the_words_of_loculus(house: House, group: int) -> None:
+    with house.sessions.read() as session, pytest.raises(Forbidden) as refusal:
+        authorize(session, ACTORS["stranger"], Action.SUBMIT, group_id=group)
+    assert str(refusal.value) == f"User bob is not a member of group(s) {group}. Action not allowed."
+
+
+@pytest.mark.parametrize("who", ["member", "pipeline", "maintainer"])
+def test_nobody_acts_for_a_group_that_does_not_exist(house: House, group: int, who: str) -> None:
+    with house.sessions.read() as session, pytest.raises(NotFound) as refusal:
+        authorize(session, ACTORS[who], Action.UPLOAD, group_id=4711)
+    assert str(refusal.value) == "Group(s) 4711 do(es) not exist."
+
+
+def test_anonymous_does_not_learn_which_groups_exist(house: House, group: int) -> None:
+    with house.sessions.read() as session:
+        for group_id in (group, 4711):
+            with pytest.raises(Unauthenticated):
+                authorize(session, None, Action.SUBMIT, group_id=group_id)
+
+
+def test_an_action_about_several_groups_needs_membership_in_each(house: House, group: int) -> None:
+    with house.sessions.begin() as session:
+        session.add(Group(name="h", institution="i", address={}, contact_email="e", created_at=1.0))
+    with house.sessions.read() as session, pytest.raises(Forbidden, match=rf"group\(s\) {group + 1}\."):
+        authorize(session, ACTORS["member"], Action.APPROVE, group_ids=[group, group + 1])
+
+
+def test_an_action_about_no_group_is_refused_to_members(house: House, group: int) -> None:
+    with house.sessions.read() as session, pytest.raises(Forbidden):
+        authorize(session, ACTORS["member"], Action.APPROVE)
+
+
+def test_a_removed_member_has_no_rights_at_the_next_question(house: House, group: int) -> None:
+    with house.sessions.begin() as session:
+        session.delete(session.get(GroupMember, (group, "alice")))
+    with house.sessions.read() as session, pytest.raises(Forbidden):
+        authorize(session, ACTORS["member"], Action.REVIEW, group_id=group)
