@@ -191,7 +191,7 @@ class Transfer:
 
     def _fill(self, draft: _Draft, locate: Callable[[], str], name: str) -> None:
         for attempt in range(1, ATTEMPTS + 1):
-            headers = {"Range": f"bytes={draft.size}-"} if draft.size else {}
+            headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={draft.size}-"} if draft.size else {})
             try:
                 with self._http.stream("GET", locate(), headers=headers) as response:
                     if response.is_success:
@@ -222,7 +222,7 @@ class _Draft:
             self._file.seek(0)
             self._file.truncate()
             self.size, self.digest = 0, hashlib.sha256()
-        for block in response.iter_raw(BLOCK):
+        for block in response.iter_raw():
             self._file.write(block)
             self.digest.update(block)
             self.size += len(block)

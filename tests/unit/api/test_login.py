@@ -20,7 +20,9 @@ PASSWORD = {"grant_type": "password", "client_id": "backend-client", "username":
 
 
 @pytest.fixture
-def alice(house: House) -> None:
+def alice(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account whose password is hashed at little cost."""
+    monkeypatch.setattr("readvault.services.accounts._COST", 2)
     create_account(house, "alice", "right horse", ["super_user"])
 
 
