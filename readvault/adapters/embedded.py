@@ -18,11 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
-from readvault.adapters.ports import LOOPBACK, free_port
+from readvault.adapters.ports import LOOPBACK, free_port, reserve_port, socket_answers
 from readvault.adapters.processes import Child, RunningChild, base_environment
 from readvault.adapters.s3_client import client, code_of
 from readvault.adapters.s3_probe import refuse_anonymous
@@ -50,7 +49,8 @@ class SeaweedFS:
     """SeaweedFS in one directory: `with SeaweedFS(directory) as s3: S3Store(s3.settings)`.
 
     All data and all secrets lie in `directory` (or the secrets in `secrets_file`); a second start
-    finds them. `allowed_origins` are the web pages whose scripts may use S3.
+    finds them. `allowed_origins` are the web pages whose scripts may use S3; `buckets` is a pattern
+    of the buckets that the identities may use (`test-*`), by default the one.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class SeaweedFS:
         *,
         port: int | None = None,
         bucket: str = "readvault",
+        buckets: str | None = None,
         allowed_origins: Sequence[str] = (),
         secrets_file: Path | None = None,
         log: Path | None = None,
@@ -69,6 +70,7 @@ class SeaweedFS:
         self._data.mkdir(parents=True, exist_ok=True)
         self._directory.chmod(0o700)
         self._bucket = bucket
+        self._buckets = buckets or bucket
         self._origins = tuple(allowed_origins)
         self._log = log or self._directory / "seaweedfs.log"
         self._environment = stack_environment or {}
@@ -76,7 +78,7 @@ class SeaweedFS:
         self._secrets = load_or_make(
             secrets_file or self._directory / "secrets.json", [*names, *(f"s3_{name}" for name in _JWT_SECTIONS)]
         )
-        self.port = free_port(port, USUAL_PORT)
+        self.port = reserve_port(port, USUAL_PORT)
         self._ports: set[int] = set()
         self._running: RunningChild | None = None
 
@@ -116,7 +118,7 @@ class SeaweedFS:
             env={**base_environment(), **self._environment, "GOMEMLIMIT": MEMORY},
             cwd=self._data,  # where it looks for security.toml
             ready=lambda running: self._answers(),
-            when_ready=self.provision,
+            when_ready=self._make_bucket,
             grace=GRACE,
         )
 
@@ -150,30 +152,39 @@ class SeaweedFS:
     def _answers(self) -> bool:
         """Whether S3 answers and keeps its metadata: the server's start is over."""
         try:
-            if httpx.get(f"{self.endpoint}/", timeout=2.0).status_code >= 500:
+            # Cheaper than a request over boto3, which would also wait and try again for a long time.
+            if not socket_answers(self.port):
                 return False
             self._client("maintainer").list_buckets()
-        except (httpx.HTTPError, ClientError, BotoCoreError):
+        except (ClientError, BotoCoreError):
             return False
         return True
 
-    def provision(self) -> None:
-        """Make the bucket with versions, locks and CORS, unless it is there; refuse a server that lets anybody in."""
+    def _make_bucket(self) -> None:
+        self.provision()
+
+    def provision(self, bucket: str | None = None) -> S3Settings:
+        """Make a bucket with versions, locks and CORS, unless it is there; the settings that name it.
+
+        By default it is the bucket of `settings`. Raises NotReady when anybody is let in.
+        """
+        bucket = bucket or self._bucket
         s3 = self._client("maintainer")
         try:
             try:
-                s3.create_bucket(Bucket=self._bucket, ObjectLockEnabledForBucket=True)
+                s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
             except ClientError as fault:
                 if code_of(fault) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
-            s3.put_bucket_versioning(Bucket=self._bucket, VersioningConfiguration={"Status": "Enabled"})
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
             if self._origins:
-                s3.put_bucket_cors(Bucket=self._bucket, CORSConfiguration={"CORSRules": [self._cors()]})
+                s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [self._cors()]})
         except ClientError as fault:
             raise NotReady(f"SeaweedFS answered {code_of(fault)} while the bucket was made; see {self._log}") from None
         except BotoCoreError as fault:
             raise NotReady(f"SeaweedFS failed while the bucket was made: {type(fault).__name__}") from None
-        refuse_anonymous(self.endpoint, self._bucket)
+        refuse_anonymous(self.endpoint, bucket)
+        return self.settings.model_copy(update={"bucket": bucket})
 
     def _cors(self) -> Any:
         return {
@@ -188,7 +199,7 @@ class SeaweedFS:
         return client(self.credentials(identity), identity=identity, endpoint=self.endpoint, region=REGION)
 
     def _identities(self) -> dict[str, Any]:
-        bucket = f"arn:aws:s3:::{self._bucket}"
+        bucket = f"arn:aws:s3:::{self._buckets}"
         everything = f"{bucket}/*"
         rights = {
             "upload_signer": [_allow(["s3:PutObject"], f"{bucket}/incoming/*")],
@@ -236,7 +247,7 @@ class SeaweedFS:
                     return
                 time.sleep(0.05)
             self.stop()
-            self.port = free_port(self.port)
+            self.port = reserve_port()
         raise NotReady(f"SeaweedFS did not start; see {self._log}")
 
     def stop(self) -> None:

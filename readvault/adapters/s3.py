@@ -112,12 +112,16 @@ class S3Store:
         return SignedRequest(url, headers)
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
-        """The parts that S3 has, by number."""
+        """The parts that S3 has, by number. Of a part that was sent again, the later one.
+
+        SeaweedFS lists both, with times in whole seconds: the etag of the later one is only sure
+        when a second lies between them, so whoever sends a part again should remember its etag.
+        """
         with failures_of("upload"):
             pages = self._worker.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=upload_id)
-            parts = [part for page in pages for part in page.get("Parts", ())]
-        found = [UploadedPart(part["PartNumber"], part["ETag"].strip('"'), part["Size"]) for part in parts]
-        return sorted(found, key=lambda part: part.number)
+            listed = [part for page in pages for part in page.get("Parts", ())]
+        latest = {part["PartNumber"]: part for part in sorted(listed, key=lambda part: part["LastModified"])}
+        return [UploadedPart(number, part["ETag"].strip('"'), part["Size"]) for number, part in sorted(latest.items())]
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
         """Put the parts (number, etag) together, once; raises Unprocessable for parts that S3 refuses.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ READ_TIMEOUT = 60.0
 BROKEN_TRANSFER = (HTTPClientError, IncompleteReadError, ResponseStreamingError)
 """A body that stopped in the middle: asking for the rest again is worth a try."""
 
+_making = threading.Lock()
 _DISK = {errno.ENOSPC: "no space is left on the scratch disk", errno.EDQUOT: "the quota of the scratch disk is used up"}
 
 
@@ -49,10 +52,21 @@ def client(credentials: S3Credentials, *, identity: str, endpoint: str, region: 
         read_timeout=READ_TIMEOUT,
         tcp_keepalive=True,
     )
-    session = boto3.session.Session(
-        aws_access_key_id=credentials.access_key, aws_secret_access_key=secret, region_name=region
-    )
-    return session.client("s3", endpoint_url=endpoint, config=config)
+    with _making:  # making clients is the one thing in boto3 that threads may not share
+        return _session().client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=region,
+            aws_access_key_id=credentials.access_key,
+            aws_secret_access_key=secret,
+            config=config,
+        )
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    """One for all clients: each new one would read S3's whole description again."""
+    return boto3.session.Session()
 
 
 def code_of(fault: ClientError) -> str:

@@ -15,16 +15,17 @@ def refuse_anonymous(endpoint: str, bucket: str) -> None:
     Asks for the list of buckets and for the list of the bucket's objects, unsigned. The second must
     be refused with 401 or 403; the first too, or lead away from S3, as Amazon's does.
     """
-    buckets = _status(f"{endpoint.rstrip('/')}/")
-    objects = _status(f"{endpoint.rstrip('/')}/{bucket}?list-type=2&max-keys=1")
+    with httpx.Client(timeout=TIMEOUT, follow_redirects=False) as http:
+        buckets = _status(http, f"{endpoint.rstrip('/')}/")
+        objects = _status(http, f"{endpoint.rstrip('/')}/{bucket}?list-type=2&max-keys=1")
     if buckets not in (301, 302, 303, 307, 308, 401, 403):
         raise NotReady(f"S3 answers {buckets} to anybody who asks for its buckets; it must refuse (401 or 403)")
     if objects not in (401, 403):
         raise NotReady(f"S3 answers {objects} to anybody who lists the bucket; it must refuse (401 or 403)")
 
 
-def _status(url: str) -> int:
+def _status(http: httpx.Client, url: str) -> int:
     try:
-        return httpx.get(url, timeout=TIMEOUT, follow_redirects=False).status_code
+        return http.get(url).status_code
     except httpx.HTTPError as fault:
         raise NotReady(f"S3 doesn't answer at its endpoint: {type(fault).__name__}") from None
