@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -21,6 +22,10 @@ from readvault.services.house import House
 BYTES_OF_JSON = 16 * 10**6
 BYTES_AROUND_PARTS = 10**6
 """What a multipart body has besides its files."""
+PROBLEM: dict[str, Any] = {
+    "description": "What is wrong, as problem+json (RFC 9457). A bad token gets 401 with an empty body.",
+    "content": {"application/problem+json": {"schema": errors.PROBLEM_SCHEMA}},
+}
 EXPOSED_HEADERS = ["ETag", "x-request-id", "x-total-records", "Location"]
 
 
@@ -38,6 +43,7 @@ def create_app(house: House, identity: Identity) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
+        responses={"default": PROBLEM},
     )
     app.state.house = house
     errors.install(app)

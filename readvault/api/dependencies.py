@@ -124,7 +124,7 @@ def parameters(model: type[BaseModel]) -> Any:
 def documented(model: type[BaseModel], *, files: Mapping[str, bool] | None = None) -> dict[str, Any]:
     """The OpenAPI of `parameters(model)`, and of the file parts (name: required) of a multipart body."""
     schema = model.model_json_schema(by_alias=True)
-    properties: dict[str, Any] = schema.get("properties", {})
+    properties: dict[str, Any] = _inlined(schema.get("properties", {}), schema.get("$defs", {}))
     required: list[str] = schema.get("required", [])
     if files is None:
         listed = [
@@ -139,6 +139,17 @@ def documented(model: type[BaseModel], *, files: Mapping[str, bool] | None = Non
         "required": [*(name for name, needed in files.items() if needed), *required],
     }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema without references: those of a single model lead nowhere in the whole description."""
+    if isinstance(schema, list):
+        return [_inlined(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inlined(value, definitions) for key, value in schema.items()}
 
 
 def _split(texts: Sequence[str]) -> list[str]:

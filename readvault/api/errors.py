@@ -39,6 +39,18 @@ _REFUSED_BEARER = (
     'Bearer error="invalid_token", error_description="{}", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1"'
 )
 
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "const": "about:blank"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+    },
+    "required": ["type", "title", "status", "detail", "instance"],
+}
+
 
 class Problem(JSONResponse):
     """An error as the caller sees it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -77,6 +79,16 @@ def test_the_instance_says_what_loculus_clients_ask_for(api: TestClient, house: 
     assert {"minCliVersion", "title"} <= set(info)
     fields = info["organisms"]["sars-cov-2"]["schema"]["metadata"]
     assert fields[0] == {"name": "date", "type": "date", "required": True, "displayName": None}
+
+
+def test_the_description_leads_nowhere_wrong(api: TestClient) -> None:
+    text = api.get("/api-docs").text
+    known = {f"#/components/schemas/{name}" for name in json.loads(text)["components"]["schemas"]}
+    assert set(re.findall(r'"\$ref":"([^"]+)"', text)) <= known
+    for path, operations in json.loads(text)["paths"].items():
+        for operation in operations.values():
+            assert "422" not in operation["responses"], path  # malformed requests are 400, as in Loculus
+            assert "application/problem+json" in operation["responses"]["default"]["content"]
 
 
 def test_the_api_describes_itself(api: TestClient) -> None:
