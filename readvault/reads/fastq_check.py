@@ -72,23 +72,29 @@ class NameHashes:
     The hash is Python's own for bytes: keyed at random, so that nobody can make names collide.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, endings: tuple[bytes, bytes] = (b"/1", b"/2")) -> None:
         self._file: IO[bytes] = TemporaryFile(dir=directory)  # noqa: SIM115 (lives as long as the hashes)
+        self._endings = endings
         self.count = 0
 
     def add(self, identifiers: list[bytes]) -> None:
         """Add the next reads."""
         together = b" ".join(identifiers)
-        if b"/1" in together or b"/2" in together:
-            identifiers = list(map(template_of, identifiers))
+        if any(ending in together for ending in self._endings):
+            identifiers = [template_of(identifier, self._endings) for identifier in identifiers]
         self._file.write(np.fromiter(map(hash, identifiers), np.int64, len(identifiers)).tobytes())
         self.count += len(identifiers)
 
-    def parts(self, size: int = 1 << 20) -> Iterator[Hashes]:
-        """The hashes in order, `size` at a time."""
-        self._file.seek(0)
-        while data := self._file.read(size * 8):
-            yield np.frombuffer(data, np.int64)
+    def parts(self, size: int = 1 << 20, *, every: int = 1) -> Iterator[Hashes]:
+        """The hashes in order (the first of each `every`), at most `size` at a time, which `every` divides."""
+        position = 0
+        while True:
+            self._file.seek(position)
+            data = self._file.read(size * 8)
+            if not data:
+                return
+            position += len(data)
+            yield np.frombuffer(data, np.int64)[::every]
 
     def close(self) -> None:
         """Drop them."""

@@ -17,6 +17,7 @@ from readvault.reads.formats import Decompressed, UnreadableFileError
 
 MOST_FAULTS = 1000
 """After so many faults of one file the rest is not read."""
+_FOUR_LINES = "a record must have exactly four lines (title, bases, '+', qualities)."
 
 
 class _Lines:
@@ -105,15 +106,27 @@ class _Finder:
             quality = self._lines.take() or b""
         yield from self._title_faults(title, separator)
         yield from self._base_faults(sequence)
+        if len(quality) < len(sequence) and (more := self._lines_that_complete(quality, sequence)):
+            yield self._at(-1, Reason.MALFORMED_RECORD, f"The qualities go over more than one line; {_FOUR_LINES}")
+            for _ in range(more):
+                self._lines.take()
+            return
         yield from self._quality_faults(sequence, quality)
+
+    def _lines_that_complete(self, quality: bytes, sequence: bytes) -> int:
+        """How many of the next lines make the qualities as long as the bases; 0 when they don't."""
+        length, more = len(quality), 0
+        while length < len(sequence) and (line := self._lines.peek(more)):
+            length += len(line)
+            more += 1
+        following = self._lines.peek(more)
+        return more if length == len(sequence) and (following is None or following.startswith(b"@")) else 0
 
     def _title_faults(self, title: bytes, separator: bytes) -> Iterator[Annotation]:
         if title[1:2] in (b"", b" ", b"\t"):
             yield self._at(3, Reason.MALFORMED_RECORD, "The read has no name: '@' must be followed by one.")
         if bad := title.translate(None, TITLE_CHARACTERS):
-            yield self._at(
-                3, Reason.MALFORMED_RECORD, f"The title line has the character {_shown(bad)}; only ASCII text may be."
-            )
+            yield self._at(3, Reason.MALFORMED_RECORD, f"{_shown(bad)} in the title line is not ASCII text.")
         if separator != b"+" and separator[1:] != title[1:]:
             yield self._at(
                 1, Reason.MALFORMED_RECORD, "The text after '+' is not the read's name; nothing or the name may stand."
@@ -148,7 +161,7 @@ class _Finder:
 def _shown(bad: bytes) -> str:
     """The first character, as a person can read it."""
     code = bad[0]
-    return f"'{chr(code)}'" if 33 <= code <= 126 else f"with code {code}"
+    return f"'{chr(code)}'" if 33 <= code <= 126 else f"The character with code {code}"
 
 
 def _why_no_title(line: bytes) -> str:
@@ -161,8 +174,5 @@ def _why_no_separator(sequence: bytes, separator: bytes) -> str:
     if sequence.startswith(b"+"):
         return "The read has no line of bases between its title and '+'."
     if separator and not separator.translate(None, BASES):
-        return (
-            "The bases go over more than one line; a record must have exactly four lines"
-            " (title, bases, '+', qualities)."
-        )
+        return f"The bases go over more than one line; {_FOUR_LINES}"
     return "The third line of a record must start with '+'."

@@ -12,25 +12,22 @@ _MATE_ENDINGS = {b"/1": 1, b"/2": 2}
 _CASAVA = re.compile(rb"[ \t]([12]):[YN]:\d+:")
 _LOOSE_ENDING = re.compile(rb"^(.+[._:|-])([12])$")
 
-_PLATFORMS: tuple[tuple[Platform, re.Pattern[bytes]], ...] = (
-    (
-        Platform.OXFORD_NANOPORE,
-        re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|.*[ \t]runid=[0-9a-f]|.*_Basecall_(1D|2D|Alignment)"),
+PLATFORM_NAMES: dict[Platform, re.Pattern[bytes]] = {
+    Platform.OXFORD_NANOPORE: re.compile(
+        rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|.*[ \t]runid=[0-9a-f]|.*_Basecall_(1D|2D|Alignment)"
     ),
-    (Platform.PACBIO_SMRT, re.compile(rb"m\d{5}\w*_\d{6}_\d{6}(_\w+)?/\d+(/|$|[ \t])|m\d{6}_\d{6}_\w+/\d+/")),
-    (
-        Platform.ILLUMINA,
-        re.compile(
-            rb"(.*[ \t])?[A-Za-z0-9_-]+:\d+:[A-Za-z0-9_-]+:\d+:\d+:\d+:\d+([:/ \t]|$)"  # Casava 1.8
-            rb"|[A-Za-z0-9_.-]+:\d+:\d+:-?\d+:-?\d+(#[0-9ACGTN+]+)?(/[12])?([ \t]|$)"  # before
-        ),
+    Platform.PACBIO_SMRT: re.compile(rb"m[A-Za-z0-9]+_[0-9]{6}_[0-9]{6}(_\w+)?/[0-9]+(/|[ \t]|$)"),
+    Platform.ILLUMINA: re.compile(
+        rb"(.*[ \t])?[A-Za-z0-9_-]+:\d+:[A-Za-z0-9_-]+:\d+:\d+:\d+:\d+([:/ \t]|$)"  # Casava 1.8
+        rb"|[A-Za-z0-9_.-]+:\d+:\d+:-?\d+:-?\d+(#[0-9ACGTN+]+)?(/[12])?([ \t]|$)"  # before
     ),
-)
+}
+"""How each platform names its reads (without `@`)."""
 
 
-def template_of(identifier: bytes) -> bytes:
+def template_of(identifier: bytes, endings: tuple[bytes, bytes] = (b"/1", b"/2")) -> bytes:
     """The name that mates share: the identifier without `/1` or `/2`."""
-    return identifier[:-2] if identifier.endswith((b"/1", b"/2")) else identifier
+    return identifier[:-2] if identifier.endswith(endings) else identifier
 
 
 def mate_of(title: bytes) -> int | None:
@@ -45,11 +42,11 @@ def mate_of(title: bytes) -> int | None:
 
 def identifier_of(title: bytes) -> bytes:
     """The first word of a title line, without `@`."""
-    return title[1:].split(None, 1)[0] if len(title.split(None, 1)) else b""
+    return title[1:].replace(b"\t", b" ").partition(b" ")[0]
 
 
 def loose_mates(first: bytes, second: bytes) -> bool:
-    """Whether two identifiers differ only in an ending such as `.1` and `.2` (fastq-dump's) ."""
+    """Whether two identifiers differ only in an ending such as `.1` and `.2` (fastq-dump's)."""
     one, two = _LOOSE_ENDING.match(first), _LOOSE_ENDING.match(second)
     return one is not None and two is not None and one[1] == two[1] and (one[2], two[2]) == (b"1", b"2")
 
@@ -66,14 +63,14 @@ class Lengths:
 def detect_platform(titles: Sequence[bytes], lengths: Lengths, *, paired: bool) -> tuple[Platform, bool]:
     """The platform, and whether names prove it; else it is guessed from layout and lengths.
 
-    Pairs and reads of at most 400 bases are guessed to be Illumina, longer ones PacBio HiFi when their
+    Pairs and reads of at most 600 bases are guessed to be Illumina, longer ones PacBio HiFi when their
     mean quality is 25 or more, else nanopore.
     """
     names = [title[1:] for title in titles]
-    for platform, pattern in _PLATFORMS:
+    for platform, pattern in PLATFORM_NAMES.items():
         if names and all(pattern.match(name) for name in names):
             return platform, True
-    if paired or lengths.longest <= 400:
+    if paired or lengths.longest <= 600:
         return Platform.ILLUMINA, False
     if lengths.mean >= 1000 and lengths.mean_quality >= 25:
         return Platform.PACBIO_SMRT, False

@@ -88,21 +88,32 @@ def kind_of(path: Path) -> Kind:
         raise UnreadableFileError(Reason.EMPTY_FILE, "The file is empty.")
     _refuse_unreadable(head)
     if head.startswith(b"\x1f\x8b"):
-        inside = _beginning(path, Compression.GZIP)
+        inside = _beginning_of_gzip(head)
         if inside.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
             raise UnreadableFileError(Reason.WRONG_FORMAT, "The file is compressed twice; compress it once, with gzip.")
         _refuse_unreadable(inside)
         return Kind(_content(inside), Compression.GZIP, bgzf=head[3:4] == b"\x04" and head[12:14] == b"BC")
     if head.startswith(b"\x28\xb5\x2f\xfd") or (head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F):
-        inside = _beginning(path, Compression.ZSTD)
+        with Decompressed(path, Compression.ZSTD, limit=1 << 62) as stream:
+            inside = stream.read(_HEAD)
         _refuse_unreadable(inside)
         return Kind(_content(inside), Compression.ZSTD)
     return Kind(_content(head), Compression.NONE)
 
 
-def _beginning(path: Path, compression: Compression) -> bytes:
-    with Decompressed(path, compression, limit=1 << 62) as stream:
-        return stream.read(_HEAD)
+def _beginning_of_gzip(head: bytes) -> bytes:
+    """What the first bytes of a gzip file unpack to, also when it is cut: the full check tells that."""
+    inside = b""
+    while len(inside) < _HEAD and head.startswith(b"\x1f\x8b"):
+        member = zlib.decompressobj(wbits=31)
+        try:
+            inside += member.decompress(head, _HEAD)
+        except zlib.error as fault:
+            raise UnreadableFileError(
+                Reason.CORRUPT_COMPRESSION, _what_is_corrupt(Compression.GZIP, str(fault))
+            ) from fault
+        head = member.unused_data
+    return inside
 
 
 def _refuse_unreadable(head: bytes) -> None:

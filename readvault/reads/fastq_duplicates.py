@@ -1,0 +1,73 @@
+"""Read names that occur twice in one file, found by their hashes and shown by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from readvault.domain.annotations import MAX_LISTED, Annotation, Reason
+from readvault.reads.fastq_check import Hashes, NameHashes
+from readvault.reads.fastq_names import identifier_of, template_of
+from readvault.reads.fastq_stream import batches
+from readvault.reads.formats import Decompressed
+
+_AT_ONCE = 1 << 23
+_MOST_CANDIDATES = 10_000
+
+
+def find_duplicates(hashes: NameHashes, stream: Decompressed, label: str, *, every: int = 1) -> list[Annotation]:
+    """One annotation for each read whose name came before in the file; record and line are 1-based.
+
+    `every=2` looks at first mates of an interleaved file only. Memory is bounded: the hashes are
+    sorted in as many passes as it takes, and names are read again only where hashes are equal.
+    """
+    twice = _hashes_that_repeat(hashes, every)
+    if not twice.size:
+        return []
+    first: dict[bytes, int] = {}
+    found: list[Annotation] = []
+    for ordinal, name in _names_with(hashes, twice, stream, every):
+        if name in first:
+            message = f"The read has the same name as record {first[name]}."
+            found.append(
+                Annotation(Reason.DUPLICATE_READ_NAME, message, file=label, record=ordinal, line=(ordinal - 1) * 4 + 1)
+            )
+        elif len(first) < MAX_LISTED * 10:
+            first[name] = ordinal
+        if len(found) > _MOST_CANDIDATES:
+            break
+    return found
+
+
+def _hashes_that_repeat(hashes: NameHashes, every: int) -> Hashes:
+    passes = hashes.count // every // _AT_ONCE + 1
+    repeated: list[Hashes] = []
+    for turn in range(passes):
+        chosen = np.concatenate([part[part % passes == turn] for part in hashes.parts(every=every)])
+        chosen.sort()
+        repeated.append(np.unique(chosen[1:][chosen[1:] == chosen[:-1]])[:_MOST_CANDIDATES])
+    return np.concatenate(repeated)
+
+
+def _names_with(hashes: NameHashes, wanted: Hashes, stream: Decompressed, every: int) -> Iterator[tuple[int, bytes]]:
+    """Record (from 1) and template name of the reads that have one of the wanted hashes."""
+    start = 0
+    places = _places(hashes, wanted, every)
+    place = next(places, None)
+    for lines in batches(stream):
+        size = len(lines) // 4
+        while place is not None and place < start + size:
+            title = lines[(place - start) * 4]
+            yield place + 1, template_of(identifier_of(title))
+            place = next(places, None)
+        if place is None:
+            return
+        start += size
+
+
+def _places(hashes: NameHashes, wanted: Hashes, every: int) -> Iterator[int]:
+    start = 0
+    for part in hashes.parts(every=every):
+        yield from (int(place) for place in (np.flatnonzero(np.isin(part, wanted)) + start) * every)
+        start += part.size

@@ -1,0 +1,33 @@
+"""FASTQ in the one form that every later tool reads alike: gzip, LF, upper-case IUPAC without U and dots."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from readvault.reads.fastq_stream import Batch, GzipFile, batches
+from readvault.reads.formats import Decompressed
+
+_TO_BASES = bytes.maketrans(b"acgtunrykmswbdhvU.", b"ACGTTNRYKMSWBDHVTN")
+
+
+def rewrite(stream: Decompressed, targets: tuple[Path, ...]) -> None:
+    """Write checked FASTQ anew; with two targets, odd records go to the first and even ones to the second."""
+    with ExitStack() as files:
+        writers = [files.enter_context(GzipFile(path)) for path in targets]
+        offset = 0
+        for lines in batches(stream):
+            if b"\r" in b"".join(lines):
+                lines = [line.rstrip(b"\r") for line in lines]
+            lines[1::4] = [sequence.translate(_TO_BASES) for sequence in lines[1::4]]
+            for mate, writer in enumerate(writers):
+                writer.write(_every(lines, (mate - offset) % len(writers), len(writers)))
+            offset += len(lines) // 4
+
+
+def _every(lines: Batch, start: int, step: int) -> bytes:
+    """The records from `start` on, each `step`-th, as text."""
+    chosen: Batch = [b""] * (len(lines[start * 4 :: 4 * step]) * 4)
+    for place in range(4):
+        chosen[place::4] = lines[start * 4 + place :: 4 * step]
+    return b"\n".join([*chosen, b""]) if chosen else b""
