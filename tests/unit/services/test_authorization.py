@@ -52,15 +52,18 @@ def test_every_action_has_a_rule_and_a_row_in_the_table() -> None:
     assert set(Action) == set(RULES) == set(ALLOWED)
 
 
-@pytest.mark.parametrize("action", list(Action))
 @pytest.mark.parametrize("who", list(ACTORS))
-def test_the_table_of_rights(house: House, group: int, action: Action, who: str) -> None:
+def test_the_table_of_rights(house: House, group: int, who: str) -> None:
+    refusal = Unauthenticated if who == "anonymous" else Forbidden
+    allowed = set()
     with house.sessions.read() as session:
-        if who in ALLOWED[action]:
-            authorize(session, ACTORS[who], action, group_id=group)
-        else:
-            with pytest.raises(Unauthenticated if who == "anonymous" else Forbidden):
+        for action in Action:
+            try:
                 authorize(session, ACTORS[who], action, group_id=group)
+                allowed.add(action)
+            except refusal:
+                pass
+    assert allowed == {action for action, actors in ALLOWED.items() if who in actors}
 
 
 def test_a_stranger_is_told_so_in_the_words_of_loculus(house: House, group: int) -> None:
