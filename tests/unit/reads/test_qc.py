@@ -1,0 +1,224 @@
+"""Rules are judged by their limits, and a submitted consensus by the reads."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from readvault.domain.annotations import Annotation, Reason
+from readvault.domain.errors import ProcessingFailure
+from readvault.domain.organism import Organism, QcRule
+from readvault.domain.reads import LibraryLayout, Platform
+from readvault.domain.reports import (
+    AlignmentReport,
+    CheckReport,
+    ConsensusReport,
+    HostDepletionReport,
+    SegmentCoverage,
+    ValidationReport,
+)
+from readvault.reads import qc
+from readvault.reads.calls import Calls, SegmentCall
+
+GENOME = "".join(random.Random(3).choices("ACGT", k=3000))
+
+
+@pytest.fixture
+def organism(tmp_path: Path) -> Organism:
+    (tmp_path / "reference.fasta").write_text(f">genome\n{GENOME}\n")
+    return Organism.model_validate({"name": "virus", "reference": {"fasta": tmp_path / "reference.fasta"}})
+
+
+def validation(platform: Platform = Platform.ILLUMINA) -> ValidationReport:
+    return ValidationReport(platform, LibraryLayout.PAIRED, 1000, 150_000, 150, 150, 150.0, 36.0)
+
+
+def depletion(**more: Any) -> HostDepletionReport:
+    return HostDepletionReport(
+        **{
+            "screened": True, "index_sha256": "a" * 64, "reads_in": 1000, "reads_kept": 950, "reads_removed": 50,
+            "bases_removed": 7500, "reads_too_short": 0, "human_fraction": 0.05, **more,
+        }
+    )  # fmt: skip
+
+
+def alignment(mapped: int = 900, *, of: int = 950) -> AlignmentReport:
+    return AlignmentReport(of, mapped, mapped / of, "b" * 64, "sr")
+
+
+def consensus(**more: Any) -> ConsensusReport:
+    return ConsensusReport(
+        **{
+            "segments": (), "min_depth": 10, "depth_of_coverage": 100.0, "breadth_of_coverage": 0.99,
+            "ambiguous_bases": 0, "unknown_bases": 30, "substitutions": 0, "insertions": 0, "deletions": 0,
+            "variants": 0, "mixed_sites": 0, **more,
+        }
+    )  # fmt: skip
+
+
+def calls(aligned: str = GENOME, *, depth: int = 100, insertions: tuple[str, ...] = ()) -> Calls:
+    depths = np.full(len(aligned), depth, dtype=np.int32)
+    coverage = SegmentCoverage("genome", len(aligned), depth, depth, 1.0)
+    return Calls((SegmentCall("genome", aligned.replace("-", ""), aligned, insertions, depths, coverage),), ())
+
+
+def checked(organism: Organism, **found: Any) -> CheckReport:
+    nothing = dict.fromkeys(("validation", "depletion", "alignment", "consensus", "calls", "submitted"))
+    return qc.check(organism=organism, **{**nothing, **found})
+
+
+def with_reads(organism: Organism, **found: Any) -> CheckReport:
+    good = {
+        "validation": validation(), "depletion": depletion(), "alignment": alignment(),
+        "consensus": consensus(), "calls": calls(),
+    }  # fmt: skip
+    return checked(organism, **{**good, **found})
+
+
+def test_a_good_sample_passes_and_its_figures_are_searchable(organism: Organism) -> None:
+    report = with_reads(organism)
+    assert (report.errors, report.warnings) == ((), ())
+    metadata = report.processed_metadata
+    details = json.loads(metadata.pop("qualityControlDetails"))
+    assert {detail["verdict"] for detail in details} == {"pass"}
+    assert metadata == {
+        "totalReads": 1000,
+        "mappedReads": 900,
+        "humanFraction": 0.05,
+        "depthOfCoverage": 100.0,
+        "breadthOfCoverage": 0.99,
+        "platform": "ILLUMINA",
+        "primerScheme": None,
+        "reference": "genome",
+        "consensusSource": "reads",
+        "qualityControlDetermination": "PASS",
+        "qualityControlIssues": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "metric", "verdict", "reason"),
+    [
+        ({"alignment": alignment(99)}, "mappedReads", "error", Reason.FEW_MAPPED_READS),
+        ({"alignment": alignment(900, of=10_000)}, "mappedFraction", "warn", Reason.FEW_MAPPED_READS),
+        ({"consensus": consensus(breadth_of_coverage=0.8999)}, "breadthOfCoverage", "warn", Reason.LOW_BREADTH),
+        ({"calls": calls(depth=19)}, "medianDepth", "warn", Reason.LOW_DEPTH),
+        ({"consensus": consensus(ambiguous_bases=11)}, "ambiguousBases", "warn", Reason.AMBIGUOUS_BASES),
+        ({"consensus": consensus(mixed_sites=11)}, "mixedSites", "warn", Reason.MIXED_SITES),
+        ({"depletion": depletion(human_fraction=0.51)}, "humanFraction", "warn", Reason.TOO_MUCH_HUMAN),
+        ({"depletion": depletion(reads_too_short=51)}, "unscreenableFraction", "warn", Reason.UNSCREENABLE_READS),
+    ],
+)  # fmt: skip
+def test_every_shipped_rule_strikes(
+    organism: Organism, found: dict[str, Any], metric: str, verdict: str, reason: Reason
+) -> None:
+    report = with_reads(organism, **found)
+    assert [(v.metric, v.verdict) for v in report.verdicts if v.verdict != "pass"] == [(metric, verdict)]
+    listed = report.errors if verdict == "error" else report.warnings
+    assert [annotation.reason for annotation in listed] == [reason]
+    assert metric in listed[0].message
+    assert report.processed_metadata["qualityControlDetermination"] == ("FAIL" if verdict == "error" else "WARN")
+    assert report.processed_metadata["qualityControlIssues"] == str(reason)
+
+
+def test_at_the_limit_a_rule_holds(organism: Organism) -> None:
+    report = with_reads(organism, alignment=alignment(100), calls=calls(depth=20))
+    assert {v.verdict for v in report.verdicts} == {"pass"}
+
+
+def test_nanopore_needs_more_depth(organism: Organism) -> None:
+    report = with_reads(organism, validation=validation(Platform.OXFORD_NANOPORE), calls=calls(depth=39))
+    assert [annotation.reason for annotation in report.warnings] == [Reason.LOW_DEPTH]
+
+
+def test_an_earlier_step_that_warned_is_not_repeated_but_counts(organism: Organism) -> None:
+    warned = depletion(human_fraction=0.6, warnings=(Annotation(Reason.TOO_MUCH_HUMAN, "60 % are human"),))
+    report = with_reads(organism, depletion=warned)
+    assert report.warnings == ()
+    assert report.processed_metadata["qualityControlDetermination"] == "WARN"
+
+
+def test_an_organism_may_bring_its_own_rules(organism: Organism) -> None:
+    rule = QcRule(metric="meanDepth", warn="< 200", error="<= 100", message="only {value} ({limit})")
+    own = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"qc": (rule,)})})
+    (error,) = with_reads(own).errors
+    assert error.message == "only 100 (<= 100) (rule meanDepth <= 100)"
+
+
+@pytest.mark.parametrize(
+    "rule", [QcRule(metric="beauty", warn="< 1", message=""), QcRule(metric="meanDepth", warn="low", message="")]
+)
+def test_a_rule_that_can_not_be_understood_is_our_failure(organism: Organism, rule: QcRule) -> None:
+    own = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"qc": (rule,)})})
+    with pytest.raises(ProcessingFailure):
+        with_reads(own)
+
+
+def test_without_a_screen_there_is_no_human_fraction(organism: Organism) -> None:
+    metadata = with_reads(organism, depletion=depletion(screened=False)).processed_metadata
+    assert metadata["humanFraction"] is None
+
+
+def test_an_entry_without_reads_has_its_sequence_looked_at(organism: Organism) -> None:
+    report = checked(organism, submitted={"sample": GENOME.lower()})
+    assert (report.errors, report.warnings, report.verdicts) == ((), (), ())
+    assert report.processed_metadata["consensusSource"] == "submitted"
+    assert report.processed_metadata["totalReads"] is None
+
+
+@pytest.mark.parametrize(
+    ("submitted", "message"),
+    [
+        ({"a": ""}, "empty"),
+        ({"a": "NNNN"}, "only N"),
+        ({"a": "ACG-T"}, "'-' at position 4"),
+        ({"a": "ACGT", "b": "ACGT"}, "2 sequences"),
+    ],
+)
+def test_a_malformed_consensus_is_an_error(organism: Organism, submitted: dict[str, str], message: str) -> None:
+    (error,) = checked(organism, submitted=submitted).errors
+    assert error.reason is Reason.INVALID_CONSENSUS
+    assert message in error.message
+
+
+def test_a_consensus_that_is_mostly_unknown_is_warned_about(organism: Organism) -> None:
+    (warning,) = checked(organism, submitted={"a": "ACG" + "N" * 7}).warnings
+    assert "70%" in warning.message
+
+
+def test_a_submitted_consensus_that_agrees_passes(organism: Organism) -> None:
+    """Unknown bases, shallow positions and lower case are no disagreement; a shared deletion is none either."""
+    called = GENOME[:700] + "---" + GENOME[703:]
+    submitted = ("N" * 50 + GENOME[50:700] + GENOME[703:]).lower()
+    report = with_reads(organism, calls=calls(called), submitted={"a": submitted})
+    assert (report.errors, report.warnings) == ((), ())
+    assert {v.metric: v.value for v in report.verdicts}["consensusDisagreements"] == 0
+
+
+def test_a_submitted_consensus_that_disagrees_is_warned_about_with_the_places(organism: Organism) -> None:
+    other = "A" if GENOME[1000] != "A" else "C"
+    submitted = GENOME[:1000] + other + GENOME[1001:2000] + GENOME[2004:]
+    report = with_reads(organism, submitted={"a": submitted})
+    (warning,) = report.warnings
+    assert warning.reason is Reason.CONSENSUS_DISAGREES
+    assert "at 2 places" in warning.message
+    assert f"genome:1001 {other}, the reads say {GENOME[1000]}" in warning.message
+    assert "deletion of 4" in warning.message
+
+
+def test_where_the_reads_are_shallow_they_have_no_say(organism: Organism) -> None:
+    submitted = GENOME[:1000] + ("A" if GENOME[1000] != "A" else "C") + GENOME[1001:]
+    report = with_reads(organism, calls=calls(depth=19), submitted={"a": submitted})
+    assert {v.metric: v.value for v in report.verdicts}["consensusDisagreements"] == 0
+
+
+def test_a_consensus_of_another_sample_is_an_error(organism: Organism) -> None:
+    changed = "".join({"A": "C", "C": "A", "G": "T", "T": "G"}[b] if i % 100 == 50 else b for i, b in enumerate(GENOME))
+    report = with_reads(organism, submitted={"a": changed})
+    assert {annotation.reason for annotation in report.errors} == {Reason.CONSENSUS_DISAGREES}
+    assert report.processed_metadata["qualityControlDetermination"] == "FAIL"
