@@ -75,7 +75,7 @@ def process(
             )
             outcome = _process(sample, out, errors)
     except ReadvaultError as fault:
-        errors.print(f"readvault: {fault}", style="red", highlight=False, markup=False)
+        errors.print(f"readvault: {fault}", style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(OUR_FAULT) from fault
     raise typer.Exit(outcome)
 
@@ -92,7 +92,12 @@ def _process(sample: Any, out: Path, errors: Console) -> int:
     result = json.loads((out / RESULT).read_text(encoding="utf-8"))
     for kind in ("errors", "warnings"):
         for annotation in result[kind]:
-            errors.print(f"{kind[:-1]}: {_place(annotation)}{annotation['message']}", highlight=False, markup=False)
+            errors.print(
+                f"{kind[:-1]}: {_place(annotation)}{annotation['message']}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
     typer.echo(f"{result['processingResult']}: {len(result.get('files', []))} files in {out}")
     return SUBMITTERS_FAULT if result["errors"] else 0
 

@@ -27,6 +27,7 @@ from readvault.domain.reports import (
 )
 from readvault.failpoints import failpoint
 from readvault.reads import alignment, consensus, dehumanization, host_index, qc, references, report, tools, validation
+from readvault.reads.calls import Calls
 from readvault.reads.sample import Alignment, ReadFiles, Sample
 
 
@@ -83,7 +84,7 @@ class LocalRun:
         self._reports: dict[str, Report] = {}
         self._reads: ReadFiles | None = None
         self._alignment: Alignment | None = None
-        self._calls: consensus.Calls | None = None
+        self._calls: Calls | None = None
         self._steps: dict[str, Callable[[], Report]] = {
             "validate": self._validate,
             "dehumanize": self._dehumanize,
