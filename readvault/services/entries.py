@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, true
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, true, tuple_
 from sqlmodel import Session, col, select
 
 from readvault.db import entry_state
@@ -119,7 +119,10 @@ def find_versions(
     names = sorted(set(wanted))
     for start in range(0, len(names), 500):
         page = names[start : start + 500]
-        found += session.exec(select(EntryVersion).where(or_(*(_is(name) for name in page)))).all()
+        is_named = tuple_(col(EntryVersion.accession), col(EntryVersion.version)).in_(
+            [(name.accession, name.version) for name in page]
+        )
+        found += session.exec(select(EntryVersion).where(is_named)).all()
     found.sort(key=lambda entry: (entry.accession, entry.version))
     known = {AccessionVersion(entry.accession, entry.version): entry for entry in found}
     if missing := [str(name) for name in names if name not in known]:

@@ -58,21 +58,25 @@ def deliver_now(house: House, job_ids: Iterable[str], *, budget_seconds: float =
     return delivered
 
 
-def dispatch(house: House, ready: Container[str]) -> int:
+def dispatch(house: House, ready: Container[str], *, budget_seconds: float = 10.0) -> int:
     """Deliver every due job whose last delivery came to nothing; how many were delivered.
 
-    That is: never delivered, or handed back since; or its run has ended or is missing; or its run
-    started more than `worker.pending_limit` seconds ago and claimed nothing. A run that waits for
-    a worker is left alone. Jobs that process submissions are delivered only for organisms in `ready`.
+    That is: its run has ended or is missing, or started more than `worker.pending_limit` seconds ago
+    and claimed nothing; or the job was never delivered, or handed back since. A run that waits for a
+    worker is left alone. Jobs that process submissions are delivered only for organisms in `ready`.
+    What doesn't fit the budget waits for the next pass, so that a long queue never keeps the caller.
     """
-    processable = _doable([name for name in house.organisms if name in ready])
+    deadline = time.monotonic() + budget_seconds
+    doable = _doable([name for name in house.organisms if name in ready])
     delivered = 0
     try:
-        for job in _undelivered_jobs(house, processable):
-            delivered += _deliver(house, job)
-        for job, at in _unclaimed_jobs(house, processable):
+        for job, at in _unclaimed_jobs(house, doable):
             if _came_to_nothing(house, job, at):
                 delivered += _deliver(house, job)
+        for job in _undelivered_jobs(house, doable):
+            if time.monotonic() >= deadline:
+                break
+            delivered += _deliver(house, job)
     except _OrchestratorUnreachableError:
         logger.warning("the orchestrator can't be reached; jobs wait and will be delivered later")
     return delivered

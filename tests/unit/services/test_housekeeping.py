@@ -69,6 +69,18 @@ def test_what_no_longer_fits_the_budget_is_left_to_the_dispatcher(
     assert [delivery.job_id for delivery in orchestrator.deliveries] == jobs
 
 
+def test_a_long_queue_does_not_keep_the_dispatcher(house: House, orchestrator: RecordingOrchestrator) -> None:
+    """A pass ends with its budget; runs that came to nothing are still looked after."""
+    first, second = _jobs(house, 2)
+    housekeeping.deliver_now(house, [first])
+    orchestrator.states[f"run-{first}-1"] = RunState.ENDED
+    _delivered_long_ago(house, first)
+    assert housekeeping.dispatch(house, READY, budget_seconds=0) == 1
+    assert orchestrator.deliveries[-1].job_id == first
+    assert housekeeping.dispatch(house, READY) == 1
+    assert orchestrator.deliveries[-1].job_id == second
+
+
 def test_an_orchestrator_that_cannot_be_reached_costs_nothing(
     house: House, orchestrator: RecordingOrchestrator
 ) -> None:
