@@ -1,0 +1,68 @@
+"""`readvault host-index`: build or fetch the index by which human reads are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+host_index_app = typer.Typer(help="The index by which human reads are found.", no_args_is_help=True)
+_DEFAULT_NAME = "panhuman-1.k31w15"
+
+
+@host_index_app.command()
+def build(
+    fasta: Annotated[Path, typer.Argument(help="The host's sequences, FASTA, plain or gzip.", exists=True)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The index file to write.")],
+) -> None:
+    """Index all k-mers of a FASTA: for tests, demos and small hosts."""
+    from readvault.reads import host_index
+
+    try:
+        built = host_index.build(fasta, output)
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault)) from fault
+    Console().print(f"{built.kmers} k-mers, k={built.k}, w={built.w}")
+    typer.echo(f"sha256: {built.sha256}")
+
+
+@host_index_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="Which of deacon's prebuilt indexes.")] = _DEFAULT_NAME,
+    url: Annotated[str | None, typer.Option(help="Fetch from here instead.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Refuse another digest than this (hexadecimal).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; else NAME.idx among the host indexes.")
+    ] = None,
+) -> None:
+    """Download an index (the panhuman one: 3.3 GB) and print its SHA-256; stopped downloads go on."""
+    from readvault.config import Settings
+    from readvault.reads import host_index
+
+    source = url or f"{host_index.DOWNLOADS}/{name}.idx"
+    target = output or Settings().host_indexes / f"{name}.idx"
+    console = Console(stderr=True)
+    console.print(f"from {source}\nto   {target}")
+    with _bar(console) as advance:
+        digest = host_index.fetch(source, target, sha256, progress=advance)
+    typer.echo(f"sha256: {digest}")
+    if sha256 is None:
+        console.print(
+            "[bold]Nothing vouched for this file.[/bold] Compare the digest with a second source, then pin it in the"
+            f" organism's file:\n  dehumanize: {{index: {target.stem}, sha256: {digest}}}",
+            highlight=False,
+        )
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar that is told the bytes so far and in all."""
+    columns = (TextColumn("fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("fetch", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
