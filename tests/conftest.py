@@ -13,6 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 POSTGRES = os.environ.get("READVAULT_TEST_POSTGRES_URL")
+COMPILED: dict[str, dict[object, object]] = {}
 DATABASES = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
 
 
@@ -122,9 +123,17 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_databa
 @pytest.fixture
 def sessions(database_url: str) -> Iterator[object]:
     """Sessions of an empty, migrated database."""
+    from sqlalchemy import event
+
     from readvault.db.engine import Sessions, create_engine
 
-    opened = Sessions(create_engine(database_url))
+    engine = create_engine(database_url)
+    # Each test has a database of its own, but compiles no statement that another one has compiled.
+    compiled = COMPILED.setdefault(engine.dialect.name, {})
+    if engine.dialect.name == "sqlite":
+        # A power cut would lose nothing but a test.
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    opened = Sessions(engine.execution_options(compiled_cache=compiled))
     yield opened
     opened.close()
 
