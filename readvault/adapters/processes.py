@@ -76,7 +76,7 @@ class RunningChild:
                 start_new_session=True,
             )
         self.pid = self._process.pid
-        self._swept = False
+        self._swept = self._asked = False
 
     @property
     def exit_code(self) -> int | None:
@@ -91,8 +91,9 @@ class RunningChild:
         return self.exit_code is None and self.child.ready(self)
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM to it alone; its own children are its own business while it drains."""
-        if self.exit_code is None:
+        """Send SIGTERM to it alone, once; its own children are its own business while it drains."""
+        if self.exit_code is None and not self._asked:
+            self._asked = True
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:

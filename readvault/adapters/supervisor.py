@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class _Watched:
     was_ready: bool = False
     is_ready: bool = False
     starts: int = 0
-    pause: float = FIRST_PAUSE
+    pause: float = 0.0
     start_at: float = 0.0
 
 
@@ -94,21 +95,29 @@ class Supervisor:
         if not watched.was_ready and watched.starts >= STARTS_BEFORE_READY:
             tail = "\n  ".join(ended.last_lines())
             raise NotReady(f"{watched.child.name} {how} before it was ready; see {watched.child.log}\n  {tail}")
-        watched.pause = FIRST_PAUSE if lived > STEADY_AFTER else min(LONGEST_PAUSE, watched.pause * 2)
+        watched.pause = FIRST_PAUSE if lived > STEADY_AFTER else min(LONGEST_PAUSE, 2 * watched.pause or FIRST_PAUSE)
         watched.start_at = time.monotonic() + watched.pause
         self._say(watched.child.name, f"{how} after {lived:.0f} s; starts again in {watched.pause:.0f} s")
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Stop the children, last started first, each with its own time to drain; `hurry` cuts that short."""
-        for watched in reversed(self._watched.values()):
-            if watched.running is None:
-                continue
-            if watched.running.exit_code is None:
-                began = time.monotonic()
-                watched.running.stop(hurry=hurry)
-                took = time.monotonic() - began
-                how = "killed" if watched.running.exit_code == -9 else "stopped"
-                self._say(watched.child.name, f"{how} after {took:.1f} s")
+        """Stop the children, each with its own time to drain; `hurry` cuts that short.
+
+        First those that no other needs, together; then those that only they needed; and so on.
+        """
+        while running := {name: w for name, w in self._watched.items() if w.running is not None}:
+            needed = {name for watched in running.values() for name in watched.child.needs}
+            self._stop_together([w for name, w in running.items() if name not in needed], hurry)
+
+    def _stop_together(self, wave: Sequence[_Watched], hurry: Callable[[], bool]) -> None:
+        began = time.monotonic()
+        for watched in wave:
+            if watched.running is not None:
+                watched.running.ask_to_stop()
+        for watched in wave:
+            if watched.running is not None:
+                watched.running.stop(began + watched.child.grace - time.monotonic(), hurry)
+                how = "killed" if watched.running.exit_code == -signal.SIGKILL else "stopped"
+                self._say(watched.child.name, f"{how} after {time.monotonic() - began:.1f} s")
             watched.running, watched.is_ready = None, False
 
 
