@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from readvault.domain.errors import ProcessingFailure
 from readvault.reads import bam_records, fragments
-from readvault.reads.bam_records import BamReader, Batch, Integers, Operations
+from readvault.reads.bam_records import BamReader, Batch, Integers, Operations, windows
 from readvault.reads.indel_counts import Indel, IndelCounter
 from readvault.reads.sample import Alignment, Segment
 
@@ -207,18 +206,20 @@ class _View:
 
     def alleles(self, record: Integers, query: Integers, length: int) -> NDArray[np.uint8]:
         """The alleles (0-4) of `length` bases from offset `query` of each record."""
-        packed = sliding_window_view(self._buffer, length // 2 + 1)[self._sequence[record] + query // 2]
+        packed = windows(self._buffer, length // 2 + 1)[self._sequence[record] + query // 2]
         alleles = _ALLELES_OF_BYTE[packed].view(np.uint8)
         odd = (query & 1).astype(bool)[:, None]
+        if not odd.any():
+            return alleles[:, :length]
         return np.asarray(np.where(odd, alleles[:, 1 : length + 1], alleles[:, :length]), dtype=np.uint8)
 
     def qualities(self, record: Integers, query: Integers, length: int) -> NDArray[np.uint8]:
         """Their Phred qualities; 255 where the file has none."""
-        return np.asarray(sliding_window_view(self._buffer, length)[self._quality[record] + query])
+        return np.asarray(windows(self._buffer, length)[self._quality[record] + query])
 
     def reference(self, place: Integers, length: int) -> NDArray[np.uint8]:
         """The reference's alleles from `place`; 255 where it has none of A, C, G, T."""
-        return np.asarray(sliding_window_view(self._reference, length)[place])
+        return np.asarray(windows(self._reference, length)[place])
 
 
 def _tiles(pieces: Integers) -> Iterator[Integers]:

@@ -92,7 +92,7 @@ def cut(operations: Operations, start: Integers, pairs: Pairs, records: int) -> 
     deletion, the deletion counts: aligners miss deletions near the end of a read, they do not invent
     the same gap.
     """
-    is_match = np.isin(operations.code, (MATCH, EQUAL, DIFFERENT))
+    is_match = (operations.code == MATCH) | (operations.code == EQUAL) | (operations.code == DIFFERENT)
     runs = np.flatnonzero((is_match | (operations.code == DELETION)) & (operations.length > 0))
     record, length = operations.record[runs], operations.length[runs]
     query = np.where(is_match[runs], operations.query[runs], -1)
@@ -115,13 +115,13 @@ def _merge(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Cut the runs of paired mates at each other's ends, and put together what covers the same place."""
     keys = pair << _PLACE_BITS
-    borders = np.unique(np.concatenate([keys + runs[:, 1], keys + runs[:, 1] + runs[:, 2]]))
+    borders = np.sort(np.concatenate([keys + runs[:, 1], keys + runs[:, 1] + runs[:, 2]]))
     low, high = borders[:-1], borders[1:]
-    within = (low >> _PLACE_BITS) == (high >> _PLACE_BITS)
+    within = ((low >> _PLACE_BITS) == (high >> _PLACE_BITS)) & (low < high)
     low, high = low[within], high[within]
     place = low & ((1 << _PLACE_BITS) - 1)
-    one = _covering(runs, pair, low, of=np.isin(runs[:, 0], pairs.first))
-    other = _covering(runs, pair, low, of=np.isin(runs[:, 0], pairs.second))
+    is_first = pairs.first[pair] == runs[:, 0]
+    one, other = _covering(runs, pair, low, of=is_first), _covering(runs, pair, low, of=~is_first)
     length = high - low
 
     def piece(of: NDArray[np.int64]) -> NDArray[np.int64]:

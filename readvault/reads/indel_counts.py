@@ -10,10 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from readvault.reads.bam_records import DELETION, INSERTION, Batch, Integers, Operations
+from readvault.reads.bam_records import DELETION, INSERTION, Batch, Integers, Operations, windows
 from readvault.reads.fragments import Pairs
 
 _BASES = "=ACMGRSVTWYHKDBN"
@@ -97,7 +96,7 @@ def _inserted(batch: Batch, operations: Operations, at: Integers) -> tuple[NDArr
     nibble = query[:, None] + np.arange(length)
     packed = batch.buffer[batch.sequence_offset[of][:, None] + nibble // 2]
     bases = np.where(nibble & 1, packed & 15, packed >> 4).astype(np.uint8)
-    return bases, sliding_window_view(batch.buffer, length)[batch.quality_offset[of] + query]
+    return bases, windows(batch.buffer, length)[batch.quality_offset[of] + query]
 
 
 def _packed(bases: NDArray[np.uint8]) -> NDArray[np.int64]:
