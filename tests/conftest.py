@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 POSTGRES = os.environ.get("READVAULT_TEST_POSTGRES_URL")
-COMPILED: dict[str, dict[object, object]] = {}
 DATABASES = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
 
 
@@ -28,18 +28,21 @@ def shared_data() -> Path:
 
 @dataclass(frozen=True)
 class MigratedDatabases:
-    """One migrated database of each kind: a SQLite file to copy, a PostgreSQL database to empty."""
+    """One migrated database of each kind, made fresh for each test: SQLite by a copy, PostgreSQL by emptying it."""
 
     folder: Path
 
-    def sqlite(self) -> Path:
-        """The file."""
+    def sqlite(self) -> str:
+        """The database's URL; it is a fresh copy of the migrated one."""
         from readvault.db.engine import migrate
 
-        template = self.folder / "template.sqlite"
+        template, current = self.folder / "template.sqlite", self.folder / "readvault.sqlite"
         if not template.exists():
             migrate(f"sqlite:///{template}")
-        return template
+        for leftover in self.folder.glob(f"{current.name}*"):
+            leftover.unlink()
+        shutil.copyfile(template, current)
+        return f"sqlite:///{current}"
 
     def postgresql(self) -> str:
         """The database's URL; it is empty, and its triggers are all there."""
@@ -111,29 +114,33 @@ def migrated_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mig
 
 
 @pytest.fixture(params=DATABASES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_databases: MigratedDatabases) -> str:
+def database_url(request: pytest.FixtureRequest, migrated_databases: MigratedDatabases) -> str:
     """An empty, migrated database of this test alone."""
-    if request.param == "postgresql":
-        return migrated_databases.postgresql()
-    target = tmp_path / "readvault.sqlite"
-    shutil.copyfile(migrated_databases.sqlite(), target)
-    return f"sqlite:///{target}"
+    return migrated_databases.postgresql() if request.param == "postgresql" else migrated_databases.sqlite()
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[dict[str, Any]]:
+    """One engine for each database, because each compiles every statement anew."""
+    opened: dict[str, Any] = {}
+    yield opened
+    for engine in opened.values():
+        engine.dispose()
 
 
 @pytest.fixture
-def sessions(database_url: str) -> Iterator[object]:
+def sessions(database_url: str, engines: dict[str, Any]) -> Iterator[object]:
     """Sessions of an empty, migrated database."""
     from sqlalchemy import event
 
     from readvault.db.engine import Sessions, create_engine
 
-    engine = create_engine(database_url)
-    # Each test has a database of its own, but compiles no statement that another one has compiled.
-    compiled = COMPILED.setdefault(engine.dialect.name, {})
-    if engine.dialect.name == "sqlite":
-        # A power cut would lose nothing but a test.
-        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
-    opened = Sessions(engine.execution_options(compiled_cache=compiled))
+    if database_url not in engines:
+        engines[database_url] = engine = create_engine(database_url)
+        if engine.dialect.name == "sqlite":
+            # A power cut would lose nothing but a test.
+            event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    opened = Sessions(engines[database_url])
     yield opened
     opened.close()
 
