@@ -210,7 +210,7 @@ class _View:
         alleles = _ALLELES_OF_BYTE[packed].view(np.uint8)
         odd = (query & 1).astype(bool)[:, None]
         if not odd.any():
-            return alleles[:, :length]
+            return np.asarray(alleles[:, :length])
         return np.asarray(np.where(odd, alleles[:, 1 : length + 1], alleles[:, :length]), dtype=np.uint8)
 
     def qualities(self, record: Integers, query: Integers, length: int) -> NDArray[np.uint8]:
