@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pysam
 import pytest
+from pysam import bcftools
 
 from readvault.domain.organism import Consensus, PlatformThresholds
 from readvault.reads import variants
@@ -88,6 +89,7 @@ def test_the_vcf_is_indexed_and_agrees_with_the_calls(tmp_path: Path) -> None:
     assert records[0].info["AF"] == (pytest.approx(0.2),)
     assert records[0].info["DP4"] == (40, 40, 10, 10)
     assert list(records[0].filter) == ["PASS"]
+    assert len(bcftools.view("-H", str(tmp_path / "variants.vcf.gz")).splitlines()) == len(listed)
 
 
 def test_the_same_reads_give_the_same_bytes(tmp_path: Path) -> None:
