@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError
@@ -137,13 +138,30 @@ class Settings(BaseSettings):
         return None if index is None else self.host_indexes / f"{index}.idx"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which only `true` and `false` are truth values.
+
+    In YAML 1.1 `off` and `NO` are too: the key `dehumanize.off` and the country Norway would be lost.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
 def load_organism(path: Path) -> Organism:
     """Read one organism file; paths in it count from the file's own folder.
 
     Raises NotReady with every fault of the file.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
         organism = Organism.model_validate(content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as fault:
         raise NotReady(f"organism file {path}: {fault}") from fault
