@@ -13,14 +13,14 @@ def api(
     import uvicorn
 
     from readvault import bootstrap
-    from readvault.adapters.identity import Identity
+    from readvault.adapters.identity import identity_of
     from readvault.api.app import create_app
 
     bootstrap.log_to_stderr()
     settings = bootstrap.settings()
     house = bootstrap.house(settings)
     uvicorn.run(
-        create_app(house, Identity.from_settings(settings)),
+        create_app(house, identity_of(settings)),
         host=host,
         port=port,
         log_config=None,
