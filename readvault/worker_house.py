@@ -126,7 +126,7 @@ class WorkerHouse:
         except LeaseLost:
             raise
         except NurseryDied as death:
-            processing.give_up(self.house, claim, str(death), counted=False)
+            processing.give_up(self.house, claim, str(death), counted=False, alone=True)
             raise
         except ProcessingFailure as failure:
             processing.give_up(self.house, claim, str(failure), counted=True)
@@ -154,26 +154,27 @@ class WorkerHouse:
 
 
 class Places:
-    """Lets jobs run side by side, except one that must run alone."""
+    """Lets jobs run side by side, except one that must run alone: it goes before those that come after it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
-        self._alone = False
+        self._alone = 0
+        """Jobs that run alone or wait to."""
 
     @contextmanager
     def taken(self, *, alone: bool) -> Iterator[None]:
         """Wait for a place and hold it."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._alone and not (alone and self._running))
+            self._alone += alone
+            self._changed.wait_for(lambda: not self._running or not (alone or self._alone))
             self._running += 1
-            self._alone = alone
         try:
             yield
         finally:
             with self._changed:
                 self._running -= 1
-                self._alone = False
+                self._alone -= alone
                 self._changed.notify_all()
 
 

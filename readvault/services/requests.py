@@ -22,7 +22,8 @@ def process_again(house: House, accession_version: AccessionVersion, reason: str
     newer pipeline version makes another.
     """
     with house.sessions.begin() as session:
-        entry = session.get(EntryVersion, (accession_version.accession, accession_version.version))
+        place = (accession_version.accession, accession_version.version)
+        entry = session.get(EntryVersion, place, with_for_update=True)  # two wishes at once make one job
         if entry is None:
             raise NotFound(f"There is no accession version {accession_version}.")
         if entry.is_revocation:
