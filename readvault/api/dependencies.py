@@ -34,6 +34,15 @@ def storable(text: str) -> str:
     return text
 
 
+def all_storable(value: Any) -> Any:
+    """Refuse a JSON value that holds such a text anywhere."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(key): all_storable(each) for key, each in value.items()}
+    return [all_storable(each) for each in value] if isinstance(value, list) else value
+
+
 Text = Annotated[str, AfterValidator(storable)]
 Number = Annotated[int, Path(ge=0, le=MAX_INT)]
 Label = Annotated[Text, Path(min_length=1, max_length=300)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from readvault.api.dependencies import MAX_INT, Text
+from readvault.api.dependencies import MAX_INT, Text, all_storable
+from readvault.domain.group import GroupDetails
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import ProcessingResult, Status
 from readvault.ports import SignedRequest
@@ -252,6 +253,10 @@ class ReleasedDataParameters(Wire):
     """The parameters of `GET /{organism}/get-released-data`."""
 
     compression: Literal["zstd"] | None = None
+
+
+GroupBody = Annotated[GroupDetails, BeforeValidator(all_storable)]
+"""The body of `POST /groups`."""
 
 
 class GroupName(Wire):

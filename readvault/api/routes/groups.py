@@ -8,20 +8,20 @@ from fastapi import APIRouter, Response
 
 from readvault.api import schemas
 from readvault.api.dependencies import CallerDep, HouseDep, Label, Number, UserDep, documented, parameters
-from readvault.domain.group import GroupDetails, GroupView
+from readvault.domain.group import GroupView
 from readvault.services import groups
 
 router = APIRouter(tags=["groups"])
 
 
 @router.post("/groups")
-def create_group(details: GroupDetails, user: UserDep, house: HouseDep) -> GroupView:
+def create_group(details: schemas.GroupBody, user: UserDep, house: HouseDep) -> GroupView:
     """Make a group; whoever makes it becomes its first member."""
     return groups.create_group(house, user, details)
 
 
 @router.put("/groups/{group_id}")
-def edit_group(group_id: Number, details: GroupDetails, user: UserDep, house: HouseDep) -> GroupView:
+def edit_group(group_id: Number, details: schemas.GroupBody, user: UserDep, house: HouseDep) -> GroupView:
     """Replace what is said about a group."""
     return groups.edit_group(house, user, group_id, details)
 

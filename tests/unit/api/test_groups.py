@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from readvault.services.accounts import create_account
@@ -13,7 +14,7 @@ from readvault.services.house import House
 from tests.houses import ALICE, BOB, group_of
 from tests.unit.api.problems import assert_problem
 
-GROUP = {
+GROUP: dict[str, Any] = {
     "groupName": "Lab",
     "institution": "Institute",
     "address": {"line1": "1 Way", "line2": "", "city": "Basel", "state": "", "postalCode": "4000", "country": "CH"},
@@ -34,6 +35,11 @@ def test_a_group_is_made_read_and_listed(api: TestClient, headers: Any) -> None:
     assert api.get("/user/groups", headers=headers(BOB)).json() == []
     assert api.get("/groups", params={"name": "Lab"}, headers=headers(BOB)).json() == [made.json()]
     assert api.get("/groups", params={"name": "Other"}, headers=headers(BOB)).json() == []
+
+
+@pytest.mark.parametrize("change", [{"groupName": "a\x00"}, {"address": {**GROUP["address"], "city": "\x00"}}])
+def test_texts_that_no_database_can_hold_are_refused(api: TestClient, headers: Any, change: dict[str, Any]) -> None:
+    assert_problem(api.post("/groups", json={**GROUP, **change}, headers=headers(ALICE)), 400, "NUL")
 
 
 def test_an_unknown_group(api: TestClient, headers: Any) -> None:
