@@ -61,9 +61,9 @@ def find_faults(stream: Decompressed, label: str) -> list[Annotation]:
             if len(found) == MOST_FAULTS:
                 break
     except UnreadableFileError as fault:
-        where = f" {finder.record} whole records came before." if finder.record else ""
+        where = f" {finder.done} whole records came before." if finder.done else ""
         found.append(
-            Annotation(fault.reason, fault.message + where, file=label, record=finder.record + 1, line=lines.number + 1)
+            Annotation(fault.reason, fault.message + where, file=label, record=finder.done + 1, line=lines.number + 1)
         )
     return found
 
@@ -73,6 +73,7 @@ class _Finder:
         self._lines = lines
         self._label = label
         self.record = 0
+        self.done = 0
 
     def faults(self) -> Iterator[Annotation]:
         while (title := self._lines.take()) is not None:
@@ -83,8 +84,9 @@ class _Finder:
             if not title.startswith(b"@"):
                 yield self._at(0, Reason.MALFORMED_RECORD, _why_no_title(title))
                 self._next_title()
-                continue
-            yield from self._faults_of_record(title)
+            else:
+                yield from self._faults_of_record(title)
+            self.done = self.record
 
     def _at(self, offset: int, reason: Reason, message: str, *, record: int | None = None) -> Annotation:
         """A fault `offset` lines before the line that was taken last."""

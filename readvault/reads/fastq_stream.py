@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol, Self
 
 from isal import igzip_threaded
 
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 PIPE_SIZE = 1 << 20
 LONGEST_LINE = 10_000_000
 """Bytes; the longest nanopore read on record has 4.2 million bases."""
@@ -39,15 +39,21 @@ def batches(stream: Readable, block: int = BLOCK) -> Iterator[Batch]:
     A last record that is incomplete comes as it is, and so does the beginning of one that is longer
     than `LONGEST_RECORD`, after which nothing comes: the caller counts.
     """
-    rest = b""
-    while len(rest) <= LONGEST_RECORD and (data := stream.read(block)):
-        lines = (rest + data).split(b"\n")
+    pieces: list[bytes] = []
+    size = 0
+    while size <= LONGEST_RECORD and (data := stream.read(block)):
+        pieces.append(data)
+        size += len(data)
+        if b"\n" not in data:
+            continue
+        lines = b"".join(pieces).split(b"\n")
         whole = (len(lines) - 1) // 4 * 4
-        rest = b"\n".join(lines[whole:])
+        pieces = [b"\n".join(lines[whole:])]
+        size = len(pieces[0])
         if whole:
             del lines[whole:]
             yield lines
-    if rest:
+    if rest := b"".join(pieces):
         yield rest.removesuffix(b"\n").split(b"\n")
 
 
