@@ -248,7 +248,7 @@ def _download(url: str, part: Path, progress: Callable[[int, int | None], None] 
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         with part.open("ab" if have else "wb") as file:
-            for block in response.iter_bytes(1 << 20):
+            for block in response.iter_bytes():
                 file.write(block)
                 have += len(block)
                 if progress:

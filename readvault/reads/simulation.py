@@ -90,7 +90,8 @@ def simulate(
 
 def synthetic_host(target: Path, *, length: int, seed: int) -> None:
     """Write the FASTA of a genome that never lived: `length` random bases in one record."""
-    bases = BASES[np.random.default_rng(seed).integers(0, 4, length)].tobytes().decode()
+    rng = np.random.default_rng((seed, 1))  # of its own: an equal seed never gives host and reference alike
+    bases = BASES[rng.integers(0, 4, length)].tobytes().decode()
     _write_fasta(target, {"invented-host random bases, simulated: no person's and no organism's": bases})
 
 
@@ -100,7 +101,7 @@ SEGMENT_LENGTHS = (2341, 2341, 2233, 1778, 1565, 1413, 1027, 890)
 
 def synthetic_reference(target: Path, segments: int = 8, seed: int = 8) -> None:
     """Write the FASTA of a segmented reference that never lived, with segments as long as influenza A's."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng((seed, 2))
     records = {}
     for number in range(segments):
         length = SEGMENT_LENGTHS[number % len(SEGMENT_LENGTHS)]
