@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from readvault.domain.annotations import MAX_LISTED, Annotation, Reason
+from readvault.domain.annotations import Annotation, Reason
 from readvault.reads.fastq_check import Hashes, NameHashes
 from readvault.reads.fastq_names import identifier_of, template_of
 from readvault.reads.fastq_stream import batches
@@ -14,6 +14,7 @@ from readvault.reads.formats import Decompressed
 
 _AT_ONCE = 1 << 23
 _MOST_CANDIDATES = 10_000
+_MOST_FAULTS = 1000
 
 
 def find_duplicates(hashes: NameHashes, stream: Decompressed, label: str, *, every: int = 1) -> list[Annotation]:
@@ -25,19 +26,30 @@ def find_duplicates(hashes: NameHashes, stream: Decompressed, label: str, *, eve
     twice = _hashes_that_repeat(hashes, every)
     if not twice.size:
         return []
-    first: dict[bytes, int] = {}
+    first: dict[bytes, tuple[int, bytes]] = {}
     found: list[Annotation] = []
-    for ordinal, name in _names_with(hashes, twice, stream, every):
-        if name in first:
-            message = f"The read has the same name as record {first[name]}."
-            found.append(
-                Annotation(Reason.DUPLICATE_READ_NAME, message, file=label, record=ordinal, line=(ordinal - 1) * 4 + 1)
+    apart = False
+    for ordinal, identifier in _identifiers_with(hashes, twice, stream, every):
+        before, name = first.setdefault(template_of(identifier), (ordinal, identifier))
+        if before == ordinal:
+            continue
+        if name == identifier:
+            message = f"The read has the same name as record {before}."
+            found.append(_fault(Reason.DUPLICATE_READ_NAME, message, label, ordinal))
+        elif not apart:
+            apart = True
+            message = (
+                f"The read is the mate of record {before}; mates must be in two files in the same order,"
+                " or one right after the other."
             )
-        elif len(first) < MAX_LISTED * 10:
-            first[name] = ordinal
-        if len(found) > _MOST_CANDIDATES:
+            found.append(_fault(Reason.UNPAIRED_MATES, message, label, ordinal))
+        if len(found) == _MOST_FAULTS:
             break
     return found
+
+
+def _fault(reason: Reason, message: str, label: str, record: int) -> Annotation:
+    return Annotation(reason, message, file=label, record=record, line=record * 4 - 3)
 
 
 def _hashes_that_repeat(hashes: NameHashes, every: int) -> Hashes:
@@ -47,11 +59,13 @@ def _hashes_that_repeat(hashes: NameHashes, every: int) -> Hashes:
         chosen = np.concatenate([part[part % passes == turn] for part in hashes.parts(every=every)])
         chosen.sort()
         repeated.append(np.unique(chosen[1:][chosen[1:] == chosen[:-1]])[:_MOST_CANDIDATES])
-    return np.concatenate(repeated)
+    return np.concatenate(repeated)[:_MOST_CANDIDATES]
 
 
-def _names_with(hashes: NameHashes, wanted: Hashes, stream: Decompressed, every: int) -> Iterator[tuple[int, bytes]]:
-    """Record (from 1) and template name of the reads that have one of the wanted hashes."""
+def _identifiers_with(
+    hashes: NameHashes, wanted: Hashes, stream: Decompressed, every: int
+) -> Iterator[tuple[int, bytes]]:
+    """Record (from 1) and identifier of the reads that have one of the wanted hashes."""
     start = 0
     places = _places(hashes, wanted, every)
     place = next(places, None)
@@ -59,7 +73,7 @@ def _names_with(hashes: NameHashes, wanted: Hashes, stream: Decompressed, every:
         size = len(lines) // 4
         while place is not None and place < start + size:
             title = lines[(place - start) * 4]
-            yield place + 1, template_of(identifier_of(title))
+            yield place + 1, identifier_of(title)
             place = next(places, None)
         if place is None:
             return

@@ -287,6 +287,13 @@ def test_the_same_mates_twice_are_no_pair(tmp_path: Path) -> None:
     assert fault.reason is Reason.UNPAIRED_MATES
 
 
+def test_mates_in_one_file_but_apart_are_no_duplicates_and_no_pairs(tmp_path: Path) -> None:
+    text = "".join(record(f"r{n}/{mate}", "ACGT") for mate in (1, 2) for n in range(5))
+    [fault] = refused(tmp_path, write(tmp_path / "apart.fastq", text))
+    assert (fault.reason, fault.record, fault.line) == (Reason.UNPAIRED_MATES, 6, 21)
+    assert "record 1;" in fault.message
+
+
 def test_names_of_mates_may_end_as_fastq_dump_ends_them(tmp_path: Path) -> None:
     one = write(tmp_path / "E_1.fastq", reads(9, name="ERR1.{}.1"))
     two = write(tmp_path / "E_2.fastq", reads(9, name="ERR1.{}.2"))
