@@ -25,8 +25,9 @@ class Child:
     """A process to run: what it is called, how it is started, when it is ready.
 
     `ready` is asked again and again; it must answer at once and may raise nothing. `needs` names
-    children that must be ready before. `when_ready` is called once, after the first readiness.
-    `grace` is how many seconds it gets to stop by itself. `secrets` in `env` stay out of all logs.
+    children that must be ready before, `uses` those that only must not stop before it does.
+    `when_ready` is called once, after the first readiness. `grace` is how many seconds it gets to
+    stop by itself. What stands in `env` may be secret and is never shown.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: Path | None = None
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     ready: Callable[[RunningChild], bool] = lambda running: True
     when_ready: Callable[[], None] | None = None
     grace: float = 10.0

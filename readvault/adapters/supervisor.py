@@ -102,23 +102,28 @@ class Supervisor:
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
         """Stop the children, each with its own time to drain; `hurry` cuts that short.
 
-        First those that no other needs, together; then those that only they needed; and so on.
+        First those that no other needs or uses, together; then those that only they needed; and so on.
         """
         while running := {name: w for name, w in self._watched.items() if w.running is not None}:
-            needed = {name for watched in running.values() for name in watched.child.needs}
+            needed = {name for watched in running.values() for name in watched.child.needs + watched.child.uses}
             self._stop_together([w for name, w in running.items() if name not in needed], hurry)
 
     def _stop_together(self, wave: Sequence[_Watched], hurry: Callable[[], bool]) -> None:
         began = time.monotonic()
-        for watched in wave:
-            if watched.running is not None:
-                watched.running.ask_to_stop()
-        for watched in wave:
-            if watched.running is not None:
-                watched.running.stop(began + watched.child.grace - time.monotonic(), hurry)
-                how = "killed" if watched.running.exit_code == -signal.SIGKILL else "stopped"
-                self._say(watched.child.name, f"{how} after {time.monotonic() - began:.1f} s")
-            watched.running, watched.is_ready = None, False
+        left = [(watched, watched.running) for watched in wave if watched.running is not None]
+        for _, running in left:
+            running.ask_to_stop()
+        while left:
+            for watched, running in list(left):
+                took = time.monotonic() - began
+                if running.exit_code is None and (took > watched.child.grace or hurry()):
+                    running.kill()
+                if running.exit_code is not None:
+                    how = "killed" if running.exit_code == -signal.SIGKILL else "stopped"
+                    self._say(watched.child.name, f"{how} after {took:.1f} s")
+                    watched.running, watched.is_ready = None, False
+                    left.remove((watched, running))
+            time.sleep(TICK / 2)
 
 
 def _how_it_ended(code: int | None) -> str:

@@ -52,6 +52,7 @@ class Stack:
         secrets = load_or_make(secrets_file, ("admin_password", "prefect_password"))
         self.password = secrets["admin_password"]
         self.prefect_auth = f"{PREFECT_USER}:{secrets['prefect_password']}" if wishes.use_prefect else None
+        self._prefect_http = httpx.Client(timeout=PROBE_TIMEOUT, auth=(PREFECT_USER, secrets["prefect_password"]))
         self._port = reserve_port(wishes.port, API_PORT)
         self._prefect_port = reserve_port(wishes.prefect_port, PREFECT_PORT) if wishes.use_prefect else None
         self.api = f"http://{LOOPBACK}:{self._port}"
@@ -103,7 +104,7 @@ class Stack:
             log=self.log("prefect"),
             env=environment,
             cwd=self._directory,
-            ready=lambda running: _answers(self._http, f"{self.prefect_api}/health", self.prefect_auth),
+            ready=lambda running: _answers(self._prefect_http, f"{self.prefect_api}/health"),
         )
 
     def _worker(self) -> Child:
@@ -118,7 +119,8 @@ class Stack:
             argv=(sys.executable, "-m", "readvault.cli.main", "worker"),
             log=self.log("worker"),
             env=environment,
-            needs=("s3", "prefect") if self.prefect_api else ("s3",),
+            needs=("s3",),
+            uses=("prefect",),  # but doesn't wait for it: both take long to start, and it waits itself
             ready=connected,
             grace=30.0,
         )
@@ -130,7 +132,7 @@ class Stack:
             log=self.log("api"),
             env=self._environment("upload_signer", "read_signer", "worker"),
             needs=("s3",),
-            ready=lambda running: _answers(self._http, f"{self.api}/", None),
+            ready=lambda running: _answers(self._http, f"{self.api}/"),
         )
 
     def _environment(self, *identities: str) -> dict[str, str]:
@@ -171,7 +173,7 @@ class Stack:
         """Whether a worker of this start, not one of the last, has shown itself to Prefect."""
         url = f"{self.prefect_api}/work_pools/{self.settings.prefect.work_pool}/workers/filter"
         try:
-            workers = self._http.post(url, json={}, auth=_basic(self.prefect_auth))
+            workers = self._prefect_http.post(url, json={})
             seen = [worker["last_heartbeat_time"] for worker in workers.raise_for_status().json()]
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return False
@@ -179,16 +181,11 @@ class Stack:
         return any(time and datetime.fromisoformat(time).timestamp() >= since for time in seen)
 
 
-def _answers(http: httpx.Client, url: str, auth: str | None) -> bool:
+def _answers(http: httpx.Client, url: str) -> bool:
     try:
-        return http.get(url, auth=_basic(auth)).status_code == httpx.codes.OK
+        return http.get(url).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
-
-
-def _basic(auth: str | None) -> tuple[str, str] | None:
-    user, _, password = (auth or "").partition(":")
-    return (user, password) if auth else None
 
 
 def _is_newer(path: Path, moment: float) -> bool:

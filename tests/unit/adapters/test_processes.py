@@ -165,14 +165,16 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_child_waits_for_those_that_it_needs_and_they_outlive_it(make: Callable[..., Child]) -> None:
     welcomed: list[str] = []
     server = make(SLEEPER, "server", ready=has_started, when_ready=lambda: welcomed.append("server"))
-    user = make(SLEEPER, "user", ready=has_started, needs=("server",))
-    supervised = Supervised(user, server)
+    used = make(SLEEPER, "used", ready=has_started)
+    user = make(SLEEPER, "user", ready=has_started, needs=("server",), uses=("used",))
+    supervised = Supervised(user, server, used)
     supervised.supervisor.tick()
-    assert set(supervised.supervisor.pids) == {"server"}
+    assert set(supervised.supervisor.pids) == {"server", "used"}
     supervised.until(lambda: supervised.supervisor.ready)
     assert welcomed == ["server"]
     supervised.supervisor.stop()
-    assert [component for component, _ in supervised.lines] == ["server", "user", "user", "server"]
+    stopped = [component for component, text in supervised.lines if not text.startswith("ready")]
+    assert stopped == ["user", "server", "used"]
     assert supervised.supervisor.pids == {}
 
 
