@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -16,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = 5.0
 """Seconds for one request: a database that waits for Prefect would be worse than a late job."""
+
+_PAUSES = (0.05, 0.2, 0.5)
+"""Seconds between tries."""
 
 _STATES = {
     "SCHEDULED": RunState.WAITING,
@@ -78,17 +82,24 @@ class PrefectOrchestrator:
         self._client.close()
 
     def _create_run(self, delivery: Delivery) -> str:
+        """Prefect on SQLite answers 503, or nothing, while others write: ask again, the key makes it one run."""
         body = {
             "name": delivery.label,
             "parameters": {"job_id": delivery.job_id},
             "idempotency_key": f"{delivery.job_id}:{delivery.number}",
             "tags": [delivery.kind],
         }
-        answer = self._client.post(f"/deployments/{self._deployment(delivery.kind)}/create_flow_run", json=body)
-        if answer.status_code == httpx.codes.NOT_FOUND:  # deployed anew since we asked
-            self._forget(delivery.kind)
-            answer = self._client.post(f"/deployments/{self._deployment(delivery.kind)}/create_flow_run", json=body)
-        return _id(answer)
+        for pause in _PAUSES:
+            try:
+                answer = self._client.post(f"/deployments/{self._deployment(delivery.kind)}/create_flow_run", json=body)
+                if answer.status_code == httpx.codes.NOT_FOUND:  # deployed anew since we asked
+                    self._forget(delivery.kind)
+                elif answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    return _id(answer)
+            except (httpx.RemoteProtocolError, httpx.ReadError):
+                logger.debug("Prefect closed the connection; asking again")
+            time.sleep(pause)
+        return _id(self._client.post(f"/deployments/{self._deployment(delivery.kind)}/create_flow_run", json=body))
 
     def _deployment(self, kind: str) -> str:
         with self._lock:

@@ -11,6 +11,7 @@ them against the installed version.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -35,6 +36,7 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker
 from pydantic import PrivateAttr
 
 from readvault.adapters.prefect_deployments import ensure_work_pool, register_deployments
+from readvault.adapters.processes import announce_ready
 from readvault.config import Settings
 from readvault.domain.errors import NotReady
 
@@ -224,25 +226,30 @@ async def _run_until_stopped(
             limit=settings.worker.concurrency,
             kill_job=kill_job,
         )
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_work, worker, settings, tasks.cancel_scope)
-            await stop.wait()
+        # Tasks of asyncio, not of anyio: anyio looks for ever for the origin of the cancellation of Prefect's
+        # worker, whose errors name each other as their context.
+        working, stopping = asyncio.create_task(_work(worker, settings)), asyncio.create_task(stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
             worker.drain()
             await _let_end(worker, on_drain)
-            tasks.cancel_scope.cancel()
+        stopping.cancel()
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
 
 
-async def _work(worker: InProcessWorker, settings: Settings, scope: anyio.CancelScope) -> None:
-    """Register, then poll, until cancelled. What ends it otherwise ends the scope: it is begun anew."""
+async def _work(worker: InProcessWorker, settings: Settings) -> None:
+    """Register, then poll, until cancelled. What ends it otherwise is logged: it is begun anew."""
     try:
         await _register(settings)
+        announce_ready()
         await worker.start(printer=lambda *_: None)
     except NotReady:
         raise
     except Exception as fault:
         logger.warning("Prefect can't be reached (%s); trying again", type(fault).__name__)
         await anyio.sleep(_RETRY_AFTER)
-    scope.cancel()
 
 
 async def _register(settings: Settings) -> None:
