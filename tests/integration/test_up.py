@@ -120,6 +120,8 @@ def test_one_command_brings_everything_up_and_takes_it_down(folder: Path) -> Non
     finally:
         code = running.stop(signal.SIGTERM)
     assert code == 0, running.output.read_text()
+    for name in ("api", "worker", "prefect"):  # by themselves, in time
+        assert f"{name:<8} stopped after" in running.output.read_text(), running.output.read_text()
     assert [name for name, pid in pids.items() if is_alive(pid)] == []
     assert not (running.data_dir / "stack.json").exists()
 
