@@ -7,11 +7,11 @@ machine and not for the internet (docs/decisions.md).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sysconfig
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +41,7 @@ _INNER_PORTS = tuple(
     [f"{part}.{port}" for part in ("master", "volume", "filer", "admin") for port in ("port", "port.grpc")]
     + ["s3.port.grpc"]
 )
+SOCKETS = Path("/tmp")  # noqa: S108 - SeaweedFS makes its sockets there, whatever TMPDIR says
 _STARTS = 3
 
 
@@ -80,6 +81,7 @@ class SeaweedFS:
         )
         self.port = reserve_port(port, USUAL_PORT)
         self._ports: set[int] = set()
+        self._ports_file = self._directory / "ports.json"
         self._running: RunningChild | None = None
 
     @property
@@ -129,10 +131,13 @@ class SeaweedFS:
             self._directory / "s3.json", json.dumps(seaweed_rights.identities(self._keys(), self._buckets), indent=1)
         )
         write_private(self._data / "security.toml", seaweed_rights.security(self._inner_passwords()))
+        self.remove_sockets()
         (self._data / "mini.options").unlink(missing_ok=True)  # it would remember the ports of the last start
+        command = self._command()
+        write_private(self._ports_file, json.dumps(sorted(self._ports)))
         return Child(
             name="s3",
-            argv=tuple(self._command()),
+            argv=tuple(command),
             log=self._log,
             env={**base_environment(), **self._environment, "GOMEMLIMIT": MEMORY},
             cwd=self._data,  # where it looks for security.toml
@@ -240,10 +245,12 @@ class SeaweedFS:
         self.remove_sockets()
 
     def remove_sockets(self) -> None:
-        """Remove the sockets that a server which was killed leaves in the folder for temporary files."""
-        for port in self._ports:
-            for socket in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
-                socket.unlink(missing_ok=True)
+        """Remove the sockets of the last start: a server that was killed leaves them."""
+        with contextlib.suppress(OSError, ValueError):
+            for port in json.loads(self._ports_file.read_text(encoding="utf-8")):
+                for socket in SOCKETS.glob(f"seaweedfs-*-{int(port)}.sock"):
+                    if not socket_answers(int(port)):  # else the port is somebody else's now
+                        socket.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         try:

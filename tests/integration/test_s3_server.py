@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from readvault.adapters.embedded import SeaweedFS
+from readvault.adapters.embedded import SOCKETS, SeaweedFS
 from readvault.adapters.ports import LOOPBACK, is_free, socket_answers
 from readvault.adapters.s3 import S3Store
 from readvault.ports import StoredVersion
@@ -84,6 +84,7 @@ def test_stopped_it_leaves_nothing_behind(tmp_path: Path) -> None:
         assert socket_answers(server.port)
     assert not Path(f"/proc/{pid}").exists()
     assert all(is_free(port) for port in ports)
+    assert [socket for port in ports for socket in SOCKETS.glob(f"seaweedfs-*-{port}.sock")] == []
 
 
 def listening_addresses(pid: int) -> set[str]:
