@@ -41,7 +41,7 @@ def worker() -> None:
         house = bootstrap.worker_house()
         house.start()
         try:
-            run_worker(settings)
+            run_worker(settings, kill_job=house.nursery.kill, on_drain=house.nursery.stop)
         finally:
             house.stop()
     else:

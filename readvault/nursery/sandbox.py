@@ -35,7 +35,7 @@ def enter(limits: Limits) -> bool:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_FSIZE, limits.file_size)
-    _limit(resource.RLIMIT_CPU, limits.cpu)
+    _limit(resource.RLIMIT_CPU, limits.cpu, more_for_the_signal=5)
     _limit(resource.RLIMIT_AS, _address_space() + limits.memory)
     with contextlib.suppress(OSError):  # a kernel short of memory takes the job, not the worker
         Path("/proc/self/oom_score_adj").write_text("500")
@@ -86,7 +86,9 @@ def _address_space() -> int:
     return pages * resource.getpagesize()
 
 
-def _limit(kind: int, value: int) -> None:
+def _limit(kind: int, value: int, more_for_the_signal: int = 0) -> None:
+    """Lower a limit. At the soft limit of CPU time comes SIGXCPU, which says what happened; at the hard one SIGKILL."""
     _, hard = resource.getrlimit(kind)
-    allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (allowed, allowed))
+    top = value + more_for_the_signal
+    allowed = top if hard == resource.RLIM_INFINITY else min(top, hard)
+    resource.setrlimit(kind, (min(value, allowed), allowed))

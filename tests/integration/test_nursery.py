@@ -1,0 +1,176 @@
+"""The nursery under a real lease: native calls that hold the interpreter, real native parts, real steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from readvault.config import WorkerSettings
+from readvault.domain.errors import NotReady, ProcessingFailure
+from readvault.domain.organism import Organism, Reference
+from readvault.domain.reports import FetchReport
+from readvault.nursery import ChildDied, Nursery, NurseryDied
+from readvault.reads import host_index
+from readvault.reads.sample import Sample
+from readvault.services import housekeeping
+from readvault.services.house import House
+from readvault.services.lease import Lease
+from tests.unit.nursery.scenes import REPOSITORY, SETTINGS, is_gone, samples_in, started
+from tests.unit.services.scenes import claimed, entry, group, job
+
+pytestmark = pytest.mark.slow
+
+THREE_MINUTES = pytest.param(
+    60.0,
+    15.0,
+    180,
+    marks=[
+        pytest.mark.skipif("READVAULT_LONG" not in os.environ, reason="takes three minutes; set READVAULT_LONG=1"),
+        pytest.mark.timeout(400),
+    ],
+)
+
+
+def _sample(directory: Path, index: Path | None = None) -> Sample:
+    organism = Organism(name="tiny", reference=Reference(fasta=directory / "tiny.fasta"))
+    return Sample("LOC_000001Y.1", organism, inputs=(), directory=directory, host_index=index)
+
+
+@pytest.fixture
+def nursery(tmp_path: Path) -> Iterator[Nursery]:
+    nursery = started(tmp_path)
+    yield nursery
+    nursery.stop()
+
+
+@pytest.mark.parametrize(("lease", "renew_every", "seconds"), [(2.0, 0.5, 8), THREE_MINUTES])
+def test_a_lease_is_renewed_through_a_long_native_call(
+    house: House, nursery: Nursery, tmp_path: Path, lease: float, renew_every: float, seconds: int
+) -> None:
+    """The child is inside a native call that holds its interpreter for four leases; no reaper gets the job."""
+    quick = replace(house, settings=house.settings.model_copy(update={"worker": _limits(lease, renew_every)}))
+    claim = claimed(quick, entry(quick, group(quick, "alice"), files=())[1])
+    (tmp_path / "seconds").write_text(str(seconds))
+    with Lease(quick, claim) as held, nursery.child(_sample(tmp_path)) as child, ThreadPoolExecutor() as threads:
+        waiting = threads.submit(child.run, "hold_the_interpreter")
+        while not waiting.done():
+            assert housekeeping.reap(quick) == 0
+            held.check()
+            time.sleep(lease / 10)
+        assert waiting.result() == FetchReport(files=seconds, bytes=0)
+    assert job(quick, claim.job_id).attempt == claim.attempt
+
+
+def test_real_native_parts_and_an_index_are_shared_by_all_children(tmp_path: Path) -> None:
+    """The forkserver has no thread after loading everything, so that its children can use all of it."""
+    fasta, index = tmp_path / "host.fasta", tmp_path / "host.idx"
+    fasta.write_text(">host\n" + "ACGTTGCATTGACCAGTAAGCTTGCAACGTGTACCATGGTTAACC" * 20 + "\n")
+    built = host_index.build(fasta, index)
+    (tmp_path / "tiny.fasta").write_text(">tiny\nACGTACGTAC\n")
+    nursery = Nursery(WorkerSettings(scratch=tmp_path), {"tiny": index, "absent": tmp_path / "absent.idx"})
+    nursery.start()
+    try:
+        assert nursery.ready_indexes == {index: built.sha256}
+        assert len(list(Path(f"/proc/{nursery.pid}/task").iterdir())) == 1
+        with nursery.child(_sample(tmp_path, index)) as child, nursery.child(_sample(tmp_path, index)) as other:
+            assert child.run("check").counts()
+            os.kill(other.pid or 0, 9)
+            with pytest.raises(ChildDied, match="SIGKILL"):
+                other.run("check")
+            assert child.result().provenance["hostIndexSha256"] == built.sha256
+    finally:
+        nursery.stop()
+
+
+def _limits(lease: float, renew_every: float) -> WorkerSettings:
+    return WorkerSettings(lease=lease, renew_every=renew_every)
+
+
+def test_a_step_over_its_time_is_killed(tmp_path: Path) -> None:
+    nursery = started(tmp_path, SETTINGS.model_copy(update={"step_limit": 0.5}))
+    try:
+        with nursery.child(samples_in(tmp_path)()) as child:
+            with pytest.raises(ProcessingFailure, match="sleep: time limit"):
+                child.run("sleep")
+            assert is_gone(child.pid)
+    finally:
+        nursery.stop()
+
+
+def test_a_dead_forkserver_is_replaced_and_its_jobs_are_handed_back(tmp_path: Path) -> None:
+    nursery = started(tmp_path)
+    try:
+        first = nursery.pid
+        with nursery.child(samples_in(tmp_path)()) as child, ThreadPoolExecutor() as threads:
+            helper = child.run("start_helper")
+            waiting = threads.submit(child.run, "sleep")
+            time.sleep(0.1)
+            os.kill(first or 0, signal.SIGKILL)
+            with pytest.raises(NurseryDied):
+                waiting.result(10)
+        assert isinstance(helper, FetchReport)
+        assert is_gone(helper.files)
+        assert is_gone(child.pid)
+        with nursery.child(samples_in(tmp_path)()) as child:
+            assert isinstance(child.run("work"), FetchReport)
+        assert nursery.pid != first
+    finally:
+        nursery.stop()
+
+
+def test_a_stopping_nursery_hands_back_and_leaves_nothing(tmp_path: Path) -> None:
+    nursery = started(tmp_path)
+    forkserver = nursery.pid
+    with ThreadPoolExecutor() as threads, nursery.child(samples_in(tmp_path)()) as child:
+        waiting = threads.submit(child.run, "sleep")
+        time.sleep(0.1)
+        nursery.stop()
+        with pytest.raises(NurseryDied):
+            waiting.result(10)
+    assert is_gone(forkserver)
+    assert is_gone(child.pid)
+    with pytest.raises(NurseryDied), nursery.child(samples_in(tmp_path)()):
+        pass
+
+
+def test_a_nursery_that_cannot_load_its_parts_says_so() -> None:
+    nursery = Nursery(SETTINGS, {}, local_run="there_is_no_such_module:Steps")
+    with pytest.raises(NotReady):
+        nursery.start()
+
+
+def test_more_cpu_time_than_allowed_ends_a_process(tmp_path: Path) -> None:
+    """The wall limit is kept by the worker; this one holds even when nobody watches."""
+    code = "from readvault.nursery.sandbox import Limits, enter\nenter(Limits(10**9, 1, 10**6))\nwhile True: pass"
+    ended = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert ended.returncode == -signal.SIGXCPU
+
+
+def test_when_a_worker_is_killed_its_nursery_and_all_jobs_go_with_it(tmp_path: Path) -> None:
+    """kill -9 of the worker, which can tell nobody: no forkserver, no child and no helper of a child is left."""
+    code = """
+import sys, time
+from pathlib import Path
+from tests.unit.nursery.scenes import samples_in, started
+folder = Path(sys.argv[1])
+nursery = started(folder)
+with nursery.child(samples_in(folder)()) as child:
+    print(nursery.pid, child.pid, child.run("start_helper").files, flush=True)
+    child.run("sleep")
+"""
+    worker = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=REPOSITORY)
+    with worker:
+        assert worker.stdout is not None
+        pids = [int(pid) for pid in worker.stdout.readline().split()]
+        worker.kill()
+    assert len(pids) == 3
+    assert all(is_gone(pid) for pid in pids)

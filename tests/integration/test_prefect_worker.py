@@ -1,0 +1,286 @@
+"""Jobs through a real Prefect server and our real worker: states, graph, artifacts, cancelling, draining."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
+from readvault.config import PrefectSettings, Settings
+from readvault.pipeline import STEPS
+from readvault.ports import Delivery, RunState
+from tests.integration.prefect_house import ACCESSION_VERSION, SECRET
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PASSWORD = "admin:only for this test"
+
+
+@dataclass
+class Prefect:
+    """A running Prefect server."""
+
+    url: str
+    environment: dict[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(prefect=PrefectSettings(api_url=self.url, auth_string=PASSWORD))
+
+    def get(self, path: str) -> Any:
+        return httpx.get(self.url + path, auth=self._auth).raise_for_status().json()
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        answer = httpx.post(self.url + path, json=body, auth=self._auth, timeout=30).raise_for_status()
+        return answer.json()
+
+    @property
+    def _auth(self) -> tuple[str, str]:
+        user, _, password = PASSWORD.partition(":")
+        return user, password
+
+    def ended(self, run_id: str, within: float = 60) -> dict[str, Any]:
+        """The run, once it has ended."""
+        return until(lambda: (run := self.get(f"/flow_runs/{run_id}"))["state"]["type"] in TERMINAL and run, within)
+
+    def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """The task runs of a run by name. Prefect records them a moment later than they end."""
+        return {task["name"]: task for task in self.post("/task_runs/filter", _of(run_id))}
+
+
+TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def _of(run_id: str) -> dict[str, Any]:
+    return {"flow_runs": {"id": {"any_": [run_id]}}}
+
+
+def until[T](found: Callable[[], T], within: float = 30) -> T:
+    """The first true answer; fails when there is none in time (seconds)."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if answer := found():
+            return answer
+        time.sleep(0.2)
+    raise AssertionError(f"nothing came within {within} s")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    home = tmp_path_factory.mktemp("prefect")
+    port = free_port()
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_AUTH_STRING": PASSWORD,
+        "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        started = Prefect(f"http://127.0.0.1:{port}/api", environment)
+        until(lambda: _is_healthy(started), 120)
+        yield started
+    finally:
+        stop(server)
+
+
+def _is_healthy(prefect: Prefect) -> bool:
+    try:
+        return bool(prefect.get("/health"))
+    except httpx.HTTPError:
+        return False
+
+
+@dataclass
+class Worker:
+    """Our worker in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    journal: Path
+
+    def noted(self, line: str) -> bool:
+        return self.journal.exists() and line in self.journal.read_text().splitlines()
+
+
+@pytest.fixture
+def start_worker(prefect: Prefect, tmp_path: Path) -> Iterator[Callable[[], Worker]]:
+    workers: list[subprocess.Popen[bytes]] = []
+    environment = {
+        **prefect.environment,
+        "READVAULT_PREFECT__API_URL": prefect.url,
+        "READVAULT_PREFECT__AUTH_STRING": PASSWORD,
+        "READVAULT_DATA_DIR": str(tmp_path / "data"),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+
+    def start() -> Worker:
+        journal = tmp_path / "journal"
+        command = [sys.executable, "-m", "tests.integration.prefect_house", str(journal)]
+        workers.append(subprocess.Popen(command, env=environment, cwd=REPOSITORY))
+        until(lambda: _is_deployed(prefect), 60)
+        return Worker(workers[-1], journal)
+
+    yield start
+    for worker in workers:
+        stop(worker)
+
+
+def _is_deployed(prefect: Prefect) -> bool:
+    found = {deployment["name"] for deployment in prefect.post("/deployments/filter", {})}
+    return found >= {"default", "regularly"}
+
+
+@pytest.fixture
+def worker(start_worker: Callable[[], Worker]) -> Worker:
+    return start_worker()
+
+
+def deliver(prefect: Prefect, job_id: str, kind: str = "process-submission", number: int = 1) -> str:
+    orchestrator = PrefectOrchestrator(prefect.settings)
+    run_id = until(lambda: orchestrator.deliver(Delivery(job_id, number, kind, ACCESSION_VERSION)))
+    orchestrator.close()
+    return run_id
+
+
+def test_jobs_end_as_they_should_and_show_it(prefect: Prefect, worker: Worker) -> None:
+    """Each kind of ending has its state, its journal line and nothing of the submitter in it."""
+    good, refused, ours, slip, flaky, done = (
+        deliver(prefect, f"{name}-1" if name != "done" else name)
+        for name in ("good", "refused", "ours", "slip", "flaky", "done")
+    )
+    endings = {run_id: prefect.ended(run_id)["state"] for run_id in (good, refused, ours, slip, flaky, done)}
+    assert (endings[good]["type"], endings[good]["name"]) == ("COMPLETED", "Completed")
+    assert (endings[refused]["type"], endings[refused]["name"]) == ("COMPLETED", "HasErrors")
+    assert (endings[ours]["type"], endings[ours]["message"]) == ("FAILED", "ProcessingFailure: align: a tool crashed")
+    assert (endings[slip]["type"], endings[slip]["message"]) == ("FAILED", "ValueError")
+    assert (endings[flaky]["type"], endings[flaky]["name"]) == ("COMPLETED", "Completed")
+    assert (endings[done]["type"], endings[done]["name"]) == ("COMPLETED", "NothingToDo")
+    assert worker.noted("refused-1 registered HAS_ERRORS")
+    assert worker.noted("ours-1 given back: ProcessingFailure")
+    assert PrefectOrchestrator(prefect.settings).state_of(good) is RunState.ENDED
+
+    chain = until(lambda: len(tasks := prefect.tasks(good)) == len(STEPS) and tasks)
+    assert [task["name"] for task in sorted(chain.values(), key=lambda task: task["start_time"])] == list(STEPS)
+    for before, after in itertools.pairwise(STEPS):
+        assert chain[before]["id"] in str(chain[after]["task_inputs"]), f"{after} doesn't follow {before} in the graph"
+    assert chain["dehumanize"]["tags"] == ["host-index"]
+    retried = until(lambda: prefect.tasks(flaky).get("register") and prefect.tasks(flaky))
+    assert retried["fetch"]["run_count"] == 2
+
+    shown = until(lambda: len(found := prefect.post("/artifacts/filter", _of(good))) == len(STEPS) and found)
+    assert {artifact["key"] for artifact in shown} == set(STEPS)
+    refused_tasks = until(lambda: prefect.tasks(refused).get("register") and prefect.tasks(refused))
+    assert refused_tasks["validate"]["state"]["name"] == "Refused"
+    everything = "".join(
+        str(prefect.post(path, {"limit": 200})) for path in ("/logs/filter", "/task_runs/filter", "/artifacts/filter")
+    )
+    assert SECRET not in everything + str(endings)
+    assert "ACGT" not in everything
+
+
+def test_the_same_delivery_is_one_run_and_the_next_is_another(prefect: Prefect, worker: Worker) -> None:
+    first, again, second = (deliver(prefect, "good-2", number=number) for number in (1, 1, 2))
+    assert first == again != second
+
+
+def test_a_maintainer_starts_a_run_by_hand(prefect: Prefect, worker: Worker) -> None:
+    deployment = prefect.get("/deployments/name/process-submission/default")["id"]
+    path = f"/deployments/{deployment}/create_flow_run"
+    asked = {"accession_version": ACCESSION_VERSION, "reason": "new primers"}
+    run = prefect.ended(prefect.post(path, {"parameters": asked})["id"])
+    assert (run["state"]["type"], run["name"]) == ("COMPLETED", ACCESSION_VERSION)
+    assert worker.noted(f"{ACCESSION_VERSION} again: new primers (prefect)")
+    empty = prefect.ended(prefect.post(path, {"parameters": {}})["id"])
+    assert empty["state"]["type"] == "FAILED"
+    assert "Give an accession version and a reason" in empty["state"]["message"]
+
+
+def test_release_and_recover_run_too(prefect: Prefect, worker: Worker) -> None:
+    assert prefect.ended(deliver(prefect, "release-1", kind="release"))["state"]["type"] == "COMPLETED"
+    assert worker.noted("release-1 published")
+    deployment = prefect.get("/deployments/name/recover/regularly")
+    run = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", {})
+    assert prefect.ended(run["id"])["state"]["message"] == "reaped: 0, delivered: 2, expired uploads: 1"
+    assert [schedule["slug"] for schedule in deployment["schedules"]] == ["every-five-minutes"]
+
+
+def test_a_schedule_makes_runs(prefect: Prefect, worker: Worker) -> None:
+    """Newer versions of the server's parts break this silently; the pins in pyproject.toml are there for it."""
+    wanted = {
+        "deployments": {"name": {"any_": ["regularly"]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    assert until(lambda: prefect.post("/flow_runs/filter", wanted), 60)
+
+
+def test_cancelling_a_run_kills_the_child_of_its_job(prefect: Prefect, worker: Worker) -> None:
+    run_id = deliver(prefect, "slow-1")
+    until(lambda: worker.noted("slow-1 claimed"))
+    until(lambda: prefect.get(f"/flow_runs/{run_id}")["infrastructure_pid"])
+    time.sleep(1)
+    prefect.post(f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
+    assert prefect.ended(run_id, within=30)["state"]["type"] == "CANCELLED"
+    assert worker.noted("slow-1 given back: ChildDied")
+
+
+def test_a_worker_that_is_asked_to_stop_hands_back_and_leaves_no_process(prefect: Prefect, worker: Worker) -> None:
+    run_id = deliver(prefect, "slow-2")
+    until(lambda: worker.noted("slow-2 claimed"))
+    group = _children(worker.process.pid)
+    assert group
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(30) == 0
+    assert worker.noted("slow-2 given back: NurseryDied")
+    assert worker.noted("the worker ended")
+    state = prefect.ended(run_id)["state"]
+    assert (state["type"], state["name"]) == ("CANCELLED", "HandedBack")
+    assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in group))
+
+
+def _children(pid: int) -> list[int]:
+    """All processes below this one."""
+    below = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        below += [int(child) for child in (task / "children").read_text().split()]
+    found = list(dict.fromkeys(below))
+    return found + [grandchild for child in found for grandchild in _children(child)]
+
+
+def test_without_a_server_a_delivery_is_none_and_soon() -> None:
+    settings = Settings(prefect=PrefectSettings(api_url=f"http://127.0.0.1:{free_port()}/api"))
+    started = time.monotonic()
+    orchestrator = PrefectOrchestrator(settings)
+    assert orchestrator.deliver(Delivery("job", 1, "process-submission", ACCESSION_VERSION)) is None
+    assert orchestrator.state_of("00000000-0000-0000-0000-000000000000") is None
+    assert time.monotonic() - started < 6
