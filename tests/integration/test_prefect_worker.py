@@ -133,37 +133,32 @@ class Worker:
         return self.journal.exists() and line in self.journal.read_text().splitlines()
 
 
-@pytest.fixture
-def start_worker(prefect: Prefect, tmp_path: Path) -> Iterator[Callable[[], Worker]]:
-    workers: list[subprocess.Popen[bytes]] = []
-    environment = {
-        **prefect.environment,
-        "READVAULT_PREFECT__API_URL": prefect.url,
-        "READVAULT_PREFECT__AUTH_STRING": PASSWORD,
-        "READVAULT_DATA_DIR": str(tmp_path / "data"),
-        "PYTHONPATH": str(REPOSITORY),
-    }
+@pytest.fixture(scope="module")
+def workers(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Worker]]:
+    started: list[Worker] = []
+    yield started
+    for worker in started:
+        stop(worker.process)
 
-    def start() -> Worker:
+
+@pytest.fixture
+def worker(prefect: Prefect, workers: list[Worker], tmp_path: Path) -> Worker:
+    """A worker that runs: the one of the test before, or a new one if that test stopped it."""
+    if not workers or workers[-1].process.poll() is not None:
+        environment = {
+            **prefect.environment,
+            "READVAULT_PREFECT__API_URL": prefect.url,
+            "READVAULT_PREFECT__AUTH_STRING": PASSWORD,
+            "READVAULT_DATA_DIR": str(tmp_path / "data"),
+            "READVAULT_READY_FILE": str(tmp_path / "ready"),
+            "PYTHONPATH": str(REPOSITORY),
+        }
         journal = tmp_path / "journal"
         command = [sys.executable, "-m", "tests.integration.prefect_house", str(journal)]
-        workers.append(subprocess.Popen(command, env=environment, cwd=REPOSITORY))
-        until(lambda: _is_deployed(prefect), 60)
-        return Worker(workers[-1], journal)
-
-    yield start
-    for worker in workers:
-        stop(worker)
-
-
-def _is_deployed(prefect: Prefect) -> bool:
-    found = {deployment["name"] for deployment in prefect.post("/deployments/filter", {})}
-    return found >= {"default", "regularly"}
-
-
-@pytest.fixture
-def worker(start_worker: Callable[[], Worker]) -> Worker:
-    return start_worker()
+        process = subprocess.Popen(command, env=environment, cwd=REPOSITORY)
+        workers.append(Worker(process, journal))
+        until((tmp_path / "ready").exists, 60)
+    return workers[-1]
 
 
 def deliver(prefect: Prefect, job_id: str, kind: str = "process-submission", number: int = 1) -> str:
@@ -266,6 +261,13 @@ def test_a_worker_that_is_asked_to_stop_hands_back_and_leaves_no_process(prefect
     state = prefect.ended(run_id)["state"]
     assert (state["type"], state["name"]) == ("CANCELLED", "HandedBack")
     assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in group))
+
+
+def test_an_idle_worker_stops_at_once(prefect: Prefect, worker: Worker) -> None:
+    """The worker's own end must not depend on a moment: its loops are cancelled wherever they are."""
+    prefect.ended(deliver(prefect, "good-3"))
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(20) == 0
 
 
 def _children(pid: int) -> list[int]:
