@@ -98,7 +98,6 @@ def _task(step: str) -> Task[..., Any]:
         _do,
         name=step,
         task_run_name=step,
-        tags=policy.tags,
         retries=len(policy.retry_after),
         retry_delay_seconds=list(policy.retry_after) or None,
         retry_condition_fn=may_pass,

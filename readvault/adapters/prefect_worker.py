@@ -166,6 +166,9 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
         """Nothing is submitted anywhere; a state less to write for each run."""
 
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        """The run's first log line names the worker; a write less for each run."""
+
     async def _cancel_run(self, flow_run_id: UUID) -> None:
         """Cancel a run: kill what works under its name, until the run ends."""
         flow_run = self._running.get(flow_run_id)

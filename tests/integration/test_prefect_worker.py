@@ -189,7 +189,6 @@ def test_jobs_end_as_they_should_and_show_it(prefect: Prefect, worker: Worker) -
     assert [task["name"] for task in sorted(chain.values(), key=lambda task: task["start_time"])] == list(STEPS)
     for before, after in itertools.pairwise(STEPS):
         assert chain[before]["id"] in str(chain[after]["task_inputs"]), f"{after} doesn't follow {before} in the graph"
-    assert chain["dehumanize"]["tags"] == ["host-index"]
     retried = until(lambda: prefect.tasks(flaky).get("register") and prefect.tasks(flaky))
     assert retried["fetch"]["run_count"] == 2
 
