@@ -1,5 +1,7 @@
 # `make demo` and `make test` set up whatever they need and run to the end.
 SHELL := /bin/bash
+# Compiled modules are kept, or every process and every test run would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 READVAULT := $(VENV)/bin/readvault
@@ -29,13 +31,14 @@ up: setup  ## the whole stack on this machine; Ctrl-C stops it
 	@$(READVAULT) up
 
 test: setup lint types  ## all tests: rules, science, servers, the journey
-	@$(PYTHON) -m pytest -q tests readvault
+	@$(PYTHON) -m pytest -q tests readvault/domain
 
 unit: setup  ## only the fast tests
-	@$(PYTHON) -m pytest -q -m "not slow" tests/unit readvault
+	@$(PYTHON) -m pytest -q tests/unit readvault/domain
 
-test-postgres: setup  ## unit and journey tests on PostgreSQL, on a server that the tests start
-	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m pytest -q tests/unit tests/journey
+test-postgres: setup  ## all that meets the database, and the journey, on a PostgreSQL that the tests start
+	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m pytest -q tests/unit tests/integration/db tests/integration/services \
+	  tests/integration/api tests/journey
 
 faults: setup  ## kill worker and child at every fail point (N=3 repeats each)
 	@READVAULT_FAULT_REPEATS=$(or $(N),1) $(PYTHON) -m pytest -q tests/faults

@@ -18,7 +18,7 @@ from readvault.services import processing, review
 from readvault.services.house import House
 from readvault.services.processing import Claim
 from tests.houses import ALICE, MAINTAINER
-from tests.unit.services.scenes import (
+from tests.integration.services.scenes import (
     ERROR,
     ORGANISM,
     READY,

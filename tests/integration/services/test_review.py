@@ -22,7 +22,7 @@ from readvault.services.house import House
 from readvault.services.review import Scope, approve
 from tests.fakes import RecordingOrchestrator
 from tests.houses import ALICE, BOB, MAINTAINER, organism
-from tests.unit.services.scenes import (
+from tests.integration.services.scenes import (
     ERROR,
     ORGANISM,
     WARNING,

@@ -17,7 +17,7 @@ from readvault.services import housekeeping, processing
 from readvault.services.house import House
 from readvault.services.lease import Lease
 from readvault.services.processing import Claim
-from tests.unit.services.scenes import claimed, entry, group, job, let_lease_run_out, result
+from tests.integration.services.scenes import claimed, entry, group, job, let_lease_run_out, result
 
 
 def _quick(house: House, **worker: float) -> House:

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from readvault.services.house import House
 from tests.houses import ALICE, BOB, MAINTAINER, group_of, tsv, upload
-from tests.unit.api.problems import assert_problem
-from tests.unit.services import scenes
+from tests.integration.api.problems import assert_problem
+from tests.integration.services import scenes
 
 ORGANISM = "/sars-cov-2"
 

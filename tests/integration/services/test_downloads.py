@@ -19,7 +19,7 @@ from readvault.services.house import House
 from readvault.services.review import Scope, approve
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, BOB, MAINTAINER
-from tests.unit.services.scenes import ORGANISM, change, claimed, entry, group, processed, result
+from tests.integration.services.scenes import ORGANISM, change, claimed, entry, group, processed, result
 
 
 def _url(house: House, actor: Actor | None, name: AccessionVersion, category: str = "consensus") -> str:

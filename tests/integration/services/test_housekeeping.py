@@ -17,7 +17,7 @@ from readvault.ports import Delivery, RunState
 from readvault.services import housekeeping, processing
 from readvault.services.house import House
 from tests.fakes import MemoryStore, RecordingOrchestrator
-from tests.unit.services.scenes import (
+from tests.integration.services.scenes import (
     READY,
     change,
     claimed,

@@ -14,7 +14,7 @@ from readvault.api.app import BYTES_OF_JSON
 from readvault.domain import errors
 from readvault.domain.annotations import Annotation, Reason
 from tests.houses import ALICE
-from tests.unit.api.problems import assert_problem
+from tests.integration.api.problems import assert_problem
 
 KINDS = {
     errors.BadRequest: 400,

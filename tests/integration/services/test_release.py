@@ -21,7 +21,7 @@ from readvault.services.processing import Claim
 from readvault.services.review import Scope, approve
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, organism
-from tests.unit.services.scenes import ORGANISM, change, claimed, group, job, processed
+from tests.integration.services.scenes import ORGANISM, change, claimed, group, job, processed
 
 TEN_YEARS = 10 * 365 * 86400
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from readvault.services.accounts import create_account
 from readvault.services.house import House
 from tests.houses import ALICE, BOB, group_of
-from tests.unit.api.problems import assert_problem
+from tests.integration.api.problems import assert_problem
 
 GROUP: dict[str, Any] = {
     "groupName": "Lab",

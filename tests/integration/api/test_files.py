@@ -13,8 +13,8 @@ from readvault.ports import SignedRequest
 from readvault.services.house import House
 from readvault.services.review import Scope, approve
 from tests.houses import ALICE, BOB, MAINTAINER, group_of
-from tests.unit.api.problems import assert_problem
-from tests.unit.services import scenes
+from tests.integration.api.problems import assert_problem
+from tests.integration.services import scenes
 
 BODY = b"@r1\nACGT\n+\nIIII\n"
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -22,7 +22,7 @@ from readvault.ports import SignedRequest, StoredVersion
 from readvault.services.accounts import create_account
 from readvault.services.house import House
 from tests.fakes import Refused
-from tests.unit.services import scenes
+from tests.integration.services import scenes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Starlette wants another HTTP library for its test client

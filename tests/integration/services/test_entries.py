@@ -15,7 +15,7 @@ from readvault.services.entries import list_entries, submitted_and_processed
 from readvault.services.house import House
 from readvault.services.review import Scope, approve
 from tests.houses import ALICE, BOB, MAINTAINER, organism
-from tests.unit.services.scenes import (
+from tests.integration.services.scenes import (
     ERROR,
     ORGANISM,
     WARNING,

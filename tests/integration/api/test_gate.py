@@ -15,7 +15,7 @@ from readvault.adapters.identity import Identity, PublishedKeys
 from readvault.api.app import create_app
 from readvault.services.house import House
 from tests.houses import ALICE
-from tests.unit.api.problems import assert_problem
+from tests.integration.api.problems import assert_problem
 
 PUBLIC = {
     ("GET", "/"),
