@@ -65,9 +65,7 @@ class ReadStore(Protocol):
     def list_versions(self, prefix: str) -> Iterator[StoredVersion]:
         """The object versions under a prefix, oldest first for each key, without delete markers."""
 
-    def fetch(
-        self, stored: StoredVersion, target: Path, *, progress: Callable[[int], None] | None = None
-    ) -> str:
+    def fetch(self, stored: StoredVersion, target: Path, *, progress: Callable[[int], None] | None = None) -> str:
         """Download one pinned version to `target`; its SHA-256 (hexadecimal), computed from what was written.
 
         Raises ProcessingFailure when fewer or more bytes come than the version has.
