@@ -78,9 +78,8 @@ def _compare(place: Path, options: argparse.Namespace) -> None:
             print(f"{name:12}{runs[name].wall:10.1f}{runs[name].cpu:10.1f}{runs[name].memory / 1e6:10.0f}")
         ratios.append((runs["readvault"].wall / runs["stock"].wall, runs["readvault"].cpu / runs["stock"].cpu))
     for name, values in zip(("wall", "CPU"), zip(*ratios, strict=True), strict=True):
-        print(
-            f"ratio readvault / stock, {name}: median {statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
-        )
+        spread = f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+        print(f"ratio readvault / stock, {name}: median {spread}")
 
 
 def _reads(place: Path, pairs: int) -> tuple[Path, Path, Path]:

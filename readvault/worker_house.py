@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from readvault.domain.errors import LeaseLost, ProcessingFailure
+from readvault.domain.errors import LeaseLost, NurseryDied, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind
 from readvault.failpoints import failpoint
 from readvault.host_index_readiness import organism_readiness
-from readvault.nursery import Nursery, NurseryDied
+from readvault.nursery import Nursery
 from readvault.pipeline import Around, directly, run
 from readvault.ports import Delivery
 from readvault.server_job import ServerJob

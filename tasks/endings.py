@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect import runtime
@@ -9,10 +10,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from readvault.domain.errors import BadRequest, LeaseLost, ReadvaultError
+from readvault.domain.errors import BadRequest, LeaseLost, NurseryDied, ReadvaultError
 from readvault.domain.reports import RegisterReport, Report
 from readvault.domain.status import ProcessingResult
-from readvault.nursery import NurseryDied
+
+logger = logging.getLogger(__name__)
 
 ACTOR = "prefect"
 """Who the audit log names for a run that was started in Prefect's UI: it knows one password, no person."""
@@ -31,8 +33,11 @@ def asked_for(accession_version: str | None, reason: str | None) -> tuple[str, s
     """
     if not accession_version or not reason or not reason.strip():
         raise BadRequest("Give an accession version and a reason, or a job ID.")
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(runtime.flow_run.id, name=accession_version)
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(runtime.flow_run.id, name=accession_version)
+    except Exception as fault:  # a run without its name is still a run
+        logger.warning("a run can't be named: %s", type(fault).__name__)
     return accession_version, reason.strip()
 
 

@@ -17,9 +17,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from readvault.domain.errors import InvalidSubmission, ProcessingFailure, ReadvaultError
+from readvault.domain.errors import ChildDied, InvalidSubmission, ProcessingFailure, ReadvaultError
 from readvault.domain.reports import Report
-from readvault.nursery import ChildDied
 from readvault.pipeline import Body
 from tasks import artifacts
 from tasks.policy import FAILED, POLICIES, REFUSED, may_pass

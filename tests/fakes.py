@@ -12,7 +12,7 @@ from readvault.domain.errors import ProcessingFailure, Unprocessable
 from readvault.ports import Delivery, RunState, SignedRequest, StoredVersion, UploadedPart
 
 
-class Refused(Exception):  # noqa: N818 - it reads as what S3 did
+class Refused(Exception):
     """What S3 answers to a bad request: its status code."""
 
     def __init__(self, status: int) -> None:

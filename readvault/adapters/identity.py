@@ -38,7 +38,7 @@ REFRESH_MINUTES = 7 * 24 * 60
 _REFRESH = "Refresh"
 
 
-class InvalidToken(ReadvaultError):  # noqa: N818 - named like its siblings in domain.errors
+class InvalidToken(ReadvaultError):
     """A token that proves nothing. The text is shown to whoever sent it: it says what is wrong, not what is right."""
 
 

@@ -43,6 +43,14 @@ class ProcessingFailure(ReadvaultError):
         return (type(self), (self.step, self.cause))
 
 
+class ChildDied(ProcessingFailure):
+    """The process that did a job's steps died: by a signal, by a limit, or because somebody cancelled it."""
+
+
+class NurseryDied(ReadvaultError):
+    """The process beside the worker in which jobs are done died: no job's fault, so none is counted."""
+
+
 class LeaseLost(ReadvaultError):
     """Another attempt owns the job now: stop at once and write nothing."""
 

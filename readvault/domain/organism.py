@@ -18,17 +18,19 @@ from pydantic.alias_generators import to_camel
 from readvault.domain.reads import FileFormat, Platform, ProcessedCategory
 
 RESERVED_NAMES = frozenset(
-    "admin api-docs actuator data-use-terms debug docs files groups health login loculus-info metrics"
-    " openapi.json realms review static user".split()
+    {
+        *("admin", "api-docs", "actuator", "data-use-terms", "debug", "docs", "files", "groups", "health", "login"),
+        *("loculus-info", "metrics", "openapi.json", "realms", "review", "static", "user"),
+    }
 )
-_UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+"""First segments of the API's other paths."""
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def _bytes(value: Any) -> Any:
     """Read `20 GB` as 20,000,000,000."""
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9.]+)\s*([kMGT]?B?)\s*", value)):
-        if (unit := match[2] if match[2] in _UNITS else match[2] + "B") in _UNITS:
-            return int(float(match[1]) * _UNITS[unit])
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)B?\s*", value)):
+        return int(float(match[1]) * _UNITS[match[2]])
     return value
 
 

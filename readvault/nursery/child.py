@@ -12,7 +12,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from readvault.domain.errors import InvalidSubmission, ProcessingFailure, ReadvaultError
+from readvault.domain.errors import ChildDied, InvalidSubmission, NurseryDied, ProcessingFailure
 from readvault.domain.reports import Report
 from readvault.nursery import wire
 from readvault.reads.sample import Sample
@@ -21,14 +21,6 @@ _TO_DIE = 10.0
 """Seconds that a killed process gets to be gone."""
 _RUNNING = -1
 _LIMITS = {signal.SIGXCPU: "CPU time limit", signal.SIGXFSZ: "file size limit"}
-
-
-class ChildDied(ProcessingFailure):
-    """The job's own child died: the job failed once, its neighbours didn't notice."""
-
-
-class NurseryDied(ReadvaultError):  # noqa: N818
-    """The nursery ended, or was ended, while it held the job: nobody's failure, the job goes back uncounted."""
 
 
 class Child:

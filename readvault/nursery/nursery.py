@@ -21,9 +21,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from readvault.config import WorkerSettings
-from readvault.domain.errors import NotReady
+from readvault.domain.errors import NotReady, NurseryDied
 from readvault.failpoints import VARIABLE as FAILPOINTS
-from readvault.nursery.child import Child, NurseryDied
+from readvault.nursery.child import Child
 from readvault.nursery.sandbox import Limits
 from readvault.pipeline import LOCAL
 from readvault.reads.sample import Sample

@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 
 from readvault.config import WorkerSettings
-from readvault.domain.errors import NotReady, ProcessingFailure
+from readvault.domain.errors import ChildDied, NotReady, NurseryDied, ProcessingFailure
 from readvault.domain.organism import Organism, Reference
 from readvault.domain.reports import FetchReport
-from readvault.nursery import ChildDied, Nursery, NurseryDied
+from readvault.nursery import Nursery
 from readvault.reads import host_index
 from readvault.reads.sample import Sample
 from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.lease import Lease
+from tests.integration.services.scenes import claimed, entry, group, job
 from tests.unit.nursery.scenes import REPOSITORY, SETTINGS, is_gone, samples_in, started
-from tests.unit.services.scenes import claimed, entry, group, job
 
 pytestmark = pytest.mark.slow
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -41,11 +42,20 @@ class Prefect:
         return Settings(prefect=PrefectSettings(api_url=self.url, auth_string=PASSWORD))
 
     def get(self, path: str) -> Any:
-        return httpx.get(self.url + path, auth=self._auth).raise_for_status().json()
+        return self._answer("GET", path)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        answer = httpx.post(self.url + path, json=body, auth=self._auth, timeout=30).raise_for_status()
-        return answer.json()
+        return self._answer("POST", path, json=body)
+
+    def _answer(self, method: str, path: str, **options: Any) -> Any:
+        """The answer. On SQLite Prefect says 503, or nothing at all, while others write: ask again."""
+        for _ in range(20):
+            with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
+                answer = httpx.request(method, self.url + path, auth=self._auth, timeout=30, **options)
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    return answer.raise_for_status().json()
+            time.sleep(0.2)
+        raise AssertionError("Prefect answers 503 for seconds on end")
 
     @property
     def _auth(self) -> tuple[str, str]:

@@ -14,9 +14,8 @@ import yaml
 
 from readvault import pipeline
 from readvault.domain.annotations import Annotation, Reason
-from readvault.domain.errors import InvalidSubmission, LeaseLost, ProcessingFailure
+from readvault.domain.errors import InvalidSubmission, LeaseLost, NurseryDied, ProcessingFailure
 from readvault.domain.reports import CheckReport, FetchReport, QcVerdict, RegisterReport, Report
-from readvault.nursery import NurseryDied
 from readvault.pipeline import Hands
 from readvault.ports import Delivery, RunState
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from readvault.domain.errors import InvalidSubmission, ProcessingFailure
+from readvault.domain.errors import ChildDied, InvalidSubmission, ProcessingFailure
 from readvault.domain.reports import FetchReport, StageReport
-from readvault.nursery import ChildDied, Nursery
+from readvault.nursery import Nursery
 from tests.unit.nursery.scenes import Samples, is_gone, samples_in, started
 
 
