@@ -198,3 +198,18 @@ def test_metadata_without_a_required_column_is_refused_at_once(lab: Lab, tmp_pat
         lab.client.submit("demo", lab.group, "id\tcountry\nsample\tSwitzerland\n")
     assert refusal.value.status == 422
     assert "date" in str(refusal.value)
+
+
+def test_an_organism_without_its_index_waits_and_others_go_on(
+    stack: Stack, lab: Lab, sample: simulation.Simulated
+) -> None:
+    assert sample.r2 is not None
+    assert stack.addresses["organisms"]["demo"] == "ready"
+    assert "host index" in stack.addresses["organisms"]["sars-cov-2"]
+    cell = lab.upload(sample.r1, sample.r2)
+    metadata = f"id\tdate\tcountry\tplatform\tfiles.rawReads\ns\t2026-01-02\tSwitzerland\tILLUMINA\t{cell}\n"
+    [waiting] = lab.client.submit("sars-cov-2", lab.group, metadata)
+    assert lab.processed(*lab.submit(cell)[0])["status"] == "PROCESSED"
+    review = lab.client.review("sars-cov-2", waiting["accession"], waiting["version"])
+    assert review["status"] == "RECEIVED"
+    assert review["processedData"] is None or not review["processedData"].get("files")

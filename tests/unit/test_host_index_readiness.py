@@ -1,0 +1,49 @@
+"""Without the pinned host index nothing of an organism is processed; others go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from readvault.config import Settings
+from readvault.domain.organism import Organism
+from readvault.host_index_readiness import organism_readiness
+from readvault.reads import host_index
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, host_index_dir=tmp_path)
+
+
+def _organism(name: str, **dehumanize: str) -> Organism:
+    return Organism.model_validate(
+        {"name": name, "reference": {"fasta": "reference.fasta"}, "pipeline": {"dehumanize": dehumanize}}
+    )
+
+
+def test_each_organism_is_judged_by_its_own_index(settings: Settings, tmp_path: Path) -> None:
+    fasta, index = tmp_path / "host.fasta", tmp_path / "host.idx"
+    fasta.write_text(">host\n" + "ACGTTGCAAGGCTTAACCGT" * 10 + "\n")
+    digest = host_index.build(fasta, index).sha256
+    other = ("0" if digest[0] != "0" else "1") + digest[1:]
+    organisms = [
+        _organism("right", index="host", sha256=digest),
+        _organism("flipped", index="host", sha256=other),
+        _organism("absent", index="elsewhere", sha256=digest),
+        _organism("unpinned"),
+        _organism("off", off="reads of a cell culture, never of a person"),
+    ]
+    reasons = organism_readiness(settings, {organism.name: organism for organism in organisms})
+    assert reasons["right"] is None
+    assert reasons["off"] is None
+    assert digest in str(reasons["flipped"])
+    assert other in str(reasons["flipped"])
+    assert "elsewhere.idx" in str(reasons["absent"])
+    assert "no host index is configured" in str(reasons["unpinned"])
+
+
+def test_an_index_without_a_digest_is_no_configuration() -> None:
+    with pytest.raises(ValueError, match="pinned by its digest"):
+        _organism("loose", index="host")
