@@ -16,11 +16,12 @@ help:  ## show this help
 
 setup: $(VENV)/ready  ## make the virtual environment from requirements.lock
 
+# --no-deps: the lock is complete, and older pips stumble over extras of what is pinned.
 $(VENV)/ready: requirements.lock pyproject.toml .python-version
 	@python="$$(deployments/find-python)" || exit 1; \
 	echo "setting up $(VENV) with $$($$python --version)"; \
 	$$python -m venv --clear $(VENV)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock 2> >(grep -v 'is ignored: it is neither' >&2)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock 2> >(grep -v 'is ignored: it is neither' >&2)
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 2> >(grep -v 'is ignored: it is neither' >&2)
 	@touch $@
 
