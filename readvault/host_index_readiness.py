@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from readvault.config import Settings
+from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Organism
 from readvault.reads import host_index
 
@@ -12,7 +13,8 @@ from readvault.reads import host_index
 def organism_readiness(settings: Settings, organisms: Mapping[str, Organism]) -> dict[str, str | None]:
     """For each organism why nothing of it can be processed here, or None when it can.
 
-    Reads the whole index once to compare its SHA-256 with the one in the organism's file.
+    Reads the whole index to compare its SHA-256 with the one in the organism's file, and again only
+    when the file has changed.
     """
     return {name: _reason(settings, organism) for name, organism in organisms.items()}
 
@@ -26,7 +28,10 @@ def _reason(settings: Settings, organism: Organism) -> str | None:
         return "no host index is configured (pipeline.dehumanize.index and .sha256), and dehumanize is not off"
     if not path.is_file():
         return f"its host index {path.name} is not in {path.parent} (readvault host-index fetch)"
-    found = host_index.digest(path)
+    try:
+        found = host_index.digest(path)
+    except (OSError, ProcessingFailure) as fault:  # one bad file must not stop the organisms that don't need it
+        return f"its host index {path.name} can't be read ({type(fault).__name__})"
     if found != rules.sha256:
         return f"its host index {path.name} has SHA-256 {found}, but {rules.sha256} is pinned"
     return None

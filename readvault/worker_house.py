@@ -36,7 +36,8 @@ class WorkerHouse:
         self.name = name = worker_name()
         self.readiness = organism_readiness(house.settings, house.organisms)
         self.ready = frozenset(organism for organism, reason in self.readiness.items() if reason is None)
-        indexes = {organism: house.settings.host_index(house.organisms[organism]) for organism in self.ready}
+        self._loaded = {organism: house.organisms[organism] for organism in self.ready}
+        indexes = {organism: house.settings.host_index(rules) for organism, rules in self._loaded.items()}
         self.nursery = Nursery(house.settings.worker, {n: path for n, path in indexes.items() if path is not None})
         self._stopping = threading.Event()
         self._dispatcher: threading.Thread | None = None
@@ -103,8 +104,23 @@ class WorkerHouse:
         """The job that processes an accession version, made anew when none is open."""
         return requests.process_again(self.house, AccessionVersion.parse(accession_version), reason, actor)
 
+    def look_at_indexes(self) -> None:
+        """Leave the jobs of an organism alone while its host index is gone or isn't the pinned one any more.
+
+        They would fail one by one until each needs attention. What wasn't ready at the start waits
+        for the next start: only then the nursery loads indexes.
+        """
+        reasons = organism_readiness(self.house.settings, self._loaded)
+        ready = frozenset(organism for organism, reason in reasons.items() if reason is None)
+        for organism in sorted(self.ready - ready):
+            logger.error("nothing of organism %s is processed here any more: %s", organism, reasons[organism])
+        for organism in sorted(ready - self.ready):
+            logger.info("organism %s is processed here again", organism)
+        self.ready = ready
+
     def recover(self) -> dict[str, int]:
         """Do what the dispatcher does, once, and expire old uploads; how many rows each step changed."""
+        self.look_at_indexes()
         return {
             "reaped": housekeeping.reap(self.house),
             "delivered": housekeeping.dispatch(self.house, self.ready),
@@ -139,6 +155,7 @@ class WorkerHouse:
     def _dispatch_forever(self) -> None:
         while not self._stopping.wait(self.house.settings.worker.dispatch_every):
             try:
+                self.look_at_indexes()
                 housekeeping.reap(self.house)
                 housekeeping.dispatch(self.house, self.ready)
             except Exception as fault:

@@ -1,11 +1,64 @@
-"""Who runs beside whom."""
+"""Who runs beside whom, and whose jobs are taken at all."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
-from readvault.worker_house import Places
+import pytest
+
+from readvault.config import Settings
+from readvault.domain.organism import Dehumanize, Organism, Pipeline, Reference
+from readvault.reads import host_index
+from readvault.services.house import House
+from readvault.worker_house import Places, WorkerHouse
+
+
+def _worker(directory: Path) -> WorkerHouse:
+    """A worker, not started, of the organisms `screened` (index `pinned.idx`) and `unscreened`."""
+    index = directory / "host-index" / "pinned.idx"
+    index.parent.mkdir()
+    index.write_bytes(b"an index")
+    rules = {
+        "screened": Dehumanize(index="pinned", sha256=hashlib.sha256(b"an index").hexdigest()),
+        "unscreened": Dehumanize(off="a test without any host"),
+    }
+    organisms = {
+        name: Organism(name=name, reference=Reference(fasta=Path("x.fasta")), pipeline=Pipeline(dehumanize=rule))
+        for name, rule in rules.items()
+    }
+    nothing: Any = None
+    return WorkerHouse(House(nothing, nothing, nothing, organisms, Settings(data_dir=directory)))
+
+
+def test_jobs_of_an_organism_wait_while_its_index_is_gone_or_another(tmp_path: Path) -> None:
+    worker = _worker(tmp_path)
+    index = tmp_path / "host-index" / "pinned.idx"
+    assert worker.ready == {"screened", "unscreened"}
+    index.unlink()
+    worker.look_at_indexes()
+    assert worker.ready == {"unscreened"}
+    index.write_bytes(b"another index")
+    worker.look_at_indexes()
+    assert worker.ready == {"unscreened"}
+    index.write_bytes(b"an index")
+    worker.look_at_indexes()
+    assert worker.ready == {"screened", "unscreened"}
+
+
+def test_an_index_that_cannot_be_read_stops_only_its_own_organism(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> str:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(host_index, "digest", refused)
+    worker = _worker(tmp_path)
+    assert worker.ready == {"unscreened"}
+    assert worker.readiness["screened"] == "its host index pinned.idx can't be read (PermissionError)"
 
 
 def test_a_job_that_must_run_alone_has_nobody_beside_it_and_is_not_overtaken() -> None:
