@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from readvault.domain.errors import NotReady
@@ -39,6 +40,7 @@ class PrefectSettings(BaseModel):
     api_url: str | None = None
     auth_string: SecretStr | None = None
     work_pool: str = "reads"
+    register_every: float = Field(30, gt=0)
 
 
 class IdentitySettings(BaseModel):
@@ -150,6 +152,19 @@ class _Loader(yaml.SafeLoader):
     }
 
 
+def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    """A mapping whose keys are all different: YAML would silently take the last value of a repeated one."""
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if key.value in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+        seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
@@ -158,14 +173,29 @@ _Loader.add_implicit_resolver(
 def load_organism(path: Path) -> Organism:
     """Read one organism file; paths in it count from the file's own folder.
 
-    Raises NotReady with every fault of the file.
+    Raises NotReady with every fault of the file, in one line.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
         organism = Organism.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as fault:
-        raise NotReady(f"organism file {path}: {fault}") from fault
+    except ValidationError as fault:
+        raise NotReady(f"organism file {path}: {'; '.join(map(_told, fault.errors()))}") from fault
+    except OSError as fault:
+        raise NotReady(f"organism file {path}: {fault.strerror}") from fault
+    except (UnicodeDecodeError, yaml.YAMLError) as fault:
+        raise NotReady(f"organism file {path}: {' '.join(str(fault).split())}") from fault
     return _with_absolute_paths(organism, path.absolute().parent)
+
+
+def _told(fault: ErrorDetails) -> str:
+    """A fault of a value as `place.in.file: what is wrong`."""
+    message = {
+        "extra_forbidden": "unknown key",
+        "missing": "is missing",
+        "model_type": "must be a mapping of keys to values",
+    }.get(fault["type"], fault["msg"])
+    place = ".".join(str(part) for part in fault["loc"])
+    return f"{place}: {message}" if place else f"the file {message}"
 
 
 def load_organisms(directory: Path) -> dict[str, Organism]:

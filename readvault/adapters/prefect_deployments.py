@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.util
 import json
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prefect.client.orchestration import PrefectClient
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
@@ -19,6 +20,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from pydantic import BaseModel, ConfigDict
 
+from readvault.config import PrefectSettings
 from readvault.domain.errors import NotReady
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,28 @@ def described_deployments(path: Path | None = None) -> list[Deployment]:
     return [Deployment.model_validate(entry) for entry in content["deployments"]]
 
 
+async def register(
+    settings: PrefectSettings, kind: str, template: dict[str, Any], *, only_missing: bool = False
+) -> None:
+    """Make Prefect know our work pool and deployments."""
+    async with get_client() as client:
+        await ensure_work_pool(client, settings.work_pool, kind, template)
+        await register_deployments(client, settings.work_pool, only_missing=only_missing)
+
+
+async def keep_registered(settings: PrefectSettings, kind: str, template: dict[str, Any]) -> None:
+    """Put back, until cancelled, what Prefect has lost since, be it with its whole database.
+
+    Nobody else would, and jobs would wait for ever for a deployment to be delivered by.
+    """
+    while True:
+        await asyncio.sleep(settings.register_every)
+        try:
+            await register(settings, kind, template, only_missing=True)
+        except Exception as fault:
+            logger.debug("Prefect can't be asked for its deployments (%s); asking again later", type(fault).__name__)
+
+
 async def ensure_work_pool(client: PrefectClient, name: str, kind: str, template: dict[str, Any]) -> None:
     """Make the work pool unless it is there."""
     try:
@@ -75,26 +99,32 @@ async def ensure_work_pool(client: PrefectClient, name: str, kind: str, template
     logger.info("made the work pool %s", name)
 
 
-async def register_deployments(client: PrefectClient, work_pool: str, path: Path | None = None) -> None:
+async def register_deployments(
+    client: PrefectClient, work_pool: str, path: Path | None = None, *, only_missing: bool = False
+) -> None:
     """Register every described deployment that Prefect doesn't have in this form.
 
-    One that is unchanged is left alone: a schedule that a maintainer paused stays paused.
+    One that is unchanged is left alone: a schedule that a maintainer paused stays paused. With
+    `only_missing` another form is left alone too, or workers of two versions, one being replaced by
+    the other, would overwrite each other's in turn.
     """
     for described in described_deployments(path):
         flow: Flow[..., Any] = load_flow_from_entrypoint(described.entrypoint, use_placeholder_flow=False)
         schema = parameter_schema(flow).model_dump(exclude_unset=True)
         version = _digest(described, schema)
-        if not await _is_registered(client, f"{flow.name}/{described.name}", version, work_pool):
+        found = await _version_of(client, f"{flow.name}/{described.name}", work_pool)
+        if found != version and not (found is not None and only_missing):
             await _register(client, described, flow, schema, version, work_pool)
             logger.info("registered the deployment %s/%s", flow.name, described.name)
 
 
-async def _is_registered(client: PrefectClient, name: str, version: str, work_pool: str) -> bool:
+async def _version_of(client: PrefectClient, name: str, work_pool: str) -> str | None:
+    """In which form Prefect has a deployment for this work pool; None when it has none."""
     try:
         found = await client.read_deployment_by_name(name)
     except ObjectNotFound:
-        return False
-    return found.version == version and found.work_pool_name == work_pool
+        return None
+    return found.version or "" if found.work_pool_name == work_pool else None
 
 
 async def _register(

@@ -24,7 +24,6 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 import httpx
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.context import refresh_global_settings_context
@@ -35,7 +34,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import PrivateAttr
 
-from readvault.adapters.prefect_deployments import ensure_work_pool, register_deployments
+from readvault.adapters.prefect_deployments import keep_registered, register
 from readvault.adapters.processes import announce_ready
 from readvault.config import Settings
 from readvault.domain.errors import NotReady
@@ -244,22 +243,20 @@ async def _run_until_stopped(
 
 async def _work(worker: InProcessWorker, settings: Settings) -> None:
     """Register, then poll, until cancelled. What ends it otherwise is logged: it is begun anew."""
+    what = (TYPE, InProcessWorker.get_default_base_job_template())
     try:
-        await _register(settings)
+        await register(settings.prefect, *what)
         announce_ready()
-        await worker.start(printer=lambda *_: None)
+        keeping = asyncio.create_task(keep_registered(settings.prefect, *what))
+        try:
+            await worker.start(printer=lambda *_: None)
+        finally:
+            keeping.cancel()
     except NotReady:
         raise
     except Exception as fault:
         logger.warning("Prefect can't be reached (%s); trying again", type(fault).__name__)
         await anyio.sleep(_RETRY_AFTER)
-
-
-async def _register(settings: Settings) -> None:
-    template = InProcessWorker.get_default_base_job_template()
-    async with get_client() as client:
-        await ensure_work_pool(client, settings.prefect.work_pool, TYPE, template)
-        await register_deployments(client, settings.prefect.work_pool)
 
 
 async def _let_end(worker: InProcessWorker, on_drain: Callable[[], None] | None) -> None:

@@ -47,13 +47,16 @@ class Prefect:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._answer("POST", path, json=body)
 
+    def delete(self, path: str) -> None:
+        self._answer("DELETE", path)
+
     def _answer(self, method: str, path: str, **options: Any) -> Any:
         """The answer. On SQLite Prefect says 503, or nothing at all, while others write: ask again."""
         for _ in range(20):
             with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
                 answer = httpx.request(method, self.url + path, auth=self._auth, timeout=30, **options)
                 if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                    return answer.raise_for_status().json()
+                    return answer.raise_for_status().json() if answer.content else None
             time.sleep(0.2)
         raise AssertionError("Prefect answers 503 for seconds on end")
 
@@ -159,6 +162,7 @@ def worker(prefect: Prefect, workers: list[Worker], tmp_path: Path) -> Worker:
             **prefect.environment,
             "READVAULT_PREFECT__API_URL": prefect.url,
             "READVAULT_PREFECT__AUTH_STRING": PASSWORD,
+            "READVAULT_PREFECT__REGISTER_EVERY": "2",
             "READVAULT_DATA_DIR": str(tmp_path / "data"),
             "READVAULT_READY_FILE": str(tmp_path / "ready"),
             "PYTHONPATH": str(REPOSITORY),
@@ -246,6 +250,18 @@ def test_a_schedule_makes_runs(prefect: Prefect, worker: Worker) -> None:
         "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
     }
     assert until(lambda: prefect.post("/flow_runs/filter", wanted), 60)
+
+
+def test_a_prefect_that_has_forgotten_everything_is_told_again(prefect: Prefect, worker: Worker) -> None:
+    """As when its database is lost while the worker runs: nobody restarts the worker."""
+    for name in ("process-submission/default", "release/default", "recover/regularly"):
+        prefect.delete(f"/deployments/{prefect.get(f'/deployments/name/{name}')['id']}")
+    prefect.delete("/work_pools/reads")
+    assert prefect.ended(deliver(prefect, "good-4"))["state"]["type"] == "COMPLETED"
+    assert worker.noted("good-4 registered NO_ISSUES")
+    regularly = {"deployments": {"name": {"any_": ["regularly"]}}}
+    [again] = until(lambda: prefect.post("/deployments/filter", regularly))
+    assert [schedule["slug"] for schedule in again["schedules"]] == ["every-five-minutes"]
 
 
 def test_cancelling_a_run_kills_the_child_of_its_job(prefect: Prefect, worker: Worker) -> None:
