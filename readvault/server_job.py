@@ -52,7 +52,12 @@ class ServerJob:
         self._inputs = processing.inputs_of(house, claim)
         self._hashes: dict[str, str] = {}
         self._staged: tuple[StagedFile, ...] = ()
-        self.has_reads = bool(self._inputs.files)
+        categories = self._organism.submission.files
+        self._may_hold_reads = [
+            file.category not in categories or categories[file.category].may_contain_reads
+            for file in self._inputs.files
+        ]
+        self.has_reads = any(self._may_hold_reads)
 
     @property
     def name(self) -> str:
@@ -90,6 +95,7 @@ class ServerJob:
                 inputs=tuple(
                     InputFile(self._directory / "originals" / f"{number:04}", file.label, file.category)
                     for number, file in enumerate(self._inputs.files)
+                    if self._may_hold_reads[number]
                 ),
                 directory=work,
                 host_index=self._house.settings.host_index(self._organism),

@@ -122,11 +122,20 @@ class LocalRun:
 
     def _validate(self) -> Report:
         sample = self._sample
-        rules = sample.organism.submission.files.get(sample.inputs[0].category, FileCategory())
         self._reads, found = validation.validate(
-            sample.inputs, rules=rules, platform=sample.platform, directory=self._directory("validated")
+            sample.inputs, rules=self._rules(), platform=sample.platform, directory=self._directory("validated")
         )
         return found
+
+    def _rules(self) -> FileCategory:
+        """What the sample's file categories allow together: whatever they are called, these are reads of one sample."""
+        names = sorted({file.category for file in self._sample.inputs})
+        rules = [self._sample.organism.submission.files.get(name, FileCategory()) for name in names]
+        return FileCategory(
+            formats=tuple(dict.fromkeys(each for rule in rules for each in rule.formats)),
+            max_files=sum(rule.max_files for rule in rules),
+            max_bytes_per_file=max(rule.max_bytes_per_file for rule in rules),
+        )
 
     def _dehumanize(self) -> Report:
         sample = self._sample

@@ -178,16 +178,17 @@ def _empty_entries(
 ) -> list[Annotation]:
     if organism.submission.consensus_sequences != "optional":
         return []
+    with_reads = [name for name, category in organism.submission.files.items() if category.may_contain_reads]
     return [
         Annotation(
             Reason.INVALID_METADATA,
-            f"In metadata file: record #{row.record} with id '{row.submission_id}': there is neither a file nor a"
-            " consensus sequence.",
+            f"In metadata file: record #{row.record} with id '{row.submission_id}': there is neither a file of reads"
+            " nor a consensus sequence.",
             record=row.record,
             line=row.line,
         )
         for row in rows
-        if not any(row.files.values()) and not consensus[row.submission_id]
+        if not any(row.files.get(name) for name in with_reads) and not consensus[row.submission_id]
     ]
 
 

@@ -619,7 +619,12 @@ def test_where_no_consensus_is_allowed(lab: Lab) -> None:
 
 
 def test_an_entry_with_neither_reads_nor_consensus(lab: Lab) -> None:
-    assert "there is neither a file nor a consensus sequence" in str(lab.refused(lab.row()))
+    refusal = "there is neither a file of reads nor a consensus sequence"
+    assert refusal in str(lab.refused(lab.row()))
+    notes = FileCategory(may_contain_reads=False)
+    lab.with_organism(submission=Submission(files={"notes": notes, "rawReads": FileCategory()}))
+    [file_id] = lab.upload(b"only a note")
+    assert refusal in str(lab.refused(lab.row(**{"files.notes": f"note.txt:{file_id}"})))
 
 
 # Data use terms
