@@ -73,6 +73,9 @@ def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Clai
 
     Jobs that process submissions are taken only of organisms in `ready`. Of racing claimers exactly
     one wins. A job whose lease has run out is taken back from its dead worker first.
+
+    A job is done under the rules that this worker has, so the claim takes on their pipeline version:
+    the organism's file may have changed since the job was written.
     """
     with house.sessions.read() as session:
         job = session.get(Job, job_id)
@@ -80,6 +83,9 @@ def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Clai
         return None
     if job.state not in (JobState.QUEUED, JobState.RUNNING):
         return None
+    version = job.pipeline_version
+    if job.kind != JobKind.RELEASE:
+        version = house.organism(job.organism).pipeline.version
     with house.sessions.begin() as session:
         take_back(session, house.settings.worker, col(Job.id) == job_id, lease_ran_out())
         claimed = session.execute(
@@ -88,6 +94,7 @@ def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Clai
             .values(
                 state=JobState.RUNNING.value,
                 attempt=col(Job.attempt) + 1,
+                pipeline_version=version,
                 lease_owner=worker,
                 lease_until=now() + house.settings.worker.lease,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlmodel import col, func, select, update
@@ -71,6 +72,17 @@ def test_nothing_to_claim(house: House, job_id: str) -> None:
     change(house, job_id, state=JobState.NEEDS_ATTENTION.value)
     assert processing.claim(house, job_id, "w", READY) is None
     assert job(house, job_id).attempt == 1
+
+
+def test_a_job_is_done_and_registered_under_the_rules_that_the_worker_has(house: House, job_id: str) -> None:
+    """The organism's file has got a new version since the job was written."""
+    old = house.organisms[ORGANISM]
+    new = old.model_copy(update={"pipeline": old.pipeline.model_copy(update={"version": 2})})
+    house = replace(house, organisms={ORGANISM: new})
+    claim = claimed(house, job_id)
+    assert claim.pipeline_version == job(house, job_id).pipeline_version == 2
+    processing.register(house, claim, result(house, claim))
+    assert [row.pipeline_version for row in manifests(house, claim.accession_version)] == [2]
 
 
 def test_release_jobs_need_no_host_index(house: House, job_id: str) -> None:
