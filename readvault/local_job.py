@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from readvault.domain.annotations import Annotation
-from readvault.domain.errors import NotReady
+from readvault.domain.errors import InvalidSubmission, NotReady
 from readvault.domain.reports import FetchReport, RegisterReport, StageReport
 from readvault.domain.status import ProcessingResult
 from readvault.pipeline import Hands
-from readvault.reads.local_run import LocalResult, LocalRun
+from readvault.reads.local_run import FILES, LocalResult, LocalRun
 from readvault.reads.sample import Sample
 
 RESULT = "result.json"
@@ -24,20 +24,37 @@ RESULT = "result.json"
 class LocalJob:
     """Takes a sample's local files through the steps and leaves the outputs in a directory."""
 
-    def __init__(self, sample: Sample, out: Path) -> None:
+    def __init__(self, sample: Sample, out: Path, faults: Sequence[Annotation] = ()) -> None:
+        """`faults` are what is wrong with the submission before any step looked at it."""
         self.has_reads = bool(sample.inputs)
+        self._faults = tuple(faults)
         self._sample = sample
         self._out = out
         self._run: LocalRun | None = None
 
     def fetch(self) -> FetchReport:
-        """See that the files are there; locally nothing needs to be fetched."""
-        missing = [file.label for file in self._sample.inputs if not file.path.is_file()]
+        """See that the files are there, and remove what an earlier run left where the outputs go."""
+        missing = [file.label for file in self._sample.inputs if not file.path.exists()]
         if missing:
             raise NotReady(f"there is no such file: {', '.join(missing)}")
+        strange = [file.label for file in self._sample.inputs if not file.path.is_file()]
+        if strange:
+            raise NotReady(f"no regular file, so it can't be read twice: {', '.join(strange)}")
+        self._make_room()
+        if self._faults:
+            raise InvalidSubmission(self._faults)
         return FetchReport(
             files=len(self._sample.inputs), bytes=sum(file.path.stat().st_size for file in self._sample.inputs)
         )
+
+    def _make_room(self) -> None:
+        """Remove an earlier run's outputs: old reads beside a new result that has none would look like its own."""
+        places = [self._out / name for name in (RESULT, *(name for names in FILES.values() for name in names))]
+        inputs = {file.path.resolve() for file in self._sample.inputs}
+        if taken := [place.name for place in places if place.resolve() in inputs]:
+            raise NotReady(f"the outputs would replace what is to be read: {', '.join(taken)}; choose another --out")
+        for place in places:
+            place.unlink(missing_ok=True)
 
     @contextmanager
     def hands(self) -> Iterator[Hands]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
+    from readvault.domain.annotations import Annotation
     from readvault.domain.organism import Organism
     from readvault.domain.reads import Platform
     from readvault.pipeline import Around
@@ -46,10 +48,11 @@ def process(
     error and in result.json), 1 we are.
     """
     from readvault.config import load_organism
-    from readvault.domain.errors import ReadvaultError
+    from readvault.domain.errors import NotReady, ReadvaultError
     from readvault.reads.sample import InputFile, Sample
 
     errors = Console(stderr=True)
+    _refuse_contradictions(host_index, no_dehumanize, name)
     if platform not in PLATFORMS:
         raise typer.BadParameter(f"one of {', '.join(PLATFORMS)}", param_hint="--platform")
     if not reads and consensus is None:
@@ -59,6 +62,9 @@ def process(
         index = None if no_dehumanize else _host_index(host_index, chosen)
         if index is None and reads:
             _say_nothing_is_dehumanized(errors, no_dehumanize)
+        if primers is not None and not primers.is_file():
+            raise NotReady(f"there is no primer scheme {primers}")
+        submitted, faults = _submitted(consensus)
         out.mkdir(parents=True, exist_ok=True)
         with _work_directory(out) as directory:
             sample = Sample(
@@ -69,24 +75,42 @@ def process(
                 host_index=index,
                 platform=_platform(platform),
                 primers=primers,
-                submitted=_submitted(consensus),
+                submitted=submitted,
                 threads=threads,
                 publish_unscreened=no_dehumanize,
             )
-            outcome = _process(sample, out, errors)
-    except ReadvaultError as fault:
-        errors.print(f"readvault: {fault}", style="red", highlight=False, markup=False, soft_wrap=True)
+            outcome = _process(sample, out, faults, errors)
+    except (ReadvaultError, OSError) as fault:
+        line = _in_one_line(fault)
+        errors.print(f"readvault: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(OUR_FAULT) from fault
     raise typer.Exit(outcome)
 
 
-def _process(sample: Any, out: Path, errors: Console) -> int:
+def _refuse_contradictions(host_index: Path | None, no_dehumanize: bool, name: str) -> None:
+    if no_dehumanize and host_index is not None:
+        raise typer.BadParameter("it contradicts --host-index", param_hint="--no-dehumanize")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:+=#-]{0,99}", name):
+        raise typer.BadParameter("letters, digits and _.:+=#- only, at most 100", param_hint="--name")
+
+
+def _in_one_line(fault: Exception) -> str:
+    """What went wrong; beneath a failure of ours also the cause, since nobody but the user sees it here."""
+    from readvault.domain.errors import ProcessingFailure
+
+    if isinstance(fault, OSError):
+        return f"{fault.strerror or type(fault).__name__}: {fault.filename or ''}".rstrip(": ")
+    cause = " ".join(str(fault.__cause__ or "").split()) if isinstance(fault, ProcessingFailure) else ""
+    return f"{fault}" + (f" ({cause[:300]})" if cause else "")
+
+
+def _process(sample: Any, out: Path, faults: tuple[Annotation, ...], errors: Console) -> int:
     import json
 
     from readvault.local_job import RESULT, LocalJob
     from readvault.pipeline import STEPS, run
 
-    job = LocalJob(sample, out)
+    job = LocalJob(sample, out, faults)
     with _progress(len(STEPS)) as around:
         run(job, around)
     result = json.loads((out / RESULT).read_text(encoding="utf-8"))
@@ -154,8 +178,9 @@ def _host_index(given: Path | None, organism: Organism) -> Path | None:
 
 
 def _say_nothing_is_dehumanized(errors: Console, publish: bool) -> None:
+    why = "--no-dehumanize was given" if publish else "no host index"
     consequence = "Reads are written all the same: never publish them." if publish else "No file with reads is written."
-    errors.print(f"NOTHING IS DEHUMANIZED: no host index. {consequence}", style="bold red", highlight=False)
+    errors.print(f"NOTHING IS DEHUMANIZED: {why}. {consequence}", style="bold red", highlight=False, soft_wrap=True)
 
 
 def _platform(name: str) -> Platform | None:
@@ -165,12 +190,16 @@ def _platform(name: str) -> Platform | None:
     return None if chosen is None else Platform(chosen)
 
 
-def _submitted(path: Path | None) -> dict[str, str] | None:
-    from readvault.domain.errors import NotReady
-    from readvault.reads import references
+def _submitted(path: Path | None) -> tuple[dict[str, str] | None, tuple[Annotation, ...]]:
+    """The submitted sequences, or what is wrong with their file."""
+    from readvault.domain.errors import InvalidSubmission, NotReady
+    from readvault.reads import submitted_consensus
 
     if path is None:
-        return None
+        return None, ()
     if not path.is_file():
         raise NotReady(f"there is no file {path}")
-    return {segment.name: segment.sequence for segment in references.load_segments(path)}
+    try:
+        return submitted_consensus.read(path, path.name), ()
+    except InvalidSubmission as refusal:
+        return None, refusal.annotations

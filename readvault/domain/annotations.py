@@ -35,6 +35,7 @@ class Reason(StrEnum):
     QUALITY_ENCODING = "qualityEncoding"
     LINE_ENDS = "lineEnds"
     DUPLICATE_READ_NAME = "duplicateReadName"
+    REPEATED_FILE = "repeatedFile"
     UNPAIRED_MATES = "unpairedMates"
     TOO_MANY_FILES = "tooManyFiles"
     RECORD_TOO_LONG = "recordTooLong"

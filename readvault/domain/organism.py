@@ -146,12 +146,30 @@ class Consensus(_Strict):
     min_frequency: Annotated[float, Field(ge=0.5, le=1)] = 0.5
 
 
-class QcRule(_Strict):
-    """One rule: the metric, its limits, and what a submitter reads when it is broken."""
+Metric = Literal[
+    "mappedReads",
+    "mappedFraction",
+    "breadthOfCoverage",
+    "medianDepth",
+    "meanDepth",
+    "ambiguousBases",
+    "unknownBases",
+    "mixedSites",
+    "humanFraction",
+    "unscreenableFraction",
+    "consensusDisagreements",
+    "consensusDisagreementFraction",
+]
+"""What a rule can look at."""
+Limit = Annotated[str, Field(pattern=r"^\s*(<=|>=|==|<|>)\s*[0-9]+(\.[0-9]+)?\s*%?\s*$")]
 
-    metric: str
-    warn: str | None = None
-    error: str | None = None
+
+class QcRule(_Strict):
+    """One rule: the metric, its limits (`< 0.9`, `> 5 %`), and what a submitter reads when it is broken."""
+
+    metric: Metric
+    warn: Limit | None = None
+    error: Limit | None = None
     message: str
 
 
@@ -165,6 +183,19 @@ class Pipeline(_Strict):
     consensus: Consensus = Consensus()
     qc: Literal["default"] | tuple[QcRule, ...] = "default"
     outputs: tuple[ProcessedCategory, ...] = tuple(ProcessedCategory)
+
+    @field_validator("platforms")
+    @classmethod
+    def _what_is_not_said_is_as_shipped(
+        cls, platforms: dict[Platform, PlatformThresholds]
+    ) -> dict[Platform, PlatformThresholds]:
+        """Fill in the platform's own values: a nanopore with one threshold of its own stays a nanopore."""
+        return {
+            platform: DEFAULT_THRESHOLDS[platform].model_copy(
+                update={name: getattr(said, name) for name in said.model_fields_set}
+            )
+            for platform, said in platforms.items()
+        }
 
     def thresholds(self, platform: Platform) -> PlatformThresholds:
         """The thresholds for a platform: this organism's, else the shipped ones."""

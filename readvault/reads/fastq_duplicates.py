@@ -1,15 +1,17 @@
-"""Read names that occur twice in one file, found by their hashes and shown by their names."""
+"""What occurs twice: read names in one file, found by their hashes and shown by their names; and whole files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from readvault.domain.annotations import Annotation, Reason
-from readvault.reads.fastq_check import Hashes, NameHashes
+from readvault.reads.fastq_check import Hashes, NameHashes, Profile
+from readvault.reads.fastq_lanes import Source
 from readvault.reads.fastq_names import identifier_of, template_of
-from readvault.reads.fastq_stream import batches
+from readvault.reads.fastq_stream import batches, in_step
 from readvault.reads.formats import Decompressed
 
 _AT_ONCE = 1 << 23
@@ -46,6 +48,32 @@ def find_duplicates(hashes: NameHashes, stream: Decompressed, label: str, *, eve
         if len(found) == _MOST_FAULTS:
             break
     return found
+
+
+def repeated_files(files: Sequence[tuple[Source, Profile]], limit: int) -> list[Annotation]:
+    """A warning for each file with exactly the bases of an earlier one: R1 sent as R2 too, a lane sent twice."""
+    alike: dict[tuple[int, ...], list[Source]] = defaultdict(list)
+    found = []
+    for source, profile in files:
+        figures = (profile.reads, profile.bases, profile.quality_sum, profile.shortest, profile.longest)
+        for earlier in alike[figures]:
+            if _same_bases(earlier, source, limit):
+                message = (
+                    "All reads have the same bases as those of another file; was one file sent as both mates, or twice?"
+                )
+                found.append(Annotation(Reason.REPEATED_FILE, message, file=source.label))
+                break
+        else:
+            alike[figures].append(source)
+    return found
+
+
+def _same_bases(one: Source, two: Source, limit: int) -> bool:
+    with (
+        Decompressed(one.path, one.compression, limit=limit) as first,
+        Decompressed(two.path, two.compression, limit=limit) as second,
+    ):
+        return all(these[1::4] == those[1::4] for these, those in in_step(batches(first), batches(second)))
 
 
 def _fault(reason: Reason, message: str, label: str, record: int) -> Annotation:

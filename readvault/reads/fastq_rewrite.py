@@ -11,6 +11,16 @@ from readvault.reads.formats import Decompressed
 _TO_BASES = bytes.maketrans(b"acgtunrykmswbdhvU.", b"ACGTTNRYKMSWBDHVTN")
 
 
+def is_padded(path: Path) -> bool:
+    """Whether zeros follow a gzip file's content, as tapes and some copies add them; gzip ignores them, others don't.
+
+    At most nine zeros end a gzip that is not padded: those of an empty last block (as BGZF's).
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 10))
+        return file.read() == bytes(10)
+
+
 def rewrite(stream: Decompressed, targets: tuple[Path, ...]) -> None:
     """Write checked FASTQ anew; with two targets, odd records go to the first and even ones to the second."""
     with ExitStack() as files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import dnaio
@@ -11,13 +12,14 @@ from readvault.domain.errors import ProcessingFailure
 from readvault.reads.sample import Segment
 
 _STEP = "reference"
+BASES = "ACGTRYKMSWBDHVN"
 
 
 def load_segments(fasta: Path) -> tuple[Segment, ...]:
     """Read a reference FASTA (plain or gzip): one segment per record, bases in upper case, U read as T.
 
     A segment's name is the first word of its header. Raises ProcessingFailure when the file is no
-    FASTA, has no or an empty record, or a name twice: references are the maintainer's, never the
+    FASTA, has no or an empty record, a strange character or a name twice: references are the maintainer's, never the
     submitter's fault.
     """
     try:
@@ -31,6 +33,8 @@ def load_segments(fasta: Path) -> tuple[Segment, ...]:
     names = [segment.name for segment in segments]
     if not segments or not all(names) or not all(segment.sequence for segment in segments):
         raise ProcessingFailure(_STEP, "the reference FASTA has no record, or one without name or sequence")
+    if any(re.search(f"[^{BASES}]", segment.sequence) for segment in segments):
+        raise ProcessingFailure(_STEP, "the reference FASTA has a character that is no IUPAC code of a base")
     if len(set(names)) < len(names):
         raise ProcessingFailure(_STEP, "the reference FASTA has a segment name twice")
     return segments

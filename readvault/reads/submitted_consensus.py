@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import dnaio
 import numpy as np
 import pysam
 from numpy.typing import NDArray
 
-from readvault.domain.annotations import Annotation, Field, FieldType, Reason
-from readvault.domain.errors import ProcessingFailure
+from readvault.domain.annotations import Annotation, Field, FieldType, Reason, first_listed
+from readvault.domain.errors import InvalidSubmission, ProcessingFailure
 from readvault.reads import tools
 from readvault.reads.calls import Calls, SegmentCall
 from readvault.reads.sample import Segment
@@ -46,6 +48,34 @@ class Agreement:
     def fraction(self) -> float:
         """Disagreements per compared position."""
         return self.disagreements / self.compared if self.compared else 0.0
+
+
+def read(fasta: Path, label: str) -> dict[str, str]:
+    """The sequences of a submitted FASTA (plain or gzip) by their names, in upper case, U read as T.
+
+    Raises InvalidSubmission when the file is no FASTA, holds nothing, or names a sequence twice or
+    not at all.
+    """
+    found: dict[str, str] = {}
+    wrong: list[Annotation] = []
+    try:
+        with dnaio.open(str(fasta), fileformat="fasta") as records:
+            for number, record in enumerate(records, start=1):
+                name = (record.name.split(maxsplit=1) or [""])[0]
+                if not name or name in found:
+                    message = f"The name {name} is given twice." if name else "The sequence has no name."
+                    wrong.append(Annotation(Reason.INVALID_CONSENSUS, message, file=label, record=number))
+                found[name] = record.sequence.upper().replace("U", "T")
+    except (dnaio.FileFormatError, UnicodeError, EOFError, zlib.error, OSError) as fault:
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise
+        message = "The consensus is no FASTA: text with a line '>name' before each sequence."
+        raise InvalidSubmission([Annotation(Reason.INVALID_CONSENSUS, message, file=label)]) from fault
+    if not found:
+        wrong.append(Annotation(Reason.INVALID_CONSENSUS, "The file holds no sequence.", file=label))
+    if wrong:
+        raise InvalidSubmission(first_listed(wrong))
+    return found
 
 
 def faults(submitted: dict[str, str], segments: tuple[Segment, ...]) -> tuple[list[Annotation], list[Annotation]]:

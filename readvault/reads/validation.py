@@ -18,12 +18,12 @@ from readvault.domain.organism import FileCategory
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import ValidationReport
 from readvault.reads.fastq_check import NameHashes, Profile, check
-from readvault.reads.fastq_duplicates import find_duplicates
+from readvault.reads.fastq_duplicates import find_duplicates, repeated_files
 from readvault.reads.fastq_faults import find_faults
 from readvault.reads.fastq_lanes import Lane, Source, arrange
 from readvault.reads.fastq_mates import mate_faults
 from readvault.reads.fastq_names import Lengths, detect_platform
-from readvault.reads.fastq_rewrite import rewrite
+from readvault.reads.fastq_rewrite import is_padded, rewrite
 from readvault.reads.fastq_stream import batches
 from readvault.reads.formats import Compression, Decompressed, UnreadableFileError
 from readvault.reads.intake import Intake, take_in
@@ -49,7 +49,7 @@ def validate(
 ) -> tuple[ReadFiles, ValidationReport]:
     """Check submitted reads and hand them on as FASTQ files that every later tool reads alike.
 
-    A file that is in order stays where it is; one with Zstandard, CR LF, lower case, U or dots,
+    A file that is in order stays where it is; one with Zstandard, zeros after its gzip, CR LF, lower case, U or dots,
     interleaved mates, and every BAM, is written anew to `directory`. `platform` None detects it.
 
     Raises InvalidSubmission with the faults of all files at once (100 listed, the rest counted),
@@ -66,6 +66,8 @@ def validate(
     faults += _mixed_layouts(lanes)
     if faults:
         raise InvalidSubmission(first_listed(faults))
+    files = [(s, p) for one in checked for s, p in zip(one.lane.sources, one.profiles, strict=True)]
+    intake.warnings += repeated_files(files, limit)
     report = _conclude(checked, platform, intake)
     return _written(checked, report.platform, directory, limit), report
 
@@ -171,11 +173,15 @@ def _written(checked: list[_Checked], platform: Platform, directory: Path, limit
             continue
         for mate, (source, profile) in enumerate(zip(one.lane.sources, one.profiles, strict=True)):
             path = source.path
-            if profile.carriage_returns or profile.reshaped_bases or source.compression is Compression.ZSTD:
+            if profile.carriage_returns or profile.reshaped_bases or _only_we_can_unpack(source):
                 path = directory / f"validated_{number:04d}_R{mate + 1}.fastq.gz"
                 _rewrite(source, (path,), limit)
             mates[mate].append(path)
     return ReadFiles(platform, checked[0].lane.layout, tuple(mates[0]), tuple(mates[1]))
+
+
+def _only_we_can_unpack(source: Source) -> bool:
+    return source.compression is Compression.ZSTD or (source.compression is Compression.GZIP and is_padded(source.path))
 
 
 def _rewrite(source: Source, targets: tuple[Path, ...], limit: int) -> None:

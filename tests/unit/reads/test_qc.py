@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from readvault.domain.annotations import Annotation, Reason
-from readvault.domain.errors import ProcessingFailure
-from readvault.domain.organism import Organism, QcRule
+from readvault.domain.organism import Metric, Organism, QcRule
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import (
     AlignmentReport,
@@ -150,13 +150,22 @@ def test_an_organism_may_bring_its_own_rules(organism: Organism) -> None:
     assert error.message == "only 100 (<= 100) (rule meanDepth <= 100)"
 
 
-@pytest.mark.parametrize(
-    "rule", [QcRule(metric="beauty", warn="< 1", message=""), QcRule(metric="meanDepth", warn="low", message="")]
-)
-def test_a_rule_that_can_not_be_understood_is_our_failure(organism: Organism, rule: QcRule) -> None:
-    own = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"qc": (rule,)})})
-    with pytest.raises(ProcessingFailure):
-        with_reads(own)
+@pytest.mark.parametrize("rule", [{"metric": "beauty", "warn": "< 1"}, {"metric": "meanDepth", "warn": "low"}])
+def test_a_rule_that_can_not_be_understood_stops_the_start(rule: dict[str, str]) -> None:
+    """Found at the end of each job instead, it would fail them all."""
+    with pytest.raises(ValidationError):
+        QcRule.model_validate({**rule, "message": "m"})
+
+
+def test_every_metric_has_a_reason() -> None:
+    assert set(qc.METRICS) == set(get_args(Metric))
+
+
+def test_a_tiny_human_fraction_can_be_a_limit(organism: Organism) -> None:
+    """As a float it would be written 1e-05, which is no limit."""
+    dehumanize = organism.pipeline.dehumanize.model_copy(update={"max_human_fraction": 0.00001})
+    strict = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"dehumanize": dehumanize})})
+    assert "> 0.00001" in {rule.warn for rule in qc.default_rules(strict, Platform.ILLUMINA)}
 
 
 def test_without_a_screen_there_is_no_human_fraction(organism: Organism) -> None:

@@ -394,3 +394,34 @@ def test_equal_hashes_of_different_names_are_no_duplicates(tmp_path: Path, monke
     with Decompressed(path, Compression.NONE, limit=1000) as stream:
         assert [fault.record for fault in find_duplicates(names, stream, "x")] == [3]
     names.close()
+
+
+# ------------------------------------------------------------------ files that repeat each other
+
+
+def test_one_file_sent_as_both_mates_is_told(tmp_path: Path) -> None:
+    """Names without a mate's number can't tell; the bases can."""
+    text = reads(30, name="SRR1.{}")
+    mates = write(tmp_path / "a_R1.fastq", text), write(tmp_path / "a_R2.fastq.gz", text)
+    (warning,) = validated(tmp_path, *mates)[1].warnings
+    assert (warning.reason, warning.file) == (Reason.REPEATED_FILE, "a_R2.fastq.gz")
+    assert "a_R1" not in warning.message, "messages are shown in the public report"
+
+
+def test_a_lane_sent_twice_is_told(tmp_path: Path) -> None:
+    lanes = [
+        write(tmp_path / f"chunk_{n}.fastq", reads(30, name="c.{}", seed=seed)) for n, seed in enumerate((1, 2, 1))
+    ]
+    (warning,) = validated(tmp_path, *lanes)[1].warnings
+    assert (warning.reason, warning.file) == (Reason.REPEATED_FILE, "chunk_2.fastq")
+
+
+@pytest.mark.parametrize("zeros", [10, 512, 100_000])
+def test_zeros_after_a_gzip_are_cut_off(tmp_path: Path, zeros: int) -> None:
+    """gzip ignores them; deacon does not, and its failure would be called ours."""
+    padded = write(tmp_path / "a.fastq", gzip.compress(reads(30).encode()) + bytes(zeros))
+    padded = padded.rename(tmp_path / "a.fastq.gz")
+    found, report = validated(tmp_path, padded)
+    assert report.reads == 30
+    assert found.r1[0] != padded
+    assert records_of(found.r1[0]) == records_of(write(tmp_path / "plain.fastq", reads(30)))
