@@ -10,6 +10,7 @@ from readvault import demo_organism
 from readvault.adapters.inline_orchestrator import NoOrchestrator
 from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
 from readvault.adapters.s3 import S3Store
+from readvault.adapters.s3_probe import refuse_anonymous
 from readvault.config import Settings, load_organisms
 from readvault.db.engine import Sessions, create_engine
 from readvault.domain.organism import Organism
@@ -18,7 +19,7 @@ from readvault.ports import Orchestrator
 from readvault.services.house import House
 from readvault.worker_house import WorkerHouse
 
-__all__ = ["house", "log_to_stderr", "organism_readiness", "organisms", "settings", "worker_house"]
+__all__ = ["house", "log_to_stderr", "organism_readiness", "organisms", "refuse_open_store", "settings", "worker_house"]
 
 
 @functools.cache
@@ -51,6 +52,11 @@ def worker_house() -> WorkerHouse:
     """The worker of this process: its house, its nursery, its jobs."""
     chosen = settings()
     return WorkerHouse(house(chosen))
+
+
+def refuse_open_store(chosen: Settings) -> None:
+    """See that S3 lets nobody in without credentials; raises NotReady when it does."""
+    refuse_anonymous(chosen.s3.endpoint, chosen.s3.bucket)
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

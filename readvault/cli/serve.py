@@ -18,6 +18,7 @@ def api(
 
     bootstrap.log_to_stderr()
     settings = bootstrap.settings()
+    bootstrap.refuse_open_store(settings)
     house = bootstrap.house(settings)
     uvicorn.run(
         create_app(house, identity_of(settings)),
@@ -35,6 +36,7 @@ def worker() -> None:
 
     bootstrap.log_to_stderr()
     settings = bootstrap.settings()
+    bootstrap.refuse_open_store(settings)
     if settings.orchestrator == "prefect":
         from readvault.adapters.prefect_worker import run_worker
 
