@@ -40,7 +40,7 @@ def long_read(
     if rng.random() < 0.5:
         template = np.frombuffer(template.tobytes().translate(_COMPLEMENT)[::-1], np.uint8)
     qualities = np.clip(rng.normal(machine.quality, machine.spread, template.size), 3, 50).astype(np.uint8)
-    wrong = np.flatnonzero(rng.random(template.size) < 10.0 ** (-qualities / 10.0))
+    wrong = np.flatnonzero(rng.random(template.size) < 10.0 ** (qualities / -10.0))  # unsigned: -qualities would wrap
     kind = rng.random(wrong.size)
     deleted = wrong[kind < machine.deletions]
     inserted = wrong[(kind >= machine.deletions) & (kind < machine.deletions + machine.insertions)]

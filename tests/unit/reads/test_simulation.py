@@ -118,6 +118,16 @@ def test_long_reads_are_valid_and_look_like_their_platform(
     assert len(set(made.host_read_names) & {r[0][1:].split()[0] for r in records_of(made.r1)}) == 10
 
 
+@pytest.mark.parametrize("platform", [Platform.OXFORD_NANOPORE, Platform.PACBIO_SMRT])
+def test_long_reads_are_of_the_truth_with_few_errors(tmp_path: Path, reference: Path, platform: Platform) -> None:
+    """So few that most stretches of ten bases are as in the truth."""
+    made = simulation.simulate(reference, tmp_path, pairs=50, length=400, seed=2, platform=platform)
+    truth = "".join(made.truth.values())
+    both = truth + "-" + truth.translate(COMPLEMENT)[::-1]
+    tens = [r[1][at : at + 10] for r in records_of(made.r1) for at in range(0, len(r[1]) - 10, 10)]
+    assert sum(ten in both for ten in tens) > 0.6 * len(tens)
+
+
 def test_more_variants_than_fit_are_refused(reference: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="fit"):
         simulation.simulate(reference, tmp_path, pairs=1, length=50, seed=1, substitutions=10_000)
