@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from sqlmodel import col, select
@@ -142,6 +143,13 @@ def processed(house: House, group_id: int, **changes: Any) -> tuple[AccessionVer
     name, job_id = entry(house, group_id, **changes)
     claim = claimed(house, job_id)
     return name, processing.register(house, claim, result(house, claim, **of_result))
+
+
+def of_next_pipeline(house: House) -> House:
+    """The same house whose organism's file has got pipeline version 2."""
+    old = house.organisms[ORGANISM]
+    new = old.model_copy(update={"pipeline": old.pipeline.model_copy(update={"version": 2})})
+    return replace(house, organisms={ORGANISM: new})
 
 
 def job(house: House, job_id: str) -> Job:

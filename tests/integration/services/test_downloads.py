@@ -19,7 +19,16 @@ from readvault.services.house import House
 from readvault.services.review import Scope, approve
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, BOB, MAINTAINER
-from tests.integration.services.scenes import ORGANISM, change, claimed, entry, group, processed, result
+from tests.integration.services.scenes import (
+    ORGANISM,
+    change,
+    claimed,
+    entry,
+    group,
+    of_next_pipeline,
+    processed,
+    result,
+)
 
 
 def _url(house: House, actor: Actor | None, name: AccessionVersion, category: str = "consensus") -> str:
@@ -92,8 +101,8 @@ def test_a_new_pipeline_version_changes_unreleased_files_but_never_released_ones
             job_id = session.exec(
                 select(Job.id).where(Job.accession == name.accession, Job.kind == "process-submission")
             ).one()
-        change(house, job_id, state=JobState.QUEUED.value, pipeline_version=2)
-        claim = claimed(house, job_id)
+        change(house, job_id, state=JobState.QUEUED.value)
+        claim = claimed(of_next_pipeline(house), job_id)
         processing.register(house, claim, result(house, claim, text=b">main\nTTTT\n"))
     assert _url(house, None, released).startswith(_pinned(house, b">main\nACGT\n"))
     assert _url(house, ALICE, unreleased).startswith(_pinned(house, b">main\nTTTT\n"))

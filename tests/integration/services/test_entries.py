@@ -23,6 +23,7 @@ from tests.integration.services.scenes import (
     claimed,
     entry,
     group,
+    of_next_pipeline,
     processed,
     result,
 )
@@ -200,7 +201,7 @@ def test_a_released_version_shows_the_released_result_for_ever(house: House, min
     claim = claimed(house, job_id)
     digest = processing.register(house, claim, result(house, claim))
     approve(house, ALICE, ORGANISM, scope=Scope.ALL)
-    change(house, job_id, state=JobState.QUEUED.value, pipeline_version=2)
-    claim = claimed(house, job_id)
+    change(house, job_id, state=JobState.QUEUED.value)
+    claim = claimed(of_next_pipeline(house), job_id)
     assert processing.register(house, claim, result(house, claim, text=b">main\nTTTT\n")) != digest
     assert submitted_and_processed(house, ALICE, ORGANISM, name)["manifestDigest"] == digest

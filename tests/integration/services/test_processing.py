@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from sqlmodel import col, func, select, update
@@ -32,6 +31,7 @@ from tests.integration.services.scenes import (
     let_lease_run_out,
     make_due,
     manifests,
+    of_next_pipeline,
     result,
 )
 
@@ -76,10 +76,7 @@ def test_nothing_to_claim(house: House, job_id: str) -> None:
 
 def test_a_job_is_done_and_registered_under_the_rules_that_the_worker_has(house: House, job_id: str) -> None:
     """The organism's file has got a new version since the job was written."""
-    old = house.organisms[ORGANISM]
-    new = old.model_copy(update={"pipeline": old.pipeline.model_copy(update={"version": 2})})
-    house = replace(house, organisms={ORGANISM: new})
-    claim = claimed(house, job_id)
+    claim = claimed(of_next_pipeline(house), job_id)
     assert claim.pipeline_version == job(house, job_id).pipeline_version == 2
     processing.register(house, claim, result(house, claim))
     assert [row.pipeline_version for row in manifests(house, claim.accession_version)] == [2]

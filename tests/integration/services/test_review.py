@@ -33,6 +33,7 @@ from tests.integration.services.scenes import (
     group,
     job,
     manifests,
+    of_next_pipeline,
     processed,
     result,
 )
@@ -196,8 +197,8 @@ def test_the_newest_result_is_what_is_approved(house: House, mine: int) -> None:
     name, old = processed(house, mine)
     with house.sessions.read() as session:
         job_id = session.exec(select(Job.id)).one()
-    change(house, job_id, state=JobState.QUEUED.value, pipeline_version=2)
-    claim = claimed(house, job_id)
+    change(house, job_id, state=JobState.QUEUED.value)
+    claim = claimed(of_next_pipeline(house), job_id)
     new = processing.register(house, claim, result(house, claim))
     assert new != old
     with pytest.raises(Conflict):
