@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,16 +18,23 @@ _DEFAULT_NAME = "panhuman-1.k31w15"
 
 @host_index_app.command()
 def build(
-    fasta: Annotated[Path, typer.Argument(help="The host's sequences, FASTA, plain or gzip.", exists=True)],
+    fasta: Annotated[
+        Path, typer.Argument(help="The host's sequences, FASTA, plain or gzip.", exists=True, dir_okay=False)
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The index file to write.")],
 ) -> None:
     """Index all k-mers of a FASTA: for tests, demos and small hosts."""
+    from readvault.domain.errors import NotReady
     from readvault.reads import host_index
 
     try:
         built = host_index.build(fasta, output)
     except ValueError as fault:
         raise typer.BadParameter(str(fault)) from fault
+    except EOFError as fault:
+        raise NotReady(f"{fasta} is cut off") from fault
+    except (OSError, zlib.error) as fault:
+        raise NotReady(f"the index can't be built: {fault}") from fault
     Console().print(f"{built.kmers} k-mers, k={built.k}, w={built.w}")
     typer.echo(f"sha256: {built.sha256}")
 
@@ -42,20 +50,25 @@ def fetch(
 ) -> None:
     """Download an index (the panhuman one: 3.3 GB) and print its SHA-256; stopped downloads go on."""
     from readvault.config import Settings
+    from readvault.domain.errors import NotReady
     from readvault.reads import host_index
 
     source = url or f"{host_index.DOWNLOADS}/{name}.idx"
     target = output or Settings().host_indexes / f"{name}.idx"
     console = Console(stderr=True)
     console.print(f"from {source}\nto   {target}")
-    with _bar(console) as advance:
-        digest = host_index.fetch(source, target, sha256, progress=advance)
+    try:
+        with _bar(console) as advance:
+            digest = host_index.fetch(source, target, sha256, progress=advance)
+    except OSError as fault:
+        raise NotReady(f"the index can't be written: {fault}") from fault
     typer.echo(f"sha256: {digest}")
     if sha256 is None:
         console.print(
             "[bold]Nothing vouched for this file.[/bold] Compare the digest with a second source, then pin it in the"
             f" organism's file:\n  dehumanize: {{index: {target.stem}, sha256: {digest}}}",
             highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -107,7 +107,9 @@ def _pieces(fasta: Path, k: int) -> Iterator[npt.NDArray[np.uint8]]:
         compressed = file.read(2) == b"\x1f\x8b"
     sequence = bytearray()
     with gzip.open(fasta, "rb") if compressed else fasta.open("rb") as lines:
-        for line in lines:
+        for number, line in enumerate(lines):
+            if number == 0 and not line.startswith(b">"):
+                raise ValueError("the file is no FASTA: it does not begin with '>'")
             if line.startswith(b">"):
                 yield _CODES[np.frombuffer(bytes(sequence), np.uint8)]
                 sequence.clear()
