@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-ROOT = Path(__file__).parents[1]
+REFERENCE = Path(__file__).parents[1] / "deployments" / "references" / "NC_045512.2.fasta"
 NEEDED = ("minimap2", "samtools", "ivar")
 STOCK = """
 set -euo pipefail
@@ -62,7 +62,8 @@ def main() -> None:
 
 def _compare(place: Path, options: argparse.Namespace) -> None:
     r1, r2, index = _reads(place, options.pairs)
-    reference = ROOT / "deployments" / "references" / "NC_045512.2.fasta"
+    reference = place / "reference.fasta"  # a copy, since samtools writes an index beside it
+    shutil.copyfile(REFERENCE, reference)
     organism = place / "organism.yaml"
     organism.write_text(f"name: bench\nreference: {{fasta: {reference}}}\n")
     stock = STOCK.format(python=sys.executable, index=index, r1=r1, r2=r2, threads=options.threads, reference=reference)
@@ -89,7 +90,7 @@ def _reads(place: Path, pairs: int) -> tuple[Path, Path, Path]:
     simulation.synthetic_host(host, length=500_000, seed=1)
     host_index.build(host, index)
     simulated = simulation.simulate(
-        ROOT / "deployments" / "references" / "NC_045512.2.fasta",
+        REFERENCE,
         place,
         pairs=pairs - pairs // 20,
         length=150,

@@ -213,3 +213,26 @@ def test_an_organism_without_its_index_waits_and_others_go_on(
     review = lab.client.review("sars-cov-2", waiting["accession"], waiting["version"])
     assert review["status"] == "RECEIVED"
     assert review["processedData"] is None or not review["processedData"].get("files")
+
+
+def test_a_submitted_consensus_stays_the_sequence_of_its_entry(
+    stack: Stack, lab: Lab, sample: simulation.Simulated
+) -> None:
+    assert sample.r2 is not None
+    [truth] = sample.truth.values()
+    cell = lab.upload(sample.r1, sample.r2)
+    fasta = f">sample-0\n{truth}\n>sample-1\n{truth}\n"
+    with_reads, without_reads = lab.submit(cell, "", consensus=fasta)
+
+    review = lab.processed(*with_reads)
+    assert review["processingResult"] == "NO_ISSUES", review["errors"] + review["warnings"]
+    assert review["processedData"]["metadata"]["consensusSource"] == "submitted"
+    assert review["processedData"]["unalignedNucleotideSequences"]["main"] == truth
+    assert "consensus" in review["processedData"]["files"]
+
+    review = lab.processed(*without_reads)
+    assert review["processingResult"] == "NO_ISSUES", review["errors"] + review["warnings"]
+    assert review["processedData"]["unalignedNucleotideSequences"]["main"] == truth
+    assert not review["processedData"]["files"]
+    lab.client.approve("demo", [(*without_reads, review["manifestDigest"])])
+    assert lab.client.review("demo", *without_reads)["status"] == "APPROVED_FOR_RELEASE"
