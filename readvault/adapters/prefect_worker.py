@@ -24,7 +24,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 import httpx
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, WorkPool
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.context import refresh_global_settings_context
 from prefect.exceptions import PrefectException, PrefectSignal
@@ -161,6 +161,18 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
             await self.get_and_submit_flow_runs()
         except (httpx.HTTPError, PrefectException, RuntimeError):
             logger.debug("Prefect can't be reached; the next poll tries again")
+
+    def _record_work_pool_snapshot(self, work_pool: WorkPool) -> None:
+        """Cancellations are watched by the pool's ID, and a pool that was made anew has another one."""
+        if self._work_pool is not None and self._work_pool.id != work_pool.id:
+            self._cancelling_observer = None
+        super()._record_work_pool_snapshot(work_pool)
+
+    async def _setup_cancellation_observer(self) -> None:
+        await super()._setup_cancellation_observer()
+        if self._cancelling_observer is not None:
+            for flow_run_id in self._running:
+                self._cancelling_observer.add_in_flight_flow_run_id(flow_run_id)
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
         """Nothing is submitted anywhere; a state less to write for each run."""
