@@ -113,6 +113,7 @@ def check(
     platform = validation.platform if validation else None
     rules = default_rules(organism, platform) if organism.pipeline.qc == "default" else organism.pipeline.qc
     verdicts = tuple(_judge(rule, metrics[rule.metric]) for rule in rules if rule.metric in metrics)
+    warnings += _uncovered_segments(consensus)
     earlier = [w for r in (validation, depletion, alignment, consensus) if r is not None for w in _warnings(r)]
     for verdict in verdicts:
         reason, field = METRICS[verdict.metric]
@@ -133,6 +134,21 @@ def check(
         **_quality(errors, [*earlier, *warnings], verdicts),
     }
     return CheckReport(verdicts, metadata, errors=tuple(errors), warnings=tuple(warnings))
+
+
+def _uncovered_segments(consensus: ConsensusReport | None) -> list[Annotation]:
+    """A whole segment may be missing while the breadth of all of them together looks well."""
+    if consensus is None or len(consensus.segments) == 1:
+        return []
+    return [
+        Annotation(
+            Reason.LOW_BREADTH,
+            f"No position of segment {segment.segment} is covered deeply enough.",
+            (Field(FieldType.NUCLEOTIDE_SEQUENCE, segment.segment),),
+        )
+        for segment in consensus.segments
+        if segment.breadth == 0
+    ]
 
 
 def _metrics(

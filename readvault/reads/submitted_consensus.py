@@ -81,6 +81,7 @@ def read(fasta: Path, label: str) -> dict[str, str]:
 def faults(submitted: dict[str, str], segments: tuple[Segment, ...]) -> tuple[list[Annotation], list[Annotation]]:
     """Errors and warnings about the sequences themselves: alphabet, length, number, unknown bases."""
     errors, warnings = [], []
+    lengths = {segment.name: len(segment.sequence) for segment in segments}
     if len(submitted) > len(segments):
         message = f"{len(submitted)} sequences were submitted, but the reference has {len(segments)} segments."
         errors.append(Annotation(Reason.INVALID_CONSENSUS, message))
@@ -98,6 +99,9 @@ def faults(submitted: dict[str, str], segments: tuple[Segment, ...]) -> tuple[li
         elif unknown > MANY_UNKNOWN:
             message = f"{unknown:.0%} of the sequence is N."
             warnings.append(Annotation(Reason.AMBIGUOUS_BASES, message, where, record=number))
+        elif 2 * len(upper) < (expected := lengths.get(name, min(lengths.values()))):
+            message = f"The sequence has {len(upper)} bases, less than half of the reference's {expected}."
+            warnings.append(Annotation(Reason.LOW_BREADTH, message, where, record=number))
     return errors, warnings
 
 
