@@ -254,9 +254,10 @@ def test_a_schedule_makes_runs(prefect: Prefect, worker: Worker) -> None:
 
 def test_a_prefect_that_has_forgotten_everything_is_told_again(prefect: Prefect, worker: Worker) -> None:
     """As when its database is lost while the worker runs: nobody restarts the worker."""
+    # The pool first: a run of a deployment that has just lost its pool would wait for ever.
+    prefect.delete("/work_pools/reads")
     for name in ("process-submission/default", "release/default", "recover/regularly"):
         prefect.delete(f"/deployments/{prefect.get(f'/deployments/name/{name}')['id']}")
-    prefect.delete("/work_pools/reads")
     assert prefect.ended(deliver(prefect, "good-4"))["state"]["type"] == "COMPLETED"
     assert worker.noted("good-4 registered NO_ISSUES")
     regularly = {"deployments": {"name": {"any_": ["regularly"]}}}
