@@ -81,7 +81,7 @@ class FakeHouse:
     def __init__(self, directory: Path, journal: Journal) -> None:
         self.directory = directory
         self.journal = journal
-        self.nursery = Nursery(Settings().worker, {}, local_run="tests.unit.nursery.steps:Steps")
+        self.nursery = Nursery(Settings().worker, {}, local_run="tests.integration.nursery.steps:Steps")
 
     @contextmanager
     def open_job(self, job_id: str) -> Iterator[FakeJob | None]:

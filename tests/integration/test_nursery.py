@@ -24,8 +24,8 @@ from readvault.reads.sample import Sample
 from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.lease import Lease
+from tests.integration.nursery.scenes import REPOSITORY, SETTINGS, is_gone, samples_in, started
 from tests.integration.services.scenes import claimed, entry, group, job
-from tests.unit.nursery.scenes import REPOSITORY, SETTINGS, is_gone, samples_in, started
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +160,7 @@ def test_when_a_worker_is_killed_its_nursery_and_all_jobs_go_with_it(tmp_path: P
     code = """
 import sys, time
 from pathlib import Path
-from tests.unit.nursery.scenes import samples_in, started
+from tests.integration.nursery.scenes import samples_in, started
 folder = Path(sys.argv[1])
 nursery = started(folder)
 with nursery.child(samples_in(folder)()) as child:

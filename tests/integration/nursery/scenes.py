@@ -1,4 +1,4 @@
-"""Nurseries whose children misbehave on request (`tests.unit.nursery.steps`), and samples for them."""
+"""Nurseries whose children misbehave on request (`tests.integration.nursery.steps`), and samples for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from readvault.reads.sample import Sample
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SETTINGS = WorkerSettings(memory_limit=2 * 10**9, file_size_limit=10**6)
-STEPS = "tests.unit.nursery.steps:Steps"
+STEPS = "tests.integration.nursery.steps:Steps"
 
 Samples = Callable[..., Sample]
 

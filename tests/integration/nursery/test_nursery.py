@@ -16,7 +16,7 @@ import pytest
 from readvault.domain.errors import ChildDied, InvalidSubmission, ProcessingFailure
 from readvault.domain.reports import FetchReport, StageReport
 from readvault.nursery import Nursery
-from tests.unit.nursery.scenes import Samples, is_gone, samples_in, started
+from tests.integration.nursery.scenes import Samples, is_gone, samples_in, started
 
 
 @pytest.fixture
