@@ -24,7 +24,13 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 import httpx
-from prefect.client.schemas.objects import FlowRun, State, WorkPool
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.context import refresh_global_settings_context
 from prefect.exceptions import PrefectException, PrefectSignal
@@ -47,6 +53,7 @@ GRACE = 5.0
 """Seconds that running jobs get to end by themselves when the worker is asked to stop."""
 _RETRY_AFTER = 2.0
 _KILL_AGAIN_AFTER = 0.5
+_WATCH_EVERY = 3.0
 
 
 class InProcessJob(BaseJobConfiguration):
@@ -122,8 +129,6 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
         finally:
             del self._running[flow_run.id]
             self._cancelled.discard(flow_run.id)
-            if self._cancelling_observer is not None:
-                self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
         return InProcessResult(identifier=str(os.getpid()), status_code=0)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
@@ -142,12 +147,6 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
         fresh = [entry for entry in flow_run_response if entry.flow_run.id not in self._running]
         return await super()._submit_scheduled_flow_runs(fresh)
 
-    async def _submit_run(self, flow_run: FlowRun) -> None:
-        """Start a run; unlike Prefect's own workers, watch for its cancellation while it runs, too."""
-        await super()._submit_run(flow_run)
-        if flow_run.id in self._running and self._cancelling_observer is not None:
-            self._cancelling_observer.add_in_flight_flow_run_id(flow_run.id)
-
     async def _submit_run_and_capture_errors(self, flow_run: FlowRun, task_status: Any = None) -> Any:
         """When a run ends, look for the next one at once: waiting for the next poll would waste its place."""
         try:
@@ -162,32 +161,37 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
         except (httpx.HTTPError, PrefectException, RuntimeError):
             logger.debug("Prefect can't be reached; the next poll tries again")
 
-    def _record_work_pool_snapshot(self, work_pool: WorkPool) -> None:
-        """Cancellations are watched by the pool's ID, and a pool that was made anew has another one."""
-        if self._work_pool is not None and self._work_pool.id != work_pool.id:
-            self._cancelling_observer = None
-        super()._record_work_pool_snapshot(work_pool)
-
-    async def _setup_cancellation_observer(self) -> None:
-        await super()._setup_cancellation_observer()
-        if self._cancelling_observer is not None:
-            for flow_run_id in self._running:
-                self._cancelling_observer.add_in_flight_flow_run_id(flow_run_id)
-
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
         """Nothing is submitted anywhere; a state less to write for each run."""
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
         """The run's first log line names the worker; a write less for each run."""
 
-    async def _cancel_run(self, flow_run_id: UUID) -> None:
-        """Cancel a run: kill what works under its name, until the run ends."""
-        flow_run = self._running.get(flow_run_id)
-        if flow_run is None:
-            await super()._cancel_run(flow_run_id)
-            return
-        self._cancelled.add(flow_run_id)
-        name = (await self.client.read_flow_run(flow_run_id)).name
+    async def watch_cancellations(self) -> None:
+        """Ask for ever which of our runs somebody cancelled, and kill what works under their names.
+
+        Prefect's own observer hears of it by an event, which can be lost, and then asks every two minutes.
+        """
+        while True:
+            await anyio.sleep(_WATCH_EVERY)
+            unasked = [run for run in self._running if run not in self._cancelled]
+            if not unasked or self._client is None:
+                continue
+            asked = FlowRunFilter(
+                id=FlowRunFilterId(any_=unasked),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
+            )
+            try:
+                cancelling = await self.client.read_flow_runs(flow_run_filter=asked)
+            except (httpx.HTTPError, PrefectException, RuntimeError):
+                logger.debug("Prefect can't be reached; cancellations are asked for again")
+                continue
+            for flow_run in cancelling:
+                self._cancelled.add(flow_run.id)
+                if self._runs_task_group is not None:
+                    self._runs_task_group.start_soon(self._kill_until_it_ends, flow_run.id, flow_run.name)
+
+    async def _kill_until_it_ends(self, flow_run_id: UUID, name: str) -> None:
         while flow_run_id in self._running and self._kill_job is not None:
             await anyio.to_thread.run_sync(self._kill_job, name)
             await anyio.sleep(_KILL_AGAIN_AFTER)
@@ -259,11 +263,15 @@ async def _work(worker: InProcessWorker, settings: Settings) -> None:
     try:
         await register(settings.prefect, *what)
         announce_ready()
-        keeping = asyncio.create_task(keep_registered(settings.prefect, *what))
+        beside = [
+            asyncio.create_task(keep_registered(settings.prefect, *what)),
+            asyncio.create_task(worker.watch_cancellations()),
+        ]
         try:
             await worker.start(printer=lambda *_: None)
         finally:
-            keeping.cancel()
+            for task in beside:
+                task.cancel()
     except NotReady:
         raise
     except Exception as fault:
@@ -291,6 +299,6 @@ def _configure_prefect(settings: Settings) -> None:
         os.environ["PREFECT_API_AUTH_STRING"] = chosen.auth_string.get_secret_value()
     os.environ.setdefault("PREFECT_HOME", str((settings.data_dir / "prefect").absolute()))
     os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", str(POLL_EVERY))
-    os.environ.setdefault("PREFECT_WORKER_ENABLE_CANCELLATION", "true")
+    os.environ.setdefault("PREFECT_WORKER_ENABLE_CANCELLATION", "false")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     refresh_global_settings_context()
