@@ -103,6 +103,8 @@ class Dehumanize(_Strict):
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     above: Literal["remove", "reject"] = "remove"
     max_human_fraction: Fraction = 0.5
+    max_human_bases: int | None = Field(None, ge=0)
+    publish: Literal["depleted", "mappedOnly"] = "depleted"
     originals: Originals = Originals()
     off: str | None = Field(None, min_length=10)
 

@@ -10,7 +10,6 @@ leave together.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,29 +17,17 @@ from typing import Any
 
 from isal import igzip_threaded
 
-from readvault.domain.annotations import Annotation, Reason
-from readvault.domain.errors import InvalidSubmission, ProcessingFailure
+from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Dehumanize
 from readvault.domain.reads import LibraryLayout
 from readvault.domain.reports import HostDepletionReport
 from readvault.reads import host_index
 from readvault.reads.fastq_stream import BLOCK, Batch, GzipFile, Readable, batches, in_step
 from readvault.reads.host_screen import STEP, HostScreen
+from readvault.reads.host_verdict import HostTally, judge
 from readvault.reads.sample import ReadFiles
 
-MANY_TOO_SHORT = 0.05
 _UNKNOWN_BASES = re.compile(rb"[^ACGTacgt]+")
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Reads and bases, counted; a pair is two reads."""
-
-    reads_in: int = 0
-    reads_removed: int = 0
-    bases_removed: int = 0
-    reads_too_short: int = 0
-    reads_kept: int = 0
 
 
 def dehumanize(
@@ -64,7 +51,7 @@ def dehumanize(
     `rules.sha256`, a count that does not add up, a crash of the tool).
     """
     screen = None if index is None else HostScreen.with_index(index, rules, directory, threads)
-    tally = _Tally()
+    tally = HostTally()
     outputs = _outputs(directory, reads.layout)
     with ExitStack() as files:
         writers = [files.enter_context(GzipFile(path)) for path in outputs]
@@ -74,7 +61,12 @@ def dehumanize(
                 _pass_on(mates, keeper)
             else:
                 _screen(mates, screen, keeper)
-    report = _report(tally, index, rules, publish_unscreened)
+    report = judge(
+        tally,
+        index_sha256=None if index is None else host_index.digest(index),
+        rules=rules,
+        publish_unscreened=publish_unscreened,
+    )
     result = ReadFiles(reads.platform, reads.layout, (outputs[0],), tuple(outputs[1:]))
     return result, report
 
@@ -97,7 +89,7 @@ class _Keeper:
     """Drops what can't be screened, renames what is kept, and writes it. `shortest` 0 keeps all."""
 
     writers: list[GzipFile]
-    tally: _Tally
+    tally: HostTally
     shortest: int
 
     def take(self, mates: tuple[Batch, ...]) -> None:
@@ -172,51 +164,3 @@ def _feed(streams: list[Readable], keeper: _Keeper) -> None:
     else:
         for pair in in_step(batches(streams[0]), batches(streams[1])):
             keeper.take(pair)
-
-
-def _report(tally: _Tally, index: Path | None, rules: Dehumanize, publish_unscreened: bool) -> HostDepletionReport:
-    if tally.reads_in != tally.reads_kept + tally.reads_removed + tally.reads_too_short:
-        raise ProcessingFailure(STEP, "reads are not accounted for")
-    fraction = tally.reads_removed / tally.reads_in if tally.reads_in else 0.0
-    warnings = tuple(_warnings(tally, fraction, rules, screened=index is not None, published=publish_unscreened))
-    if tally.reads_kept == 0:
-        raise InvalidSubmission(
-            [*warnings, Annotation(Reason.NO_READS_LEFT, f"No read is left of {tally.reads_in}: {_losses(tally)}.")]
-        )
-    return HostDepletionReport(
-        screened=index is not None,
-        index_sha256=None if index is None else host_index.digest(index),
-        reads_in=tally.reads_in,
-        reads_kept=tally.reads_kept,
-        reads_removed=tally.reads_removed,
-        bases_removed=tally.bases_removed,
-        reads_too_short=tally.reads_too_short,
-        human_fraction=fraction,
-        warnings=warnings,
-    )
-
-
-def _losses(tally: _Tally) -> str:
-    return f"{tally.reads_removed} are human, {tally.reads_too_short} are too short to be screened for human sequence"
-
-
-def _warnings(
-    tally: _Tally, fraction: float, rules: Dehumanize, *, screened: bool, published: bool
-) -> Iterator[Annotation]:
-    if fraction > rules.max_human_fraction:
-        too_much = Annotation(
-            Reason.TOO_MUCH_HUMAN,
-            f"{fraction:.1%} of the reads are human; at most {rules.max_human_fraction:.1%} are expected.",
-        )
-        if rules.above == "reject":
-            raise InvalidSubmission([too_much])
-        yield too_much
-    if tally.reads_too_short > MANY_TOO_SHORT * tally.reads_in:
-        yield Annotation(
-            Reason.UNSCREENABLE_READS,
-            f"{tally.reads_too_short} of {tally.reads_in} reads are too short to be screened for human sequence"
-            " and were left out, with their mates.",
-        )
-    if not screened and rules.off is None:
-        fate = "they are given out nevertheless, as was asked" if published else "no read-level file is given out"
-        yield Annotation(Reason.UNSCREENABLE_READS, f"The reads were not screened for human sequence; {fate}.")
