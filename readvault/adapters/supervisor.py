@@ -12,8 +12,7 @@ from readvault.domain.errors import NotReady
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-STEADY_AFTER = 60.0
-"""Seconds after which a child counts as healthy again, and its next pause is the first one."""
+"""Seconds. A child that served for longer than it paused before counts as healthy: its next pause is the first one."""
 STARTS_BEFORE_READY = 3
 """A child that dies so often without ever having been ready won't be ready the next time either."""
 TICK = 0.1
@@ -30,6 +29,7 @@ class _Watched:
     starts: int = 0
     pause: float = 0.0
     start_at: float = 0.0
+    ready_at: float = 0.0
 
 
 class Supervisor:
@@ -84,18 +84,21 @@ class Supervisor:
         if not watched.was_ready and watched.child.when_ready is not None:
             watched.child.when_ready()
         watched.is_ready = watched.was_ready = True
+        watched.ready_at = time.monotonic()
         self._say(watched.child.name, f"ready after {time.time() - watched.running.started_at:.1f} s")
 
     def _bury(self, watched: _Watched) -> None:
-        """Note an unexpected end and when to start again: at once after a long life, later after a short one."""
+        """Note an unexpected end and when to start again: soon after it served well, later and later if it didn't."""
         assert watched.running is not None
+        served = time.monotonic() - watched.ready_at if watched.is_ready else 0.0
         ended, watched.running, watched.is_ready = watched.running, None, False
         lived = time.time() - ended.started_at
         how = _how_it_ended(ended.exit_code)
         if not watched.was_ready and watched.starts >= STARTS_BEFORE_READY:
             tail = "\n  ".join(ended.last_lines())
             raise NotReady(f"{watched.child.name} {how} before it was ready; see {watched.child.log}\n  {tail}")
-        watched.pause = FIRST_PAUSE if lived > STEADY_AFTER else min(LONGEST_PAUSE, 2 * watched.pause or FIRST_PAUSE)
+        healthy = served > watched.pause
+        watched.pause = FIRST_PAUSE if healthy else min(LONGEST_PAUSE, 2 * watched.pause or FIRST_PAUSE)
         watched.start_at = time.monotonic() + watched.pause
         self._say(watched.child.name, f"{how} after {lived:.0f} s; starts again in {watched.pause:.0f} s")
 

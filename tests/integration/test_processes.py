@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -186,6 +187,25 @@ def test_a_child_that_dies_is_started_again_and_it_is_said(make: Callable[..., C
     supervised.until(lambda: not supervised.supervisor.ready)
     supervised.until(lambda: supervised.supervisor.ready and supervised.supervisor.pids["child"] != first)
     assert "was killed by signal 9" in supervised.lines[1][1]
+    supervised.supervisor.stop()
+
+
+def test_pauses_grow_for_a_child_that_dies_at_once_and_not_for_one_that_has_served(
+    make: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    stopped_clock = SimpleNamespace(monotonic=lambda: clock[0], time=time.time, sleep=time.sleep)
+    monkeypatch.setattr("readvault.adapters.supervisor.time", stopped_clock)
+    monkeypatch.setattr("readvault.adapters.supervisor.FIRST_PAUSE", 1.0)
+    supervised = Supervised(make(SLEEPER, ready=has_started))
+    for serves in (5, 0, 0, 5, 5):  # seconds
+        supervised.until(lambda: supervised.supervisor.ready)
+        clock[0] += serves
+        os.kill(supervised.supervisor.pids["child"], signal.SIGKILL)
+        supervised.until(lambda: not supervised.supervisor.ready)
+        clock[0] += 100
+    pauses = [text.rpartition("again in ")[2] for _, text in supervised.lines if "again in" in text]
+    assert pauses == ["1 s", "2 s", "4 s", "1 s", "1 s"]
     supervised.supervisor.stop()
 
 
