@@ -61,8 +61,30 @@ class SegmentCall:
 
 
 @dataclass(frozen=True, slots=True)
+class GeneCall:
+    """The protein of one gene as the consensus has it.
+
+    `amino_acids` has one character per codon of the reference: an amino acid, `X` for unknown, `-` for
+    deleted, `*` for a stop. `insertions` are `position:AMINO_ACIDS`, after that 1-based position, in
+    Loculus's shape. `frameshifts` are like `ORF7a:E62fs` (the first codon read out of frame), `stops` like `ORF8:Q27*`
+    (the reference has an amino acid there).
+    """
+
+    name: str
+    segment: str
+    amino_acids: str
+    insertions: tuple[str, ...]
+    frameshifts: tuple[str, ...]
+    stops: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Calls:
-    """All that has been called for a sample, segment by segment in the reference's order."""
+    """All that has been called for a sample, segment by segment in the reference's order.
+
+    `genes` is empty when the organism has no annotation of its genes.
+    """
 
     segments: tuple[SegmentCall, ...]
     variants: tuple[Variant, ...]
+    genes: tuple[GeneCall, ...] = ()
