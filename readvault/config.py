@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from readvault.domain.errors import NotReady
-from readvault.domain.organism import Bytes, Organism
+from readvault.domain.organism import Bytes, Organism, Reference
 
 
 class S3Credentials(BaseModel):
@@ -223,9 +223,14 @@ def _with_absolute_paths(organism: Organism, folder: Path) -> Organism:
     def update(**changes: Any) -> dict[str, Any]:
         return changes
 
-    reference = organism.reference.model_copy(
-        update=update(fasta=absolute(organism.reference.fasta), genes=absolute(organism.reference.genes))
-    )
-    align = organism.pipeline.align.model_copy(update=update(primers=absolute(organism.pipeline.align.primers)))
+    def placed[R: Reference](reference: R) -> R:
+        return reference.model_copy(update=update(fasta=absolute(reference.fasta), genes=absolute(reference.genes)))
+
+    align = organism.pipeline.align
+    schemes = {name: absolute(path) for name, path in align.primer_schemes.items()}
+    primers = align.primers if str(align.primers) in schemes else absolute(align.primers)
+    align = align.model_copy(update=update(primers=primers, primer_schemes=schemes))
     pipeline = organism.pipeline.model_copy(update=update(align=align))
-    return organism.model_copy(update=update(reference=reference, pipeline=pipeline))
+    reference = None if organism.reference is None else placed(organism.reference)
+    references = tuple(placed(candidate) for candidate in organism.references)
+    return organism.model_copy(update=update(reference=reference, references=references, pipeline=pipeline))

@@ -96,8 +96,8 @@ def _simulated(data_dir: Path, place: Path, pairs: int) -> Truth:
 
     _say(f"simulating {pairs} pairs with planted variants and reads of an invented host")
     settings = Settings(data_dir=data_dir, load_demo_organism=True)
-    reference = demo_organism.load(settings).reference.fasta
-    return Truth.simulate(reference, demo_organism.host_genome(settings), place, pairs)
+    (reference,) = demo_organism.load(settings).candidates
+    return Truth.simulate(reference.fasta, demo_organism.host_genome(settings), place, pairs)
 
 
 def _new_user(data_dir: Path) -> tuple[str, str]:

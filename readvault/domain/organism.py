@@ -36,6 +36,7 @@ def _bytes(value: Any) -> Any:
 
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+SchemeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./+-]*$", max_length=60)]
 
 
 class _Strict(BaseModel):
@@ -47,6 +48,19 @@ class Reference(_Strict):
 
     fasta: Path
     genes: Path | None = None
+
+
+class CandidateReference(Reference):
+    """One of several reference genomes, of which each sample's reads choose, segment by segment."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)
+
+
+class SampleType(StrEnum):
+    """What was sequenced: a sample of one infection, or sewage with many of them."""
+
+    CLINICAL = "clinical"
+    WASTEWATER = "wastewater"
 
 
 class FileCategory(_Strict):
@@ -122,6 +136,29 @@ class Align(_Strict):
 
     preset: Literal["auto", "sr", "map-ont", "lr:hq", "map-hifi"] = "auto"
     primers: Path | None = None
+    primer_schemes: dict[SchemeName, Path] = Field(default_factory=dict)
+
+    @property
+    def schemes(self) -> dict[str, Path]:
+        """All primer schemes by name; one that is given as a file only is named after the file."""
+        if self.default_scheme is None or self.primers is None or self.default_scheme in self.primer_schemes:
+            return dict(self.primer_schemes)
+        return {self.default_scheme: self.primers, **self.primer_schemes}
+
+    @property
+    def default_scheme(self) -> str | None:
+        """The name of the scheme that is clipped when a submitter names none."""
+        if self.primers is None or str(self.primers) in self.primer_schemes:
+            return None if self.primers is None else str(self.primers)
+        return self.primers.name.split(".")[0]
+
+    def scheme_named(self, said: str) -> str | None:
+        """The scheme that a submitter means: letter case, spaces, `_` and `-` make no difference."""
+        return next((name for name in self.schemes if _plain(name) == _plain(said)), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
 
 
 class PlatformThresholds(_Strict):
@@ -152,6 +189,7 @@ Metric = Literal[
     "mappedReads",
     "mappedFraction",
     "breadthOfCoverage",
+    "breadthAt10x",
     "medianDepth",
     "meanDepth",
     "ambiguousBases",
@@ -161,6 +199,9 @@ Metric = Literal[
     "unscreenableFraction",
     "consensusDisagreements",
     "consensusDisagreementFraction",
+    "droppedAmpliconFraction",
+    "unknownFrameshifts",
+    "platformMismatch",
 ]
 """What a rule can look at."""
 Limit = Annotated[str, Field(pattern=r"^\s*(<=|>=|==|<|>)\s*[0-9]+(\.[0-9]+)?\s*%?\s*$")]
@@ -173,6 +214,14 @@ class QcRule(_Strict):
     warn: Limit | None = None
     error: Limit | None = None
     message: str
+    platforms: tuple[Platform, ...] = ()
+    sample_types: tuple[SampleType, ...] = ()
+
+    def applies(self, platform: Platform | None, sample_type: SampleType) -> bool:
+        """Whether the rule is meant for such a sample; a rule that names no platform is for all."""
+        return (not self.platforms or platform in self.platforms) and (
+            not self.sample_types or sample_type in self.sample_types
+        )
 
 
 class Pipeline(_Strict):
@@ -184,6 +233,8 @@ class Pipeline(_Strict):
     platforms: dict[Platform, PlatformThresholds] = Field(default_factory=dict)
     consensus: Consensus = Consensus()
     qc: Literal["default"] | tuple[QcRule, ...] = "default"
+    mixtures_expected: bool = False
+    known_frameshifts: tuple[str, ...] = ()
     outputs: tuple[ProcessedCategory, ...] = tuple(ProcessedCategory)
 
     @field_validator("platforms")
@@ -215,7 +266,9 @@ class Organism(_Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)
     display_name: str | None = None
-    reference: Reference
+    reference: Reference | None = None
+    references: tuple[CandidateReference, ...] = ()
+    sample_type: SampleType = SampleType.CLINICAL
     submission: Submission = Submission()
     metadata: tuple[MetadataField, ...] = ()
     pipeline: Pipeline = Pipeline()
@@ -227,6 +280,19 @@ class Organism(_Strict):
         if name in RESERVED_NAMES:
             raise ValueError(f"{name!r} is the name of a route of the API")
         return name
+
+    @model_validator(mode="after")
+    def _one_kind_of_reference(self) -> Organism:
+        if (self.reference is None) == (not self.references):
+            raise ValueError("give either reference (one genome) or references (several, of which reads choose)")
+        if len({candidate.name for candidate in self.references}) < len(self.references):
+            raise ValueError("references: two have the same name")
+        return self
+
+    @property
+    def candidates(self) -> tuple[Reference, ...]:
+        """The reference genome, or all of them when reads choose."""
+        return self.references if self.reference is None else (self.reference,)
 
     @property
     def title(self) -> str:

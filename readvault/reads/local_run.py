@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,20 @@ from readvault.domain.reports import (
     ValidationReport,
 )
 from readvault.failpoints import failpoint
-from readvault.reads import alignment, consensus, dehumanization, host_index, qc, references, report, tools, validation
+from readvault.reads import (
+    alignment,
+    consensus,
+    dehumanization,
+    host_index,
+    published_reads,
+    qc,
+    references,
+    report,
+    tools,
+    validation,
+)
 from readvault.reads.calls import Calls
-from readvault.reads.sample import Alignment, ReadFiles, Sample
+from readvault.reads.sample import Alignment, ChosenReference, ReadFiles, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,7 @@ class LocalRun:
 
     def __init__(self, sample: Sample) -> None:
         self._sample = sample
-        self._segments = references.load_segments(sample.organism.reference.fasta)
+        self._reference: ChosenReference | None = references.only(sample.organism)
         self._reports: dict[str, Report] = {}
         self._reads: ReadFiles | None = None
         self._alignment: Alignment | None = None
@@ -156,21 +167,31 @@ class LocalRun:
         align = sample.organism.pipeline.align
         self._alignment, found = alignment.align(
             self._reads,
-            sample.organism.reference.fasta,
+            self._chosen.fasta,
             preset=align.preset,
             primers=sample.primers or align.primers,
             sample_name=sample.name,
             directory=self._outputs_directory,
             threads=sample.threads,
         )
+        if sample.organism.pipeline.dehumanize.publish == "mappedOnly":
+            return self._publish_mapped_only(self._alignment, found)
         return found
+
+    def _publish_mapped_only(self, aligned: Alignment, found: AlignmentReport) -> Report:
+        depletion = self._found("dehumanize", HostDepletionReport)
+        assert depletion is not None
+        names = FILES[ProcessedCategory.DEHUMANIZED_READS]
+        files = tuple(path for path in (self._outputs_directory / name for name in names) if path.is_file())
+        templates = published_reads.keep_mapped(files, aligned.bam, depletion.reads_kept // len(files))
+        return replace(found, published_reads=templates * len(files))
 
     def _call_consensus(self) -> Report:
         sample = self._sample
         assert self._alignment is not None
         self._calls, found = consensus.call(
             self._alignment,
-            self._segments,
+            self._chosen.segments,
             thresholds=sample.organism.pipeline.thresholds(self._alignment.platform),
             rules=sample.organism.pipeline.consensus,
             sample_name=sample.name,
@@ -182,6 +203,7 @@ class LocalRun:
         sample = self._sample
         found = qc.check(
             organism=sample.organism,
+            reference=self._chosen,
             validation=self._found("validate", ValidationReport),
             depletion=self._found("dehumanize", HostDepletionReport),
             alignment=self._found("align", AlignmentReport),
@@ -213,7 +235,7 @@ class LocalRun:
         """A submitted consensus stays the entry's sequence; only an entry without one takes ours."""
         submitted = self._sample.submitted
         if submitted:
-            if len(submitted) == 1 and len(self._segments) == 1:
+            if len(submitted) == 1 and len(self._chosen.segments) == 1:
                 return "submitted", {"main": next(iter(submitted.values()))}
             return "submitted", dict(submitted)
         if self._calls is None:
@@ -241,9 +263,15 @@ class LocalRun:
                 by_alias=True,
                 exclude={"version": True, "outputs": True, "align": {"primers"}, "dehumanize": {"originals"}},
             ),
-            "referenceSha256": references.digest(sample.organism.reference.fasta),
+            "referenceSha256": references.digest_of(self._chosen.segments) if self._reference else None,
             "hostIndexSha256": host_index.digest(sample.host_index) if sample.host_index else None,
         }
+
+    @property
+    def _chosen(self) -> ChosenReference:
+        """The reference that the results lie on. An organism with several has none before its reads chose."""
+        assert self._reference is not None
+        return self._reference
 
     @property
     def _outputs_directory(self) -> Path:
@@ -255,7 +283,7 @@ class LocalRun:
         return directory
 
     def _name(self, segment: str) -> str:
-        return "main" if len(self._segments) == 1 else segment
+        return "main" if len(self._chosen.segments) == 1 else segment
 
     def _found[R: Report](self, step: str, kind: type[R]) -> R | None:
         found = self._reports.get(step)

@@ -26,8 +26,9 @@ from readvault.domain.reports import (
     Report,
     ValidationReport,
 )
-from readvault.reads import references, submitted_consensus
+from readvault.reads import submitted_consensus
 from readvault.reads.calls import Calls
+from readvault.reads.sample import ChosenReference
 from readvault.reads.submitted_consensus import Agreement
 
 READS = Field(FieldType.FILE, "rawReads")
@@ -46,6 +47,10 @@ METRICS: dict[str, tuple[Reason, Field]] = {
     "unscreenableFraction": (Reason.UNSCREENABLE_READS, READS),
     "consensusDisagreements": (Reason.CONSENSUS_DISAGREES, SEQUENCE),
     "consensusDisagreementFraction": (Reason.CONSENSUS_DISAGREES, SEQUENCE),
+    "breadthAt10x": (Reason.LOW_BREADTH, READS),
+    "droppedAmpliconFraction": (Reason.DROPPED_AMPLICONS, READS),
+    "unknownFrameshifts": (Reason.UNKNOWN_FRAMESHIFTS, SEQUENCE),
+    "platformMismatch": (Reason.PLATFORM_MISMATCH, READS),
 }
 """The reason and place of the annotations about each metric."""
 
@@ -92,6 +97,7 @@ def default_rules(organism: Organism, platform: Platform | None) -> tuple[QcRule
 def check(
     *,
     organism: Organism,
+    reference: ChosenReference,
     validation: ValidationReport | None,
     depletion: HostDepletionReport | None,
     alignment: AlignmentReport | None,
@@ -104,11 +110,11 @@ def check(
     An entry without reads has its submitted sequences looked at only. With both, the submitted
     consensus is compared with the reads. Raises ProcessingFailure when a tool fails.
     """
-    segments = references.load_segments(organism.reference.fasta)
+    segments = reference.segments
     errors, warnings = submitted_consensus.faults(submitted, segments) if submitted else ([], [])
     agreement = None
     if submitted and not errors and calls is not None:
-        agreement = submitted_consensus.compare(submitted, calls, organism.reference.fasta)
+        agreement = submitted_consensus.compare(submitted, calls, reference.fasta)
     metrics = _metrics(depletion, alignment, consensus, calls, agreement)
     platform = validation.platform if validation else None
     rules = default_rules(organism, platform) if organism.pipeline.qc == "default" else organism.pipeline.qc

@@ -9,10 +9,20 @@ from pathlib import Path
 import dnaio
 
 from readvault.domain.errors import ProcessingFailure
-from readvault.reads.sample import Segment
+from readvault.domain.organism import Organism
+from readvault.reads.sample import ChosenReference, Segment
 
 _STEP = "reference"
 BASES = "ACGTRYKMSWBDHVN"
+
+
+def only(organism: Organism) -> ChosenReference | None:
+    """The organism's reference genome, or None when it has several and the reads must choose."""
+    if organism.reference is None:
+        return None
+    genes = organism.reference.genes
+    fasta = organism.reference.fasta
+    return ChosenReference(fasta, load_segments(fasta), genes=() if genes is None else (genes,))
 
 
 def load_segments(fasta: Path) -> tuple[Segment, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from readvault.domain.organism import Organism
+from readvault.domain.organism import Organism, SampleType
 from readvault.domain.reads import LibraryLayout, Platform
 
 
@@ -16,6 +16,19 @@ class InputFile:
     path: Path
     label: str
     category: str = "rawReads"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the metadata say of the sample besides its platform; None where they say nothing.
+
+    `primer_scheme` and `library_strategy` are the submitter's own words.
+    """
+
+    layout: LibraryLayout | None = None
+    primer_scheme: str | None = None
+    library_strategy: str | None = None
+    sample_type: SampleType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,12 @@ class Sample:
     submitted: dict[str, str] | None = None
     threads: int = 2
     publish_unscreened: bool = False
+    declared: Declared = Declared()
+
+    @property
+    def sample_type(self) -> SampleType:
+        """What was sequenced: as the metadata say, else as the organism says."""
+        return self.declared.sample_type or self.organism.sample_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +84,18 @@ class Segment:
 
     name: str
     sequence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenReference:
+    """The reference genome that the results of one sample lie on.
+
+    `fasta` has one record per segment, in the order of `segments`; `genes` are GFF3 files about these
+    records. `names` tells for each of them from which of the organism's references it was
+    chosen; it is empty when the organism has only one.
+    """
+
+    fasta: Path
+    segments: tuple[Segment, ...]
+    names: dict[str, str] = field(default_factory=dict)
+    genes: tuple[Path, ...] = ()

@@ -22,7 +22,7 @@ from readvault.domain.reports import (
     SegmentCoverage,
     ValidationReport,
 )
-from readvault.reads import qc
+from readvault.reads import qc, references
 from readvault.reads.calls import Calls, SegmentCall
 
 GENOME = "".join(random.Random(3).choices("ACGT", k=3000))
@@ -69,7 +69,9 @@ def calls(aligned: str = GENOME, *, depth: int = 100, insertions: tuple[str, ...
 
 def checked(organism: Organism, **found: Any) -> CheckReport:
     nothing = dict.fromkeys(("validation", "depletion", "alignment", "consensus", "calls", "submitted"))
-    return qc.check(organism=organism, **{**nothing, **found})
+    reference = references.only(organism)
+    assert reference is not None
+    return qc.check(organism=organism, reference=reference, **{**nothing, **found})
 
 
 def with_reads(organism: Organism, **found: Any) -> CheckReport:
