@@ -62,7 +62,7 @@ class HostDepletionReport(Report):
 
 @dataclass(frozen=True, slots=True)
 class AlignmentReport(Report):
-    """How many reads lie on the reference."""
+    """How many reads lie on the reference; `published_reads` only where not all dehumanized ones are published."""
 
     reads: int
     mapped_reads: int
@@ -71,6 +71,7 @@ class AlignmentReport(Report):
     preset: str
     primer_sites: int = 0
     primers_sha256: str | None = None
+    published_reads: int | None = None
     warnings: tuple[Annotation, ...] = ()
 
 

@@ -13,6 +13,11 @@ def bases(length: int, seed: int = 0) -> str:
     return np.frombuffer(b"ACGT", np.uint8)[np.random.default_rng(seed).integers(0, 4, length)].tobytes().decode()
 
 
+def reverse_complement(sequence: str) -> str:
+    """The other strand."""
+    return sequence.translate(str.maketrans("ACGTacgt", "TGCAtgca"))[::-1]
+
+
 def record(name: str, sequence: str, quality: str | None = None) -> str:
     """One record."""
     return f"@{name}\n{sequence}\n+\n{quality or 'F' * len(sequence)}\n"
