@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.prefect_database import PrefectDatabase
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 POSTGRES = os.environ.get("READVAULT_TEST_POSTGRES_URL")
 DATABASES = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
@@ -117,6 +119,13 @@ def migrated_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mig
 def database_url(request: pytest.FixtureRequest, migrated_databases: MigratedDatabases) -> str:
     """An empty, migrated database of this test alone."""
     return migrated_databases.postgresql() if request.param == "postgresql" else migrated_databases.sqlite()
+
+
+@pytest.fixture(scope="session")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> PrefectDatabase:
+    """A database for Prefect's server that needs no migration; all processes of a test run share its making."""
+    folder = tmp_path_factory.getbasetemp()
+    return PrefectDatabase((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "prefect-database")
 
 
 @pytest.fixture(scope="session")

@@ -21,15 +21,18 @@ from readvault.client import Client, files_cell
 from readvault.config import Settings
 from readvault.domain.organism import Organism
 from readvault.services import accounts
+from tests.prefect_database import PrefectDatabase
 
 ADDRESS = {"line1": "-", "line2": "", "city": "-", "state": "", "postalCode": "-", "country": "-"}
 SECONDS_TO_START = 120
 
 
 class Stack:
-    """One running stack; `start` again after `kill` to see what is left."""
+    """One running stack; `start` again after `kill` to see what is left. Without `prefect` jobs run in the worker."""
 
-    def __init__(self, data_dir: Path, *, prefect: bool, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, prefect: PrefectDatabase | None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.data_dir = data_dir
         self._prefect = prefect
         self._environment = dict(environment or {})
@@ -57,8 +60,11 @@ class Stack:
             "--data-dir",
             str(self.data_dir),
         ]
-        command += [] if self._prefect else ["--no-prefect"]
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        if self._prefect is None:
+            command.append("--no-prefect")
+        else:
+            self._prefect.copy_to(self.data_dir / "prefect")
         with (self.data_dir / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,

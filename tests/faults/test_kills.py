@@ -12,6 +12,7 @@ from readvault import demo_organism
 from readvault.failpoints import VARIABLE
 from readvault.pipeline import LOCAL, STEPS
 from readvault.reads import simulation
+from tests.prefect_database import PrefectDatabase
 from tests.stack import Lab, Stack, new_database
 
 EVERY_FAIL_POINT = [
@@ -63,7 +64,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def undisturbed(sample: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The manifest digest of each accession version of a stack in which nothing was killed."""
-    stack = Stack(tmp_path_factory.mktemp("undisturbed"), prefect=False, environment=new_database())
+    stack = Stack(tmp_path_factory.mktemp("undisturbed"), prefect=None, environment=new_database())
     stack.start()
     try:
         lab = stack.lab()
@@ -84,7 +85,7 @@ def fail_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(fail_points: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     environment = ENVIRONMENT | {VARIABLE: str(fail_points)} | new_database()
-    running = Stack(tmp_path_factory.mktemp("disturbed"), prefect=False, environment=environment)
+    running = Stack(tmp_path_factory.mktemp("disturbed"), prefect=None, environment=environment)
     running.start()
     yield running
     running.stop()
@@ -108,9 +109,14 @@ def test_a_job_survives_a_kill_at_every_fail_point(
 
 
 def test_with_prefect_a_killed_worker_is_replaced_and_its_job_delivered_again(
-    fail_points: Path, sample: list[Path], undisturbed: dict[str, str], tmp_path: Path
+    fail_points: Path,
+    sample: list[Path],
+    undisturbed: dict[str, str],
+    prefect_database: PrefectDatabase,
+    tmp_path: Path,
 ) -> None:
-    stack = Stack(tmp_path, prefect=True, environment=ENVIRONMENT | {VARIABLE: str(fail_points)} | new_database())
+    environment = ENVIRONMENT | {VARIABLE: str(fail_points)} | new_database()
+    stack = Stack(tmp_path, prefect=prefect_database, environment=environment)
     stack.start()
     try:
         lab = stack.lab()

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,11 +17,13 @@ from typing import Any
 import httpx
 import pytest
 
+from readvault.adapters.ports import reserve_port
 from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
 from readvault.config import PrefectSettings, Settings
 from readvault.pipeline import STEPS
 from readvault.ports import Delivery, RunState
 from tests.integration.prefect_house import ACCESSION_VERSION, SECRET
+from tests.prefect_database import PrefectDatabase
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -91,11 +92,6 @@ def until[T](found: Callable[[], T], within: float = 30) -> T:
     raise AssertionError(f"nothing came within {within} s")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
@@ -106,9 +102,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+def prefect(prefect_database: PrefectDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     home = tmp_path_factory.mktemp("prefect")
-    port = free_port()
+    prefect_database.copy_to(home)
+    port = reserve_port()
     environment = {
         **os.environ,
         "PREFECT_HOME": str(home),
@@ -180,6 +177,11 @@ def deliver(prefect: Prefect, job_id: str, kind: str = "process-submission", num
     run_id = until(lambda: orchestrator.deliver(Delivery(job_id, number, kind, ACCESSION_VERSION)))
     orchestrator.close()
     return run_id
+
+
+def test_the_server_asks_for_its_password(prefect: Prefect) -> None:
+    assert httpx.get(f"{prefect.url}/admin/version").status_code == 401
+    assert prefect.get("/admin/version")
 
 
 def test_jobs_end_as_they_should_and_show_it(prefect: Prefect, worker: Worker) -> None:
@@ -306,7 +308,7 @@ def _children(pid: int) -> list[int]:
 
 
 def test_without_a_server_a_delivery_is_none_and_soon() -> None:
-    settings = Settings(prefect=PrefectSettings(api_url=f"http://127.0.0.1:{free_port()}/api"))
+    settings = Settings(prefect=PrefectSettings(api_url=f"http://127.0.0.1:{reserve_port()}/api"))
     started = time.monotonic()
     orchestrator = PrefectOrchestrator(settings)
     assert orchestrator.deliver(Delivery("job", 1, "process-submission", ACCESSION_VERSION)) is None

@@ -14,15 +14,18 @@ import pytest
 from readvault import demo_organism
 from readvault.reads import simulation
 from readvault.transfer import ClientError
+from tests.prefect_database import PrefectDatabase
 from tests.stack import Lab, Stack, new_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
 @pytest.fixture(scope="module", params=["prefect", "inline"])
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    place = tmp_path_factory.mktemp(request.param)
-    running = Stack(place, prefect=request.param == "prefect", environment=new_database())
+def stack(
+    request: pytest.FixtureRequest, prefect_database: PrefectDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    prefect = prefect_database if request.param == "prefect" else None
+    running = Stack(tmp_path_factory.mktemp(request.param), prefect=prefect, environment=new_database())
     running.start()
     yield running
     running.stop()

@@ -488,9 +488,9 @@ class TestLock:
 def test_a_server_that_does_not_answer_is_our_failure_and_its_address_stays_secret(
     s3_settings: S3Settings, tmp_path: Path
 ) -> None:
-    from readvault.adapters.ports import free_port
+    from readvault.adapters.ports import reserve_port
 
-    nowhere = S3Store(s3_settings.model_copy(update={"endpoint": f"http://127.0.0.1:{free_port()}"}))
+    nowhere = S3Store(s3_settings.model_copy(update={"endpoint": f"http://127.0.0.1:{reserve_port()}"}))
     with pytest.raises(ProcessingFailure) as caught:
         nowhere.fetch(StoredVersion(KEY, None, 1), tmp_path / "target")
     assert "127.0.0.1" not in str(caught.value)
