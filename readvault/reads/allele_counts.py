@@ -62,6 +62,11 @@ class AlleleCounts:
         both = self.counts.sum(axis=0)
         return np.asarray(both[[A, C, G, T, GAP]].sum(axis=0), dtype=np.int64)
 
+    @property
+    def strand_depth(self) -> NDArray[np.int64]:
+        """The depth of each position by strand (forward, reverse)."""
+        return np.asarray(self.counts[:, [A, C, G, T, GAP]].sum(axis=1), dtype=np.int64)
+
 
 def count(alignment: Alignment, segments: tuple[Segment, ...], *, min_base_quality: int) -> AlleleCounts:
     """Count what the reads say at every position, in one pass over the BAM and in flat memory.

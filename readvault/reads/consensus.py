@@ -21,6 +21,7 @@ from readvault.reads.allele_counts import GAP, AlleleCounts, count
 from readvault.reads.calls import Calls, SegmentCall, Variant
 from readvault.reads.homopolymers import Homopolymers
 from readvault.reads.indel_counts import Indel
+from readvault.reads.indel_events import column_votes, tidy
 from readvault.reads.sample import Alignment, Segment
 
 __all__ = ["Calls", "SegmentCall", "Variant", "call", "call_segments"]
@@ -47,7 +48,7 @@ def call(
     there are several), `variants.vcf.gz` with `.tbi`, `coverage.tsv.gz`, `allele_counts.tsv.gz`.
     Raises ProcessingFailure when the BAM is damaged or lies on another reference.
     """
-    counts = count(alignment, segments, min_base_quality=thresholds.min_base_quality)
+    counts = tidy(count(alignment, segments, min_base_quality=thresholds.min_base_quality))
     calls = Calls(
         segments=call_segments(counts, thresholds=thresholds, rules=rules),
         variants=variants.find(counts, thresholds=thresholds, rules=rules),
@@ -94,18 +95,19 @@ def write_fasta(path: Path, calls: Calls, sample_name: str) -> None:
 
 
 def _vote(
-    counts: AlleleCounts, min_depth: int, min_frequency: float, ignored: Homopolymers | None
+    counts: AlleleCounts, min_depth: int, min_frequency: float, homopolymers: Homopolymers | None
 ) -> NDArray[np.uint8]:
     """One letter for each position of all segments."""
-    both = counts.counts.sum(axis=0)
-    votes = both[[0, 1, 2, 3, GAP]]
+    votes = counts.counts.sum(axis=0)[[0, 1, 2, 3, GAP]]
     letters = _letters(votes, min_frequency)
-    if ignored is not None:
-        without_gaps = votes.copy()
-        without_gaps[4] = 0
-        doubtful = ignored.inside & ~_in_longer_deletion(letters == ord("-"), ignored)
-        letters = np.where(doubtful, _letters(without_gaps, min_frequency), letters)
-    letters[counts.depth < min_depth] = ord("N")
+    depth = counts.depth
+    deletions = _Deletions(counts, homopolymers)
+    if homopolymers is not None:
+        votes[4] = 0
+        doubtful = homopolymers.inside & ~deletions.believed(letters == ord("-"))
+        letters = np.where(doubtful, _letters(votes, min_frequency), letters)
+    letters[deletions.of_no_fragment(letters == ord("-"), depth)] = ord("N")
+    letters[depth < min_depth] = ord("N")
     return letters
 
 
@@ -119,14 +121,45 @@ def _letters(votes: NDArray[np.int64], min_frequency: float) -> NDArray[np.uint8
     return np.where(clear, _BASES_AND_GAP[votes.argmax(axis=0)], code).astype(np.uint8)
 
 
-def _in_longer_deletion(deleted: NDArray[np.bool_], homopolymers: Homopolymers) -> NDArray[np.bool_]:
-    """Deleted positions whose whole deletion is more than a shorter homopolymer."""
-    longer = deleted.copy()
-    edges = np.flatnonzero(np.diff(deleted.astype(np.int8), prepend=0, append=0))
-    for start, end in edges.reshape(-1, 2).tolist():
-        if homopolymers.span(start, end):
-            longer[start:end] = False
-    return longer
+class _Deletions:
+    """The deletions that were seen, to judge the stretches in which most fragments have a gap."""
+
+    def __init__(self, counts: AlleleCounts, homopolymers: Homopolymers | None) -> None:
+        self._homopolymers = homopolymers
+        if homopolymers is None:
+            self._sure = np.ones(len(counts.deletions), dtype=bool)
+        else:
+            strand_depth = counts.strand_depth
+            sure = [not homopolymers.doubt(event, strand_depth) for event in counts.deletions]
+            self._sure = np.array(sure, dtype=bool)
+        self._start = np.array([event.place for event in counts.deletions], dtype=np.int64)
+        self._end = self._start + np.array([event.length for event in counts.deletions], dtype=np.int64)
+        self._fragments = np.array([event.fragments for event in counts.deletions], dtype=np.int64)
+
+    def believed(self, deleted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Deleted positions that are more than the platform's miscount of a homopolymer."""
+        believed = deleted.copy()
+        for start, end in _runs(deleted):
+            if self._homopolymers is not None and self._homopolymers.span(start, end):
+                believed[start:end] = bool((self._sure & (self._start == start) & (self._end == end)).any())
+        return believed
+
+    def of_no_fragment(self, deleted: NDArray[np.bool_], depth: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Deleted positions that are only what longer deletions have in common: no fragment lacks just them."""
+        wrong = np.zeros(len(deleted), dtype=bool)
+        for start, end in _runs(deleted):
+            slack = (end - start) // 8  # aligners scatter the ends of long deletions
+            within = (self._start >= start - slack) & (self._end <= end + slack) & (self._end > start)
+            enough = AMBIGUOUS_FROM * int(depth[start:end].max()) - _ROUNDING
+            wrong[start:end] = int(self._fragments[within & (self._start < end)].sum()) < enough
+        return wrong
+
+
+def _runs(flags: NDArray[np.bool_]) -> list[list[int]]:
+    """Start and end of every stretch of true ones."""
+    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))
+    found: list[list[int]] = edges.reshape(-1, 2).tolist()
+    return found
 
 
 def _insertions(
@@ -134,23 +167,32 @@ def _insertions(
     letters: NDArray[np.uint8],
     min_depth: int,
     rules: Consensus,
-    ignored: Homopolymers | None,
+    homopolymers: Homopolymers | None,
 ) -> dict[int, str]:
     """The inserted bases after each position where most fragments have an insertion.
 
-    The majority decides that there is one; the most frequent bases say which.
+    The majority decides that there is one; the most frequent length and, for each of its bases, the vote of those
+    fragments say which.
     """
-    depth = counts.depth
-    found: dict[int, list[Indel]] = defaultdict(list)
+    depth, strand_depth = counts.depth, counts.strand_depth
+    found: dict[int, dict[int, list[Indel]]] = defaultdict(lambda: defaultdict(list))
     for event in counts.insertions:
-        if depth[event.place] >= min_depth and not (ignored is not None and ignored.hold(event)):
-            found[event.place].append(event)
+        if depth[event.place] < min_depth:
+            continue
+        if homopolymers is None or not homopolymers.doubt(event, strand_depth):
+            found[event.place][event.length].append(event)
     called = {}
-    for place, events in found.items():
-        total = sum(event.forward + event.reverse for event in events)
-        share = total / max(int(depth[place]), total)
-        if share > 0.5 and share >= rules.min_frequency - _ROUNDING and letters[place] != ord("N"):
-            called[place] = min(events, key=lambda e: (-(e.forward + e.reverse), e.bases)).bases
+    for place, by_length in found.items():
+        fragments = {length: sum(event.fragments for event in events) for length, events in by_length.items()}
+        total = sum(fragments.values())
+        deep = max(int(depth[place]), total)
+        length = min(fragments, key=lambda length: (-fragments[length], length))
+        share = total / deep
+        frequent = fragments[length] >= AMBIGUOUS_FROM * deep - _ROUNDING
+        if share > 0.5 and share >= rules.min_frequency - _ROUNDING and frequent and letters[place] != ord("N"):
+            votes = column_votes(by_length[length])
+            with_gaps = np.vstack([votes, np.zeros_like(votes[:1])])
+            called[place] = _letters(with_gaps, rules.min_frequency).tobytes().decode("ascii")
     return called
 
 

@@ -33,6 +33,11 @@ class Indel:
     forward: int
     reverse: int
 
+    @property
+    def fragments(self) -> int:
+        """How many fragments have it."""
+        return self.forward + self.reverse
+
 
 class IndelCounter:
     """Counts the insertions and deletions of batch after batch."""

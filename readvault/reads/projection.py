@@ -100,7 +100,7 @@ def _hidden(record: pysam.AlignedSegment) -> int:
 
 
 def _place(record: pysam.AlignedSegment, column: NDArray[np.uint8], *, skip: int) -> list[str]:
-    """Write a record's bases into their columns, all but the first `skip` ones, which are deleted here; its insertions."""
+    """Write a record's bases into their columns, its first `skip` ones as deleted; what it inserts."""
     sequence = record.query_sequence
     bases = np.frombuffer(sequence.encode("ascii"), dtype=np.uint8).copy()
     first = record.query_alignment_start

@@ -14,7 +14,7 @@ import numpy as np
 import pysam
 
 from readvault.domain.organism import Consensus, PlatformThresholds
-from readvault.reads.allele_counts import ALLELES, FORWARD, GAP, REVERSE, AlleleCounts
+from readvault.reads.allele_counts import ALLELES, FORWARD, REVERSE, AlleleCounts
 from readvault.reads.calls import Variant
 from readvault.reads.homopolymers import Homopolymers
 from readvault.reads.indel_counts import Indel
@@ -61,8 +61,7 @@ class _Finder:
         self._rules = rules
         self._sequence = "".join(segment.sequence for segment in counts.segments)
         self._depth = counts.depth
-        by_strand = counts.counts[:, [0, 1, 2, 3, GAP]].sum(axis=1)
-        self._strand_depth = (by_strand[FORWARD], by_strand[REVERSE])
+        self._strand_depth = counts.strand_depth
         self._homopolymers = Homopolymers(counts.segments)
 
     def substitutions(self) -> Iterator[Variant]:
@@ -104,7 +103,8 @@ class _Finder:
         reverse = max(int(self._strand_depth[REVERSE][event.place]) - event.reverse, 0)
         strands = (forward, reverse, event.forward, event.reverse)
         filters: tuple[str, ...] = ()
-        if self._thresholds.homopolymer_indels == "ignore" and self._homopolymers.hold(event):
+        ignored = self._thresholds.homopolymer_indels == "ignore"
+        if ignored and self._homopolymers.doubt(event, self._strand_depth):
             filters = (HOMOPOLYMER,)
         error = INDEL_ERROR[self._thresholds.homopolymer_indels]
         return self._variant(event.place, anchor, reference, alternative, strands, error, filters)
