@@ -14,17 +14,21 @@ from readvault.reads.sample import Segment
 BASES = np.frombuffer(b"ACGT", np.uint8)
 _APART = 40
 _FROM_ENDS = 150
-_LONGEST_INDEL = 12
+LONGEST_INDEL = 30
 
 
 @dataclass(frozen=True, slots=True)
 class PlantedVariant:
-    """A variant as VCF writes it: 1-based position, reference and alternative bases."""
+    """A variant as VCF writes it: 1-based position, reference and alternative bases.
+
+    `share` is the share of the fragments that shall carry it, 0..1.
+    """
 
     segment: str
     position: int
     reference: str
     alternative: str
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +56,29 @@ class Genome:
         return self.starts[segment] + (rng.random(sizes.size) * room).astype(np.int64), sizes
 
 
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A genome with its planted variants."""
+def plant(
+    segments: Sequence[Segment],
+    rng: np.random.Generator,
+    substitutions: int,
+    insertions: int,
+    deletions: int,
+    *,
+    longest_indel: int = 12,
+    shares: Sequence[float] = (1.0,),
+) -> tuple[PlantedVariant, ...]:
+    """Choose variants along the genome, indels of 1 to `longest_indel` bases, `shares` taken in turn.
 
-    genome: Genome
-    sequences: dict[str, str]
-    variants: tuple[PlantedVariant, ...]
-
-
-def mutate(
-    segments: Sequence[Segment], rng: np.random.Generator, substitutions: int, insertions: int, deletions: int
-) -> Mutant:
-    """Plant variants; raises ValueError when so many don't fit."""
+    Raises ValueError when so many don't fit or an indel could be longer than 30 bases.
+    """
+    if not 1 <= longest_indel <= LONGEST_INDEL:
+        raise ValueError(f"indels of at most {LONGEST_INDEL} bases can be planted")
     kinds = np.array(["substitution"] * substitutions + ["insertion"] * insertions + ["deletion"] * deletions)
     rng.shuffle(kinds)
     spots = _spots(segments, kinds.size, rng)
-    planted: list[PlantedVariant] = []
-    for kind, (segment, spot) in zip(kinds, spots, strict=True):
-        planted.append(_variant(str(kind), segment, spot, rng))
-    mutated = []
-    for segment in segments:
-        own = [variant for variant in planted if variant.segment == segment.name]
-        mutated.append(Segment(segment.name, _apply(segment.sequence, own)))
-    return Mutant(Genome.of(mutated), {segment.name: segment.sequence for segment in mutated}, tuple(planted))
+    return tuple(
+        _variant(str(kind), segment, spot, longest_indel, shares[number % len(shares)], rng)
+        for number, (kind, (segment, spot)) in enumerate(zip(kinds, spots, strict=True))
+    )
 
 
 def _spots(segments: Sequence[Segment], count: int, rng: np.random.Generator) -> list[tuple[Segment, int]]:
@@ -88,27 +91,30 @@ def _spots(segments: Sequence[Segment], count: int, rng: np.random.Generator) ->
     if count > len(cells):
         raise ValueError(f"{count} variants don't fit; at most {len(cells)} do")
     chosen = sorted(rng.choice(len(cells), count, replace=False))
-    return [(cells[cell][0], cells[cell][1] + int(rng.integers(0, _APART - _LONGEST_INDEL))) for cell in chosen]
+    return [(cells[cell][0], cells[cell][1] + int(rng.integers(0, _APART - LONGEST_INDEL))) for cell in chosen]
 
 
-def _variant(kind: str, segment: Segment, spot: int, rng: np.random.Generator) -> PlantedVariant:
+def _variant(
+    kind: str, segment: Segment, spot: int, longest: int, share: float, rng: np.random.Generator
+) -> PlantedVariant:
     """A variant at `spot` or, where an indel would not be left-aligned, a little after."""
     sequence = segment.sequence
     base = sequence[spot]
     if kind == "substitution":
         others = [other for other in "ACGT" if other != base]
-        return PlantedVariant(segment.name, spot + 1, base, others[int(rng.integers(0, 3))])
-    size = int(rng.integers(1, _LONGEST_INDEL + 1))
+        return PlantedVariant(segment.name, spot + 1, base, others[int(rng.integers(0, 3))], share)
+    size = int(rng.integers(1, longest + 1))
     if kind == "insertion":
         inserted = BASES[rng.integers(0, 4, size - 1)].tobytes().decode()
         last = [other for other in "ACGT" if other != base][int(rng.integers(0, 3))]
-        return PlantedVariant(segment.name, spot + 1, base, base + inserted + last)
+        return PlantedVariant(segment.name, spot + 1, base, base + inserted + last, share)
     while sequence[spot] == sequence[spot + size]:
         spot += 1
-    return PlantedVariant(segment.name, spot + 1, sequence[spot : spot + size + 1], sequence[spot])
+    return PlantedVariant(segment.name, spot + 1, sequence[spot : spot + size + 1], sequence[spot], share)
 
 
-def _apply(sequence: str, variants: Sequence[PlantedVariant]) -> str:
+def apply_variants(sequence: str, variants: Sequence[PlantedVariant]) -> str:
+    """A segment's sequence with its variants, which must be in the order of their positions."""
     pieces, done = [], 0
     for variant in variants:
         start = variant.position - 1

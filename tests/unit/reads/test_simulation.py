@@ -9,8 +9,10 @@ import pytest
 from readvault.domain.organism import FileCategory
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.reads import simulation
+from readvault.reads.primers import load_primers
 from readvault.reads.references import load_segments
 from readvault.reads.sample import InputFile
+from readvault.reads.simulated_amplicons import PRIMER, tile, write_scheme
 from readvault.reads.validation import validate
 from tests.unit.reads.fastq_maker import records_of
 
@@ -141,3 +143,75 @@ def test_the_shipped_references_are_what_they_say(shared_data: Path, tmp_path: P
     )
     simulation.synthetic_reference(tmp_path / "made.fasta")
     assert (tmp_path / "made.fasta").read_bytes() == (shipped / "segmented-example.fasta").read_bytes()
+
+
+def test_a_mixture_has_each_variant_in_its_share_of_the_fragments(reference: Path, tmp_path: Path) -> None:
+    """What chance made of the shares is counted, and the truth is what most fragments carry."""
+    made = simulation.simulate(
+        reference, tmp_path, pairs=4000, length=100, seed=3, substitutions=20, longest_indel=30, shares=(1.0, 0.1, 0.5),
+    )  # fmt: skip
+    reads = "\n".join(r[1] for path in (made.r1, made.r2) if path for r in records_of(path))
+    reads += "\n" + reads.translate(COMPLEMENT)[::-1]
+    sequences = {segment.name: segment.sequence for segment in load_segments(reference)}
+    for variant, frequency, depth in zip(made.variants, made.frequencies, made.depths, strict=True):
+        assert frequency == pytest.approx(variant.share, abs=0.1)
+        assert depth > 60
+        left = sequences[variant.segment][variant.position - 11 : variant.position - 1]
+        right = sequences[variant.segment][variant.position : variant.position + 10]
+        mutated, original = (reads.count(left + base + right) for base in (variant.alternative, variant.reference))
+        assert mutated / (mutated + original) == pytest.approx(frequency, abs=0.05)
+    segment = made.variants[0].segment
+    expected = list(sequences[segment])
+    for variant in made.variants:
+        if variant.segment == segment and variant.share > 0.5:
+            expected[variant.position - 1] = variant.alternative
+    assert made.truth[segment] == "".join(expected)
+
+
+def test_amplicons_begin_with_primers_of_the_reference_and_hold_the_virus_between_them(
+    reference: Path, tmp_path: Path
+) -> None:
+    segments = load_segments(reference)
+    tiles = tile(segments, size=300, overlap=80, dropouts=[2])
+    write_scheme(tmp_path / "scheme.bed", tiles)
+    sites = {(site.segment, site.start): site for site in load_primers(tmp_path / "scheme.bed", segments)}
+    made = simulation.simulate(
+        reference, tmp_path, pairs=500, length=160, seed=3, substitutions=20, insertions=5, deletions=5,
+        longest_indel=30, amplicons=tiles,
+    )  # fmt: skip
+    sequences = {segment.name: segment.sequence for segment in segments}
+    lefts = {sequences[t.segment][t.start : t.start + PRIMER]: t for t in tiles}
+    near = 0
+    for title, bases, *_ in [*records_of(made.r1), *records_of(made.r2)]:  # type: ignore[arg-type]
+        found = lefts.get(bases[:PRIMER])
+        if found is not None:
+            assert found.weight > 0, title
+            assert sites[found.segment, found.start].strand == "+"
+            near += bases[30:60] in made.truth[found.segment]
+    assert 250 < near < 510  # the left ends of 500 amplicons, some with an error
+    assert {round(f) for f, depth in zip(made.frequencies, made.depths, strict=True) if depth} == {1}
+    assert all(site.end - site.start == PRIMER for site in sites.values())
+
+
+def test_what_contradicts_itself_is_refused(reference: Path, tmp_path: Path) -> None:
+    tiles = tile(load_segments(reference), size=300)
+    with pytest.raises(ValueError, match="longer than amplicon"):
+        simulation.simulate(reference, tmp_path, pairs=1, length=301, seed=1, amplicons=tiles)
+    with pytest.raises(ValueError, match="Illumina"):
+        simulation.simulate(
+            reference, tmp_path, pairs=1, length=50, seed=1, amplicons=tiles, platform=Platform.PACBIO_SMRT
+        )
+    with pytest.raises(ValueError, match="30 bases"):
+        simulation.simulate(reference, tmp_path, pairs=1, length=50, seed=1, insertions=1, longest_indel=31)
+
+
+def test_nanopores_miscount_homopolymers(tmp_path: Path) -> None:
+    """Runs of seven are read too short in more than a tenth of the reads; the qualities do not tell."""
+    (tmp_path / "runs.fasta").write_text(">runs\n" + "ACGTTGCAGTCATCAAAAAAAGTCAGCTAGC" * 40 + "\n")
+    made = simulation.simulate(
+        tmp_path / "runs.fasta", tmp_path, pairs=60, length=500, seed=2, platform=Platform.OXFORD_NANOPORE
+    )
+    reads = "\n".join(r[1] for r in records_of(made.r1))
+    reads += "\n" + reads.translate(COMPLEMENT)[::-1]
+    full, short = reads.count("CATCAAAAAAAGTC"), reads.count("CATCAAAAAAGTC")
+    assert 0.1 < short / (full + short) < 0.25
