@@ -61,6 +61,45 @@ class HostDepletionReport(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceChoice:
+    """The genome that was chosen for a segment, of several.
+
+    `contig` is its record's name, `reads` how many of the sampled reads lie on it, `share` its part of those
+    that clearly prefer one genome; None where nothing decided.
+    """
+
+    segment: str
+    contig: str
+    name: str
+    reads: int
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Amplicon:
+    """One amplicon of a primer scheme, between its primers: 0-based half-open on its segment.
+
+    `median_depth` counts fragments where no other amplicon helps.
+    """
+
+    name: str
+    segment: str
+    start: int
+    end: int
+    median_depth: float
+    dropped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusAgreement:
+    """A submitted consensus against the reads, in reference positions: same base, another base or indel, no say."""
+
+    agree: int
+    disagree: int
+    no_evidence: int
+
+
+@dataclass(frozen=True, slots=True)
 class AlignmentReport(Report):
     """How many reads lie on the reference; `published_reads` only where not all dehumanized ones are published."""
 
@@ -71,6 +110,8 @@ class AlignmentReport(Report):
     preset: str
     primer_sites: int = 0
     primers_sha256: str | None = None
+    primer_scheme: str | None = None
+    references: tuple[ReferenceChoice, ...] = ()
     published_reads: int | None = None
     warnings: tuple[Annotation, ...] = ()
 
@@ -121,6 +162,8 @@ class CheckReport(Report):
 
     verdicts: tuple[QcVerdict, ...]
     processed_metadata: dict[str, Any]
+    amplicons: tuple[Amplicon, ...] = ()
+    agreement: ConsensusAgreement | None = None
     errors: tuple[Annotation, ...] = ()
     warnings: tuple[Annotation, ...] = ()
 
