@@ -9,25 +9,29 @@ leave together.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from isal import igzip_threaded
 
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Dehumanize
 from readvault.domain.reads import LibraryLayout
 from readvault.domain.reports import HostDepletionReport
-from readvault.reads import host_index
-from readvault.reads.fastq_stream import BLOCK, Batch, GzipFile, Readable, batches, in_step
+from readvault.reads import fastq_native, host_index
+from readvault.reads.fastq_native import keep_records
+from readvault.reads.fastq_stream import BLOCK, GzipFile, Window, abreast
 from readvault.reads.host_screen import STEP, HostScreen
 from readvault.reads.host_verdict import HostTally, judge
 from readvault.reads.sample import ReadFiles
 
-_UNKNOWN_BASES = re.compile(rb"[^ACGTacgt]+")
+_LONGEST_NAME = len(b"@9223372036854775807")
+_SMALLEST_RECORD = len(b"@\nA\n+\nI\n")
+_CUT = "mates came out of step or a record was cut"
 
 
 def dehumanize(
@@ -56,18 +60,16 @@ def dehumanize(
     with ExitStack() as files:
         writers = [files.enter_context(GzipFile(path)) for path in outputs]
         keeper = _Keeper(writers, tally, screen.shortest if screen else 0)
-        for mates in _lanes(reads):
-            if screen is None:
-                _pass_on(mates, keeper)
-            else:
-                _screen(mates, screen, keeper)
+        lanes = [
+            _pass_on(mates, keeper) if screen is None else _screen(mates, screen, keeper) for mates in _lanes(reads)
+        ]
     report = judge(
         tally,
         index_sha256=None if index is None else host_index.digest(index),
         rules=rules,
         publish_unscreened=publish_unscreened,
     )
-    result = ReadFiles(reads.platform, reads.layout, (outputs[0],), tuple(outputs[1:]))
+    result = ReadFiles(reads.platform, reads.layout, (outputs[0],), tuple(outputs[1:]), tuple(lanes))
     return result, report
 
 
@@ -92,75 +94,70 @@ class _Keeper:
     tally: HostTally
     shortest: int
 
-    def take(self, mates: tuple[Batch, ...]) -> None:
-        """Take as many records of each mate."""
-        if len({len(lines) for lines in mates}) != 1 or len(mates[0]) % 4:
-            raise ProcessingFailure(STEP, "mates came out of step or a record was cut")
-        for lines in mates:
-            if lines[0][:1] != b"@" or lines[2][:1] != b"+":
-                raise ProcessingFailure(STEP, "a record was cut")
-        if self.shortest and (dropped := self._unscreenable(mates)):
-            mates = tuple(_without(lines, dropped) for lines in mates)
-            self.tally.reads_too_short += len(dropped) * len(mates)
-        count = len(mates[0]) // 4
-        start = self.tally.reads_kept // len(mates) + 1
-        names = [b"@%d" % ordinal for ordinal in range(start, start + count)]
-        separators = [b"+"] * count
-        for lines, writer in zip(mates, self.writers, strict=True):
-            lines[0::4] = names
-            lines[2::4] = separators
-            lines.append(b"")
-            writer.write(b"\n".join(lines))
-        self.tally.reads_kept += count * len(mates)
+    def take(self, windows: tuple[Window, ...]) -> None:
+        """Take as many whole records of each mate as there are."""
+        one, two = windows[0], windows[-1]
+        counts = np.zeros(fastq_native.DROPPED + 1, np.int64)
+        written = [np.empty(_room_for(window), np.uint8) for window in windows]
+        right = keep_records(
+            one.text,
+            one.size,
+            two.text,
+            two.size,
+            len(windows) == 2,
+            self.shortest,
+            self.tally.reads_kept // len(windows) + 1,
+            written[0],
+            written[-1],
+            counts,
+        )
+        if not right:
+            raise ProcessingFailure(STEP, _CUT)
+        for mate, (window, writer, text) in enumerate(zip(windows, self.writers, written, strict=True)):
+            window.drop(int(counts[fastq_native.MATE_USED + mate]))
+            writer.write(memoryview(text)[: int(counts[fastq_native.MATE_WRITTEN + mate])])
+        self.tally.reads_kept += int(counts[fastq_native.KEPT]) * len(windows)
+        self.tally.reads_too_short += int(counts[fastq_native.DROPPED]) * len(windows)
 
-    def _unscreenable(self, mates: tuple[Batch, ...]) -> set[int]:
-        """The places of records of which some mate has no window of known bases to look up."""
-        found: set[int] = set()
-        for lines in mates:
-            sequences = lines[1::4]
-            if min(map(len, sequences)) < self.shortest:
-                found.update(i for i, sequence in enumerate(sequences) if len(sequence) < self.shortest)
-            if b"N" in (together := b"".join(sequences)) or together.translate(None, b"ACGTacgt"):
-                found.update(i for i, sequence in enumerate(sequences) if self._has_no_window(sequence))
-        return found
+    def take_all(self, texts: Iterator[tuple[Window, ...]]) -> int:
+        """Take what comes, to the end; how many records (of each mate) were kept.
 
-    def _has_no_window(self, sequence: bytes) -> bool:
-        return max(map(len, _UNKNOWN_BASES.split(sequence))) < self.shortest
-
-
-def _without(lines: Batch, dropped: set[int]) -> Batch:
-    return [line for place, line in enumerate(lines) if place // 4 not in dropped]
+        Raises ProcessingFailure when something is left that is no record, or has no mate.
+        """
+        before = self.tally.reads_kept
+        left, mates = 0, 1
+        for windows in texts:
+            self.take(windows)
+            left, mates = sum(window.size for window in windows), len(windows)
+        if left:
+            raise ProcessingFailure(STEP, _CUT)
+        return (self.tally.reads_kept - before) // mates
 
 
-def _screen(mates: tuple[Path, ...], screen: HostScreen, keeper: _Keeper) -> None:
+def _room_for(window: Window) -> int:
+    """Bytes that the window's records may take under their new names."""
+    return window.size + _LONGEST_NAME * (window.size // _SMALLEST_RECORD + 1)
+
+
+def _screen(mates: tuple[Path, ...], screen: HostScreen, keeper: _Keeper) -> int:
     tally = keeper.tally
     before = tally.reads_kept + tally.reads_too_short
-    for batch in screen.kept(mates):
-        keeper.take(batch)
+    kept = keeper.take_all(screen.kept(mates))
     counts = screen.account(tally.reads_kept + tally.reads_too_short - before)
     tally.reads_in += counts.reads_in
     tally.reads_removed += counts.reads_removed
     tally.bases_removed += counts.bases_removed
+    return kept
 
 
-def _pass_on(mates: tuple[Path, ...], keeper: _Keeper) -> None:
+def _pass_on(mates: tuple[Path, ...], keeper: _Keeper) -> int:
     with ExitStack() as files:
-        streams = [files.enter_context(_opened(path)) for path in mates]
-        before = keeper.tally.reads_kept
-        _feed(streams, keeper)
-        keeper.tally.reads_in += keeper.tally.reads_kept - before
+        kept = keeper.take_all(abreast([files.enter_context(_opened(path)) for path in mates]))
+    keeper.tally.reads_in += kept * len(mates)
+    return kept
 
 
 def _opened(path: Path) -> Any:
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return igzip_threaded.open(str(path), "rb", threads=1) if compressed else path.open("rb", buffering=BLOCK)
-
-
-def _feed(streams: list[Readable], keeper: _Keeper) -> None:
-    if len(streams) == 1:
-        for lines in batches(streams[0]):
-            keeper.take((lines,))
-    else:
-        for pair in in_step(batches(streams[0]), batches(streams[1])):
-            keeper.take(pair)

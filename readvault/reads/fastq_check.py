@@ -1,4 +1,4 @@
-"""The fast check of FASTQ: is every record of a file right? A few calls in C for thousands of reads.
+"""The fast check of FASTQ: is every record of a file right? Compiled loops over blocks of text.
 
 It only says yes or no. Where it says no, `fastq_faults` reads the file again, slowly, and says what
 is wrong where. Both know the same rules; a test holds them to it.
@@ -6,31 +6,32 @@ is wrong where. Both know the same rules; a test holds them to it.
 
 from __future__ import annotations
 
+import secrets
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from operator import methodcaller
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
-from readvault.reads.fastq_names import template_of
-from readvault.reads.fastq_stream import LONGEST_LINE, Batch
+from readvault.reads import fastq_native, fastq_stream
+from readvault.reads.fastq_native import Figures, Hashes
+from readvault.reads.fastq_stream import BLOCK, LONGEST_LINE, Readable, Window
 
-PLAIN_BASES = b"ACGTN"
 BASES = b"ACGTUNRYKMSWBDHVacgtunrykmswbdhv."
 """IUPAC letters; U is read as T and `.` as N, as ENA does."""
 TITLE_CHARACTERS = bytes(range(32, 127)) + b"\t"
 WORST_QUALITY, BEST_QUALITY = 33, 126
-_RESHAPED = b"Uu." + string.ascii_lowercase.encode()
+_CLASSES = np.full(256, fastq_native.BAD, np.uint8)
+_CLASSES[list(BASES)] = 0
+_CLASSES[list(b"U." + string.ascii_lowercase.encode())] |= fastq_native.RESHAPE
 _SOLEXA_LOWEST, _SANGER_HIGHEST = 59, 80
 _TITLES_KEPT = 50
-_is_title = methodcaller("startswith", b"@")
-
-Hashes = npt.NDArray[np.int64]
+_SMALLEST_RECORD = len(b"@a\nA\n+\nI\n")
+_KEYS = np.frombuffer(secrets.token_bytes(16), np.uint64).copy()
+"""Of all name hashes of this process: mates must hash alike, and nobody may know how."""
 
 
 @dataclass(slots=True)
@@ -54,36 +55,41 @@ class Profile:
         """Whether the quality characters fit the old Illumina and Solexa scales and not today's."""
         return self.lowest_character >= _SOLEXA_LOWEST and self.highest_character >= _SANGER_HIGHEST
 
-    def add(self, lengths: npt.NDArray[np.int64], qualities: npt.NDArray[np.uint8], titles: list[bytes]) -> None:
-        """Count a batch in."""
-        self.shortest = min(self.shortest or LONGEST_LINE, int(lengths.min()))
-        self.longest = max(self.longest, int(lengths.max()))
-        self.reads += lengths.size
-        self.bases += qualities.size
-        self.quality_sum += int(qualities.sum(dtype=np.uint64)) - WORST_QUALITY * qualities.size
-        self.lowest_character = min(self.lowest_character, int(qualities.min()))
-        self.highest_character = max(self.highest_character, int(qualities.max()))
-        self.titles += titles[: _TITLES_KEPT - len(self.titles)]
+    def take(self, figures: Figures) -> None:
+        """Take over what the compiled check counted."""
+        counted = [int(figure) for figure in figures]
+        self.reads = counted[fastq_native.READS]
+        self.bases = counted[fastq_native.BASES]
+        self.shortest = counted[fastq_native.SHORTEST] if self.reads else 0
+        self.longest = counted[fastq_native.LONGEST]
+        self.quality_sum = counted[fastq_native.QUALITY_SUM]
+        self.lowest_character = counted[fastq_native.LOWEST]
+        self.highest_character = counted[fastq_native.HIGHEST]
+        self.carriage_returns = bool(counted[fastq_native.CARRIAGE_RETURNS])
+        self.reshaped_bases = bool(counted[fastq_native.RESHAPED])
+
+    def keep_titles(self, records: Window, used: int) -> None:
+        """Keep the first title lines of the file."""
+        if wanted := _TITLES_KEPT - len(self.titles):
+            lines = records.text[:used].tobytes().split(b"\n", 4 * wanted)[:-1]
+            self.titles += [title.rstrip(b"\r") for title in lines[0::4]]
 
 
 class NameHashes:
     """A 64-bit hash of each read's template name, in order, in a scratch file instead of in memory.
 
-    The hash is Python's own for bytes: keyed at random, so that nobody can make names collide.
+    It is keyed at random, so that nobody can make names collide. `endings` of names are no part of them.
     """
 
     def __init__(self, directory: Path, endings: tuple[bytes, bytes] = (b"/1", b"/2")) -> None:
         self._file: IO[bytes] = TemporaryFile(dir=directory)  # noqa: SIM115 (lives as long as the hashes)
-        self._endings = endings
+        self.endings = np.frombuffer(b"".join(endings), np.uint8).copy()
         self.count = 0
 
-    def add(self, identifiers: list[bytes]) -> None:
-        """Add the next reads."""
-        together = b" ".join(identifiers)
-        if any(ending in together for ending in self._endings):
-            identifiers = [template_of(identifier, self._endings) for identifier in identifiers]
-        self._file.write(np.fromiter(map(hash, identifiers), np.int64, len(identifiers)).tobytes())
-        self.count += len(identifiers)
+    def add(self, hashes: Hashes) -> None:
+        """Add those of the next reads."""
+        self._file.write(hashes.tobytes())
+        self.count += hashes.size
 
     def parts(self, size: int = 1 << 20, *, every: int = 1) -> Iterator[Hashes]:
         """The hashes in order (the first of each `every`), at most `size` at a time, which `every` divides."""
@@ -101,60 +107,26 @@ class NameHashes:
         self._file.close()
 
 
-def check(lines: Batch, profile: Profile) -> list[bytes] | None:
-    """Check whole records: their identifiers when all are right, else None. Counts them into `profile`."""
-    if len(lines) % 4 or not lines:
-        return None
-    if b"\r" in b"".join(lines):
-        profile.carriage_returns = True
-        lines = [line.rstrip(b"\r") for line in lines]
-    titles, sequences, separators, qualities = lines[0::4], lines[1::4], lines[2::4], lines[3::4]
-    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
-    if not (
-        all(map(_is_title, titles))
-        and _separators_are_right(titles, separators)
-        and np.array_equal(lengths, np.fromiter(map(len, qualities), np.int64, len(qualities)))
-        and lengths.min() > 0
-        and lengths.max() <= LONGEST_LINE
-        and max(map(len, titles)) <= LONGEST_LINE
-        and _bases_are_right(sequences, profile)
-    ):
-        return None
-    characters = np.frombuffer(b"".join(qualities), np.uint8)
-    if characters.min() < WORST_QUALITY or characters.max() > BEST_QUALITY:
-        return None
-    identifiers = _identifiers(titles)
-    if identifiers is not None:
-        profile.add(lengths, characters, titles)
-    return identifiers
-
-
-def _separators_are_right(titles: list[bytes], separators: list[bytes]) -> bool:
-    """Each is `+`, alone or followed by the title once more."""
-    if separators.count(b"+") == len(separators):
-        return True
-    return all(
-        separator == b"+" or (separator[:1] == b"+" and separator[1:] == title[1:])
-        for title, separator in zip(titles, separators, strict=True)
-    )
-
-
-def _bases_are_right(sequences: list[bytes], profile: Profile) -> bool:
-    unusual = b"".join(sequences).translate(None, PLAIN_BASES)
-    if unusual:
-        if unusual.translate(None, BASES):
+def check(stream: Readable, profile: Profile, names: NameHashes, block: int = BLOCK) -> bool:
+    """Whether all records of a stream are right. Fills `profile` and `names`, as far as they are."""
+    figures = np.zeros(fastq_native.RESHAPED + 1, np.int64)
+    figures[fastq_native.SHORTEST] = LONGEST_LINE
+    figures[fastq_native.LOWEST], figures[fastq_native.HIGHEST] = BEST_QUALITY, WORST_QUALITY
+    window = Window()
+    more = True
+    while more:
+        more = window.fill(stream, block)
+        hashes = np.empty(window.size // _SMALLEST_RECORD + 1, np.int64)
+        before = int(figures[fastq_native.READS])
+        used = fastq_native.check_records(
+            window.text, window.size, LONGEST_LINE, _CLASSES, names.endings, _KEYS, figures, hashes
+        )
+        if used == fastq_native.WRONG:
             return False
-        if len(unusual.translate(None, _RESHAPED)) < len(unusual):
-            profile.reshaped_bases = True
-    return True
-
-
-def _identifiers(titles: list[bytes]) -> list[bytes] | None:
-    """The first words, without `@`; None when one is empty or has a character that no name may have."""
-    together = b"".join(titles)
-    if together.translate(None, TITLE_CHARACTERS):
-        return None
-    if b"\t" in together:
-        titles = [title.replace(b"\t", b" ") for title in titles]
-    identifiers = [title[1:].partition(b" ")[0] for title in titles]
-    return identifiers if all(identifiers) else None
+        names.add(hashes[: int(figures[fastq_native.READS]) - before])
+        profile.keep_titles(window, used)
+        window.drop(used)
+        if window.size > fastq_stream.LONGEST_RECORD:
+            return False
+    profile.take(figures)
+    return window.size == 0

@@ -1,8 +1,4 @@
-"""FASTQ as streams of whole records: blocks in, lists of lines out, reproducible gzip back.
-
-A block is split by one call in C, and its four kinds of lines are slices of the list, so that work
-per read is a C loop over bytes objects instead of a Python loop over records.
-"""
+"""FASTQ as streams: blocks of text in, or lists of lines where few reads are looked at; reproducible gzip out."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
+import numpy as np
 from isal import igzip_threaded
 
 BLOCK = 1 << 20
@@ -20,6 +17,8 @@ PIPE_SIZE = 1 << 20
 LONGEST_LINE = 10_000_000
 """Bytes; the longest nanopore read on record has 4.2 million bases."""
 LONGEST_RECORD = 4 * LONGEST_LINE
+_LARGEST_BLOCK = 8 * BLOCK
+_LF = 10
 _GZIP_BLOCK = 1 << 20
 _GZIP_LEVEL = 1
 
@@ -76,37 +75,83 @@ def in_step(first: Iterator[Batch], second: Iterator[Batch]) -> Iterator[tuple[B
         yield one, two
 
 
-def arriving(pipes: list[int]) -> Iterator[tuple[Batch, ...]]:
-    """Records as they come through pipes (file descriptors), as many of each mate at a time.
+class Window:
+    """The part of a text that has come and is not used up: `text[:size]` of an array that grows as it must."""
+
+    def __init__(self) -> None:
+        self.text = np.empty(2 * BLOCK, np.uint8)
+        self.size = 0
+
+    def room(self, size: int) -> memoryview:
+        """Where the next `size` bytes belong; tell `came` how many there were."""
+        if self.size + size > self.text.size:
+            grown = np.empty(max(2 * self.text.size, self.size + size), np.uint8)
+            grown[: self.size] = self.text[: self.size]
+            self.text = grown
+        return memoryview(self.text)[self.size : self.size + size]
+
+    def came(self, size: int) -> None:
+        """Count bytes in."""
+        self.size += size
+
+    def drop(self, size: int) -> None:
+        """Forget the first bytes."""
+        self.text[: self.size - size] = self.text[size : self.size]
+        self.size -= size
+
+    def fill(self, stream: Readable, block: int = BLOCK) -> bool:
+        """Take a block of a stream: False at its end, at which the last line gets its LF if it has none.
+
+        The longer the record that is not whole yet, the larger the block.
+        """
+        data = stream.read(max(block, min(self.size, _LARGEST_BLOCK)))
+        if not data and self.size and self.text[self.size - 1] != _LF:
+            data, more = b"\n", False
+        else:
+            more = bool(data)
+        self.room(len(data))[:] = data
+        self.came(len(data))
+        return more
+
+
+def abreast(streams: list[Readable]) -> Iterator[tuple[Window, ...]]:
+    """The text of several streams, some blocks at a time, for a caller who uses as many records of each.
+
+    A stream whose records are shorter than the other's waits: memory stays flat.
+    """
+    windows = tuple(Window() for _ in streams)
+    unread = dict(zip(windows, streams, strict=True))
+    waiting = False
+    while unread:
+        for window, stream in list(unread.items()):
+            if (waiting or window.size < BLOCK) and not window.fill(stream):
+                del unread[window]
+        before = [window.size for window in windows]
+        yield windows
+        waiting = before == [window.size for window in windows]
+
+
+def arriving(pipes: list[int]) -> Iterator[tuple[Window, ...]]:
+    """Text as it comes through pipes (file descriptors), for a caller who uses as many records of each.
 
     Whichever pipe has something is read, because the writer may fill one before it goes on with the
-    other. The last lists may differ in length: then the streams were not in step.
+    other.
     """
-    held = [bytearray() for _ in pipes]
+    windows = tuple(Window() for _ in pipes)
+    wanted = BLOCK
     with selectors.DefaultSelector() as selector:
-        for mate, descriptor in enumerate(pipes):
-            selector.register(descriptor, selectors.EVENT_READ, mate)
+        for descriptor, window in zip(pipes, windows, strict=True):
+            selector.register(descriptor, selectors.EVENT_READ, window)
         while selector.get_map():
             for key, _ in selector.select():
-                if data := os.read(key.fd, PIPE_SIZE):
-                    held[key.data] += data
+                if count := os.readv(key.fd, [key.data.room(PIPE_SIZE)]):
+                    key.data.came(count)
                 else:
                     selector.unregister(key.fd)
-            if min(map(len, held)) >= BLOCK and (whole := _whole_records(held))[0]:
-                yield whole
-    if (whole := _whole_records(held))[0]:
-        yield whole
-    if any(held):
-        yield tuple(bytes(data).split(b"\n") for data in held)
-
-
-def _whole_records(held: list[bytearray]) -> tuple[Batch, ...]:
-    """Take as many whole records from each; what remains stays held."""
-    split = [bytes(data).split(b"\n") for data in held]
-    size = min((len(lines) - 1) // 4 * 4 for lines in split)
-    for data, lines in zip(held, split, strict=True):
-        data[:] = b"\n".join(lines[size:])
-    return tuple(lines[:size] for lines in split)
+            if min(window.size for window in windows) >= wanted:
+                yield windows
+                wanted = max(BLOCK, 2 * min(window.size for window in windows))
+    yield windows
 
 
 class GzipFile:
@@ -121,7 +166,7 @@ class GzipFile:
         )
         self._waiting = bytearray()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Add bytes; what comes out does not depend on how they were cut into calls."""
         self._waiting += data
         while len(self._waiting) >= _GZIP_BLOCK:

@@ -22,7 +22,7 @@ from typing import Any
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Dehumanize
 from readvault.reads import host_index
-from readvault.reads.fastq_stream import PIPE_SIZE, Batch, arriving
+from readvault.reads.fastq_stream import PIPE_SIZE, Window, arriving
 
 STEP = "dehumanize"
 HITS = 1
@@ -59,10 +59,11 @@ class HostScreen:
             raise ProcessingFailure(STEP, "the host index has another SHA-256 than the one that is pinned")
         return cls(host_index.load(path), directory, threads, shortest)
 
-    def kept(self, mates: tuple[Path, ...]) -> Iterator[tuple[Batch, ...]]:
+    def kept(self, mates: tuple[Path, ...]) -> Iterator[tuple[Window, ...]]:
         """The records of a file, or of a pair of files, that do not hit the host, in their order.
 
-        Raises ProcessingFailure when deacon stops.
+        The caller uses as many whole records of each mate as there are. Raises ProcessingFailure when
+        deacon stops.
         """
         self._fault.clear()
         self._summary.clear()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from readvault.domain.organism import Organism, SampleType
 from readvault.domain.reads import LibraryLayout, Platform
+
+if TYPE_CHECKING:
+    from readvault.reads.primers import PrimerSite
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +64,28 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ReadFiles:
-    """Well-formed FASTQ files on local disk, plain or gzip. With mates, `r1` and `r2` are in step."""
+    """Well-formed FASTQ files on local disk, plain or gzip. With mates, `r1` and `r2` are in step.
+
+    Where lanes have become one file, `lanes` says how many of its records came from each, in order; a
+    pair is one.
+    """
 
     platform: Platform
     layout: LibraryLayout
     r1: tuple[Path, ...]
     r2: tuple[Path, ...] = ()
+    lanes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Aligned reads: a coordinate-sorted, indexed BAM and the reference that it lies on."""
+    """Aligned reads: a coordinate-sorted, indexed BAM, the reference that it lies on, the primers clipped from it."""
 
     bam: Path
     bai: Path
     reference: Path
     platform: Platform
+    primers: tuple[PrimerSite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

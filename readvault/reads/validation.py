@@ -1,6 +1,6 @@
 """Are these reads, and all of them? Every fault of every file is found before anybody is told.
 
-The order: what each file is, by its content; BAM back to FASTQ; which files belong together; each
+The order: what each file is, by its content; BAM, SAM and CRAM back to FASTQ; which files belong together; each
 file checked record by record; mates against each other; names that occur twice. Only when all is
 right, files are rewritten whose form other tools would read differently. The rest is left alone.
 """
@@ -24,9 +24,8 @@ from readvault.reads.fastq_lanes import Lane, Source, arrange
 from readvault.reads.fastq_mates import mate_faults
 from readvault.reads.fastq_names import Lengths, detect_platform
 from readvault.reads.fastq_rewrite import is_padded, rewrite
-from readvault.reads.fastq_stream import batches
 from readvault.reads.formats import Compression, Decompressed, UnreadableFileError
-from readvault.reads.intake import Intake, take_in
+from readvault.reads.intake import Door, Intake, take_in
 from readvault.reads.sample import InputFile, ReadFiles
 
 STEP = "validate"
@@ -45,18 +44,24 @@ class _Checked:
 
 
 def validate(
-    inputs: Sequence[InputFile], *, rules: FileCategory, platform: Platform | None, directory: Path
+    inputs: Sequence[InputFile],
+    *,
+    rules: FileCategory,
+    platform: Platform | None,
+    directory: Path,
+    references: tuple[Path, ...] = (),
 ) -> tuple[ReadFiles, ValidationReport]:
     """Check submitted reads and hand them on as FASTQ files that every later tool reads alike.
 
     A file that is in order stays where it is; one with Zstandard, zeros after its gzip, CR LF, lower case, U or dots,
-    interleaved mates, and every BAM, is written anew to `directory`. `platform` None detects it.
+    interleaved mates, and every BAM, SAM and CRAM, is written anew to `directory`. `platform` None detects it.
+    `references` are the FASTA files with which a CRAM may have been made.
 
     Raises InvalidSubmission with the faults of all files at once (100 listed, the rest counted),
     each with the file's label and, where known, its 1-based record and line.
     """
     limit = rules.max_bytes_per_file * UNPACKED_PER_BYTE
-    intake = take_in(inputs, rules, directory, limit)
+    intake = take_in(inputs, Door(rules, directory, limit, references))
     lanes, faults = arrange(intake.sources)
     lanes += intake.lanes
     faults = [*intake.faults, *faults]
@@ -107,12 +112,7 @@ def _check_lane(lane: Lane, intake: Intake, limit: int, directory: Path, cleanup
 def _check_file(source: Source, limit: int, profile: Profile, hashes: NameHashes) -> list[Annotation]:
     try:
         with Decompressed(source.path, source.compression, limit=limit) as stream:
-            for lines in batches(stream):
-                identifiers = check(lines, profile)
-                if identifiers is None:
-                    break
-                hashes.add(identifiers)
-            else:
+            if check(stream, profile, hashes):
                 nothing = Annotation(Reason.NO_READS, "The file holds no reads.", file=source.label)
                 return [] if profile.reads else [nothing]
     except UnreadableFileError:
@@ -131,6 +131,8 @@ def _conclude(checked: list[_Checked], platform: Platform | None, intake: Intake
     lengths = Lengths(max(p.longest for p in profiles), bases / reads, sum(p.quality_sum for p in profiles) / bases)
     titles = [title for profile in profiles for title in profile.titles]
     found, proven = detect_platform(titles, lengths, paired=layout is LibraryLayout.PAIRED)
+    if not proven and len(intake.platforms) == 1:
+        found, proven = next(iter(intake.platforms)), True
     warnings = [*intake.warnings, *_warnings(checked)]
     if platform not in (None, found) and (proven or platform is Platform.ILLUMINA):
         message = f"The metadata say {platform}, but names and lengths of the reads say {found}."
