@@ -26,6 +26,7 @@ class Reason(StrEnum):
     UNKNOWN_FORMAT = "unknownFormat"
     WRONG_FORMAT = "wrongFormat"
     FORMAT_NOT_ALLOWED = "formatNotAllowed"
+    UNKNOWN_REFERENCE = "unknownReference"
     TRUNCATED_FILE = "truncatedFile"
     CORRUPT_COMPRESSION = "corruptCompression"
     COMPRESSION_BOMB = "compressionBomb"

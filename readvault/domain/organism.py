@@ -66,7 +66,7 @@ class SampleType(StrEnum):
 class FileCategory(_Strict):
     """What may be submitted in one file category."""
 
-    formats: tuple[FileFormat, ...] = (FileFormat.FASTQ, FileFormat.BAM, FileFormat.CRAM)
+    formats: tuple[FileFormat, ...] = tuple(FileFormat)
     required: bool = False
     max_files: int = Field(1000, ge=1)
     max_bytes_per_file: Bytes = 20 * 10**9

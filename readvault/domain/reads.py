@@ -26,6 +26,7 @@ class FileFormat(StrEnum):
     FASTQ = "FASTQ"
     BAM = "BAM"
     CRAM = "CRAM"
+    SAM = "SAM"
 
 
 class ProcessedCategory(StrEnum):

@@ -132,7 +132,10 @@ class Forkserver:
 def prepare(plan: dict[str, Any]) -> tuple[Callable[..., hand.LocalSteps], dict[str, Any]]:
     """Load the native parts and every index that can be loaded; what to run, and what is ready."""
     module, _, name = plan["local_run"].partition(":")
-    local_run: Callable[..., hand.LocalSteps] = getattr(importlib.import_module(module), name)
+    steps = importlib.import_module(module)
+    local_run: Callable[..., hand.LocalSteps] = getattr(steps, name)
+    for needed_by_some in getattr(steps, "LOADED_AHEAD", ()):
+        importlib.import_module(needed_by_some)
     digests: dict[str, str] = {}
     faults: dict[str, str] = {}
     if plan["indexes"]:

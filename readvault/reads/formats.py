@@ -129,12 +129,18 @@ def _refuse_unreadable(head: bytes) -> None:
         raise UnreadableFileError(Reason.UNKNOWN_FORMAT, "The file is a tar archive; send the files in it one by one.")
 
 
+_SAM_RECORD = re.compile(
+    rb"[!-?A-~][!-~]*\t[0-9]{1,5}\t[!-~]+\t[0-9]+\t[0-9]+\t([0-9]+[MIDNSHPX=])*\*?\t[!-~]+\t[0-9]+\t"
+)
+"""The first columns of a SAM that has no header."""
+
+
 def _content(head: bytes) -> Content:
     if not head:
         return Content.NOTHING
     if head.startswith((b"BAM\x01", b"CRAM")):
         return Content.BAM if head.startswith(b"BAM") else Content.CRAM
-    if re.match(rb"@(HD|SQ|RG|PG|CO)\t", head):
+    if re.match(rb"@(HD|SQ|RG|PG|CO)\t", head) or _SAM_RECORD.match(head):
         return Content.SAM
     if head.startswith((b"@", b">")):
         return Content.FASTQ if head.startswith(b"@") else Content.FASTA

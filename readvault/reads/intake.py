@@ -1,46 +1,71 @@
-"""What came in: each submitted file recognized by its content, BAM turned back into FASTQ."""
+"""What came in: each submitted file recognized by its content; BAM, SAM and CRAM turned back into FASTQ."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.errors import InvalidSubmission
 from readvault.domain.organism import FileCategory
-from readvault.domain.reads import FileFormat
+from readvault.domain.reads import FileFormat, Platform
 from readvault.reads.fastq_lanes import Lane, Source
-from readvault.reads.fastq_stream import LONGEST_LINE
+from readvault.reads.fastq_stream import LONGEST_LINE, Readable
 from readvault.reads.formats import Compression, Content, Decompressed, Kind, UnreadableFileError, claimed_by, kind_of
-from readvault.reads.formats_bam import reads_of_bam
 from readvault.reads.sample import InputFile
 
-_FORMATS = {Content.FASTQ: FileFormat.FASTQ, Content.TEXT: FileFormat.FASTQ, Content.BAM: FileFormat.BAM}
+_FORMATS = {
+    Content.FASTQ: FileFormat.FASTQ,
+    Content.TEXT: FileFormat.FASTQ,
+    Content.BAM: FileFormat.BAM,
+    Content.SAM: FileFormat.SAM,
+    Content.CRAM: FileFormat.CRAM,
+}
+_ALIGNED = (Content.BAM, Content.SAM, Content.CRAM)
+_END_OF_BAM = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block at the end of each whole BAM (SAM specification, 4.1.2)."""
 _REFUSALS = {
     Content.FASTA: (Reason.WRONG_FORMAT, "The file is FASTA: it has no qualities. Send the reads as FASTQ or BAM."),
-    Content.SAM: (Reason.FORMAT_NOT_ALLOWED, "SAM is not read; send BAM (samtools view -b) or FASTQ."),
-    Content.CRAM: (Reason.FORMAT_NOT_ALLOWED, "CRAM is not read yet; send BAM (samtools view -b) or FASTQ."),
-    Content.OTHER: (Reason.UNKNOWN_FORMAT, "The file is neither FASTQ nor BAM."),
+    Content.OTHER: (Reason.UNKNOWN_FORMAT, "The file is none of FASTQ, BAM, CRAM and SAM."),
     Content.NOTHING: (Reason.NO_READS, "The file holds no reads: unpacked, it is empty."),
 }
 
 
 @dataclass(slots=True)
 class Intake:
-    """Files that can be read on: `sources` are still to be arranged, `lanes` are so already (from BAM)."""
+    """Files that can be read on: `sources` are still to be arranged, `lanes` are so already (from aligned files).
+
+    `platforms` are those that the headers of aligned files name.
+    """
 
     sources: list[Source] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
     faults: list[Annotation] = field(default_factory=list)
     warnings: list[Annotation] = field(default_factory=list)
+    platforms: set[Platform] = field(default_factory=set)
     broken: set[Path] = field(default_factory=set)
     """Files with a fault: they keep their place among their mates but are not read."""
 
 
-def take_in(inputs: Sequence[InputFile], rules: FileCategory, directory: Path, limit: int) -> Intake:
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What holds for each file that comes in.
+
+    `references` are the FASTA files that a CRAM may need; `limit` is the largest size of what a file unpacks to.
+    """
+
+    rules: FileCategory
+    directory: Path
+    limit: int
+    references: tuple[Path, ...] = ()
+
+
+def take_in(inputs: Sequence[InputFile], door: Door) -> Intake:
     """Recognize all files; faults and warnings are collected, not raised."""
+    rules = door.rules
     intake = Intake()
     if not inputs:
         intake.faults.append(Annotation(Reason.NO_READS, "There is no file of reads."))
@@ -50,7 +75,7 @@ def take_in(inputs: Sequence[InputFile], rules: FileCategory, directory: Path, l
         return intake
     for number, file in enumerate(inputs, start=1):
         try:
-            _take_in(file, rules, intake, directory, f"from_bam_{number:04d}")
+            _take_in(file, door, intake, f"given_back_{number:04d}")
         except UnreadableFileError as fault:
             intake.faults.append(Annotation(fault.reason, fault.message, file=file.label))
             if claimed_by(file.label)[0] in (Content.FASTQ, None):
@@ -61,13 +86,13 @@ def take_in(inputs: Sequence[InputFile], rules: FileCategory, directory: Path, l
     return intake
 
 
-def _take_in(file: InputFile, rules: FileCategory, intake: Intake, directory: Path, name: str) -> None:
+def _take_in(file: InputFile, door: Door, intake: Intake, name: str) -> None:
     kind = kind_of(file.path)
-    _check_kind(kind, file.label, rules)
-    if kind.content is Content.BAM:
-        reads = reads_of_bam(file.path, file.label, directory, name=name)
-        intake.warnings += reads.warnings
-        intake.lanes.append(Lane(tuple(_source(path, file.label, Compression.NONE) for path in reads.files)))
+    _check_kind(kind, file.label, door.rules)
+    if kind.content in _ALIGNED:
+        if kind.content is Content.BAM:
+            _check_end_of_bam(file.path)
+        _give_back(file, kind, door, intake, name)
         return
     claimed = claimed_by(file.label)[1]
     if claimed is not None and claimed is not kind.compression:
@@ -76,9 +101,44 @@ def _take_in(file: InputFile, rules: FileCategory, intake: Intake, directory: Pa
     intake.sources.append(_source(file.path, file.label, kind.compression))
 
 
+def _give_back(file: InputFile, kind: Kind, door: Door, intake: Intake, name: str) -> None:
+    """Turn an aligned file back into reads: one lane for each read group."""
+    from readvault.reads import aligned_files, aligned_header, cram  # compiled code: only who needs it loads it
+
+    with ExitStack() as files:
+        stream: Readable
+        if kind.content is Content.CRAM:
+            stream = files.enter_context(
+                cram.decoded(file.path, file.label, door.references, door.directory, limit=door.limit)
+            )
+        else:
+            stream = files.enter_context(Decompressed(file.path, kind.compression, limit=door.limit))
+        if kind.content is Content.SAM:
+            stream = aligned_header.SamStream(stream)
+            header = stream.header()
+        else:
+            header = aligned_header.bam_header(stream)
+        found = aligned_files.reads_of(
+            stream, header, kind.content, file.label, door.directory, name=name, size=file.path.stat().st_size
+        )
+    intake.warnings += found.warnings
+    intake.lanes += [Lane(tuple(_source(path, file.label, Compression.NONE) for path in lane)) for lane in found.lanes]
+    if header.platform is not None:
+        intake.platforms.add(header.platform)
+
+
+def _check_end_of_bam(path: Path) -> None:
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - len(_END_OF_BAM)))
+        if file.read() != _END_OF_BAM:
+            raise UnreadableFileError(Reason.TRUNCATED_FILE, "The BAM is cut off: its end-of-file block is missing.")
+
+
 def _check_kind(kind: Kind, label: str, rules: FileCategory) -> None:
     if kind.content in _REFUSALS:
         raise UnreadableFileError(*_REFUSALS[kind.content])
+    if kind.content is Content.CRAM and kind.compression is not Compression.NONE:
+        raise UnreadableFileError(Reason.WRONG_FORMAT, "The CRAM is compressed once more; send it as it is.")
     if kind.content is Content.BAM and not kind.bgzf:
         raise UnreadableFileError(Reason.CORRUPT_COMPRESSION, "The BAM is not compressed with BGZF, as BAM must be.")
     claimed = claimed_by(label)[0]

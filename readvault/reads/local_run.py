@@ -6,19 +6,17 @@ process itself for `readvault process` on a laptop.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from readvault.domain.annotations import Annotation
+from readvault.domain.annotations import Reason
 from readvault.domain.errors import InvalidSubmission, ProcessingFailure
-from readvault.domain.organism import FileCategory
+from readvault.domain.organism import FileCategory, SampleType
 from readvault.domain.reads import READ_LEVEL, ProcessedCategory
 from readvault.domain.reports import (
     AlignmentReport,
-    CheckReport,
     ConsensusReport,
     HostDepletionReport,
     OutputFile,
@@ -31,59 +29,22 @@ from readvault.reads import (
     consensus,
     dehumanization,
     host_index,
+    on_reference,
+    primers,
     published_reads,
     qc,
+    reference_choice,
     references,
     report,
+    scheme_choice,
     tools,
     validation,
 )
 from readvault.reads.calls import Calls
+from readvault.reads.gene_annotation import load_genes
+from readvault.reads.local_result import FILES, LocalResult, described
+from readvault.reads.on_reference import OnReference
 from readvault.reads.sample import Alignment, ChosenReference, ReadFiles, Sample
-
-
-@dataclass(frozen=True, slots=True)
-class LocalResult:
-    """What the local steps made: figures, files with their SHA-256, sequences, provenance.
-
-    Sequences are by segment; a genome of one segment calls it `main`. `insertions` are `pos:BASES`
-    after the 1-based reference position.
-    """
-
-    reports: dict[str, Report]
-    outputs: tuple[tuple[OutputFile, Path], ...]
-    screened: bool
-    consensus_source: str | None
-    sequences: dict[str, str]
-    aligned_sequences: dict[str, str]
-    insertions: dict[str, list[str]]
-    provenance: dict[str, Any]
-
-    @property
-    def check(self) -> CheckReport:
-        found = self.reports["check"]
-        assert isinstance(found, CheckReport)
-        return found
-
-    @property
-    def errors(self) -> tuple[Annotation, ...]:
-        return self.check.errors
-
-    @property
-    def warnings(self) -> tuple[Annotation, ...]:
-        return tuple(warning for found in self.reports.values() for warning in getattr(found, "warnings", ()))
-
-
-FILES: dict[ProcessedCategory, tuple[str, ...]] = {
-    ProcessedCategory.DEHUMANIZED_READS: ("dehumanized_R1.fastq.gz", "dehumanized_R2.fastq.gz", "dehumanized.fastq.gz"),
-    ProcessedCategory.ALIGNMENT: ("alignment.bam", "alignment.bam.bai"),
-    ProcessedCategory.CONSENSUS: ("consensus.fasta",),
-    ProcessedCategory.VARIANTS: ("variants.vcf.gz", "variants.vcf.gz.tbi"),
-    ProcessedCategory.ALLELE_COUNTS: ("allele_counts.tsv.gz",),
-    ProcessedCategory.COVERAGE: ("coverage.tsv.gz",),
-    ProcessedCategory.REPORT: ("report.html",),
-}
-"""The files of each category, as readers see them."""
 
 
 class LocalRun:
@@ -96,6 +57,8 @@ class LocalRun:
         self._reads: ReadFiles | None = None
         self._alignment: Alignment | None = None
         self._calls: Calls | None = None
+        self._scheme = scheme_choice.ChosenScheme()
+        self._submitted = OnReference()
         self._steps: dict[str, Callable[[], Report]] = {
             "validate": self._validate,
             "dehumanize": self._dehumanize,
@@ -117,24 +80,32 @@ class LocalRun:
 
     def result(self) -> LocalResult:
         """What has been made so far."""
-        called = {call.segment: call for call in self._calls.segments} if self._calls else {}
         source, sequences = self._sequences_of_record()
-        from_reads = source == "reads"
+        found, calls = self._submitted, self._calls
+        if source == "reads" and calls is not None:
+            found = on_reference.of_calls(calls)
         return LocalResult(
             reports=dict(self._reports),
             outputs=tuple(self._outputs()),
             screened=self._screened,
             consensus_source=source,
             sequences=sequences,
-            aligned_sequences={self._name(s): c.aligned for s, c in called.items()} if from_reads else {},
-            insertions={self._name(s): list(c.insertions) for s, c in called.items()} if from_reads else {},
+            called_sequences={self._name(c.segment): c.sequence for c in calls.segments} if calls else {},
+            aligned_sequences={self._name(segment): aligned for segment, aligned in found.aligned.items()},
+            insertions={self._name(segment): inserted for segment, inserted in found.insertions.items()},
+            aligned_amino_acid_sequences={gene.name: gene.amino_acids for gene in found.genes},
+            amino_acid_insertions={gene.name: list(gene.insertions) for gene in found.genes},
             provenance=self._provenance(),
         )
 
     def _validate(self) -> Report:
         sample = self._sample
         self._reads, found = validation.validate(
-            sample.inputs, rules=self._rules(), platform=sample.platform, directory=self._directory("validated")
+            sample.inputs,
+            rules=self._rules(),
+            platform=sample.platform,
+            directory=self._directory("validated"),
+            references=tuple(candidate.fasta for candidate in sample.organism.candidates),
         )
         return found
 
@@ -164,19 +135,44 @@ class LocalRun:
     def _align(self) -> Report:
         sample = self._sample
         assert self._reads is not None
-        align = sample.organism.pipeline.align
+        chosen = self._choose_by_reads(self._reads)
+        self._scheme = scheme_choice.choose(sample, self._chosen, self._directory("reference"))
         self._alignment, found = alignment.align(
             self._reads,
             self._chosen.fasta,
-            preset=align.preset,
-            primers=sample.primers or align.primers,
+            preset=sample.organism.pipeline.align.preset,
+            primers=self._scheme.bed,
             sample_name=sample.name,
             directory=self._outputs_directory,
             threads=sample.threads,
         )
+        doubts = scheme_choice.doubts(self._alignment.bam, self._scheme, sample.organism, self._chosen)
+        found = replace(
+            found,
+            primer_scheme=self._scheme.name,
+            references=chosen.segments if chosen else (),
+            warnings=(*(chosen.warnings if chosen else ()), *self._scheme.warnings, *found.warnings, *doubts),
+        )
         if sample.organism.pipeline.dehumanize.publish == "mappedOnly":
             return self._publish_mapped_only(self._alignment, found)
         return found
+
+    def _choose_by_reads(self, reads: ReadFiles) -> reference_choice.Choice | None:
+        """Let the reads choose among several references; None when there is only one."""
+        if self._reference is not None:
+            return None
+        sample, depletion = self._sample, self._found("dehumanize", HostDepletionReport)
+        preset = sample.organism.pipeline.align.preset
+        chosen = reference_choice.by_reads(
+            sample.organism,
+            reads,
+            templates=(depletion.reads_kept if depletion else 0) // (1 + bool(reads.r2)),
+            preset=alignment.PRESETS[reads.platform] if preset == "auto" else preset,
+            directory=self._directory("reference"),
+            threads=sample.threads,
+        )
+        self._reference = chosen.reference
+        return chosen
 
     def _publish_mapped_only(self, aligned: Alignment, found: AlignmentReport) -> Report:
         depletion = self._found("dehumanize", HostDepletionReport)
@@ -194,6 +190,7 @@ class LocalRun:
             self._chosen.segments,
             thresholds=sample.organism.pipeline.thresholds(self._alignment.platform),
             rules=sample.organism.pipeline.consensus,
+            genes=load_genes(self._chosen.genes, self._chosen.segments),
             sample_name=sample.name,
             directory=self._outputs_directory,
         )
@@ -201,8 +198,17 @@ class LocalRun:
 
     def _check(self) -> Report:
         sample = self._sample
+        if self._reference is None:
+            choice = reference_choice.by_sequences(
+                sample.organism, sample.submitted or {}, directory=self._directory("reference")
+            )
+            self._reference = choice.reference
         found = qc.check(
             organism=sample.organism,
+            sample_type=sample.sample_type,
+            declared=sample.declared,
+            declared_platform=sample.platform,
+            sites=self._scheme.sites,
             reference=self._chosen,
             validation=self._found("validate", ValidationReport),
             depletion=self._found("dehumanize", HostDepletionReport),
@@ -211,6 +217,8 @@ class LocalRun:
             calls=self._calls,
             submitted=sample.submitted,
         )
+        if sample.submitted and not any(error.reason is Reason.INVALID_CONSENSUS for error in found.errors):
+            self._submitted = on_reference.of_submitted(sample.submitted, self._chosen)
         if sample.inputs:
             report.write_report(
                 self._outputs_directory / "report.html",
@@ -235,10 +243,10 @@ class LocalRun:
         """A submitted consensus stays the entry's sequence; only an entry without one takes ours."""
         submitted = self._sample.submitted
         if submitted:
-            if len(submitted) == 1 and len(self._chosen.segments) == 1:
+            if len(submitted) == 1 and self._is_unsegmented:
                 return "submitted", {"main": next(iter(submitted.values()))}
             return "submitted", dict(submitted)
-        if self._calls is None:
+        if self._calls is None or self._sample.sample_type is SampleType.WASTEWATER:
             return None, {}
         return "reads", {self._name(call.segment): call.sequence for call in self._calls.segments}
 
@@ -247,10 +255,12 @@ class LocalRun:
         wanted = set(self._sample.organism.pipeline.outputs)
         if not (self._screened or self._sample.publish_unscreened):
             wanted -= READ_LEVEL
+        if self._sample.sample_type is SampleType.WASTEWATER:
+            wanted.discard(ProcessedCategory.CONSENSUS)  # of a mixture of infections it is the sequence of none
         found = []
         for category, names in FILES.items():
             paths = [self._outputs_directory / name for name in names] if category in wanted else []
-            found += [(_described(category, path), path) for path in paths if path.is_file()]
+            found += [(described(category, path), path) for path in paths if path.is_file()]
         return found
 
     def _provenance(self) -> dict[str, Any]:
@@ -261,9 +271,11 @@ class LocalRun:
             "parameters": pipeline.model_dump(
                 mode="json",
                 by_alias=True,
-                exclude={"version": True, "outputs": True, "align": {"primers"}, "dehumanize": {"originals"}},
+                exclude={"version": True, "outputs": True, "align": {"primers", "primer_schemes"}, "dehumanize": {"originals"}},
             ),
             "referenceSha256": references.digest_of(self._chosen.segments) if self._reference else None,
+            "primersSha256": primers.digest(self._scheme.sites) if self._scheme.sites else None,
+            **({"references": reference_choice.digests(sample.organism)} if sample.organism.references else {}),
             "hostIndexSha256": host_index.digest(sample.host_index) if sample.host_index else None,
         }
 
@@ -283,14 +295,12 @@ class LocalRun:
         return directory
 
     def _name(self, segment: str) -> str:
-        return "main" if len(self._chosen.segments) == 1 else segment
+        return "main" if self._is_unsegmented else segment
+
+    @property
+    def _is_unsegmented(self) -> bool:
+        return self._reference is not None and len(self._reference.segments) == 1
 
     def _found[R: Report](self, step: str, kind: type[R]) -> R | None:
         found = self._reports.get(step)
         return found if isinstance(found, kind) else None
-
-
-def _described(category: ProcessedCategory, path: Path) -> OutputFile:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return OutputFile(category=category.value, name=path.name, size=path.stat().st_size, sha256=digest)
