@@ -15,7 +15,8 @@ from readvault.domain.errors import InvalidSubmission, NotReady
 from readvault.domain.reports import FetchReport, RegisterReport, StageReport
 from readvault.domain.status import ProcessingResult
 from readvault.pipeline import Hands
-from readvault.reads.local_run import FILES, LocalResult, LocalRun
+from readvault.reads.local_result import FILES, LocalResult
+from readvault.reads.local_run import LocalRun
 from readvault.reads.sample import Sample
 
 RESULT = "result.json"
@@ -96,6 +97,8 @@ def _described(result: LocalResult, *, with_files: bool) -> dict[str, Any]:
         "consensusSource": result.consensus_source,
         "sequences": result.sequences,
         "insertions": result.insertions,
+        "alignedAminoAcidSequences": result.aligned_amino_acid_sequences,
+        "aminoAcidInsertions": result.amino_acid_insertions,
         "metrics": {step: report.counts() for step, report in result.reports.items()},
         "files": [asdict(output) for output, _ in result.outputs] if with_files else [],
         "provenance": result.provenance,

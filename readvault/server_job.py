@@ -22,7 +22,7 @@ from readvault.domain.reports import FetchReport, RegisterReport, StageReport
 from readvault.domain.status import ProcessingResult
 from readvault.failpoints import failpoint
 from readvault.pipeline import Hands
-from readvault.reads.local_run import LocalResult
+from readvault.reads.local_result import LocalResult
 from readvault.reads.sample import InputFile, Sample
 from readvault.services import processing
 from readvault.services.house import House
@@ -243,6 +243,6 @@ def _processed_data(metadata: dict[str, Any], result: LocalResult | None) -> dic
         "unalignedNucleotideSequences": segments,
         "alignedNucleotideSequences": {name: aligned.get(name) for name in segments},
         "nucleotideInsertions": {name: insertions.get(name, []) for name in segments},
-        "alignedAminoAcidSequences": {},
-        "aminoAcidInsertions": {},
+        "alignedAminoAcidSequences": result.aligned_amino_acid_sequences if result else {},
+        "aminoAcidInsertions": result.amino_acid_insertions if result else {},
     }

@@ -19,6 +19,8 @@ from readvault.domain.reports import ConsensusReport, SegmentCoverage
 from readvault.reads import coverage, variants
 from readvault.reads.allele_counts import GAP, AlleleCounts, count
 from readvault.reads.calls import Calls, SegmentCall, Variant
+from readvault.reads.gene_annotation import Gene
+from readvault.reads.genes import call_genes
 from readvault.reads.homopolymers import Homopolymers
 from readvault.reads.indel_counts import Indel
 from readvault.reads.indel_events import column_votes, tidy
@@ -41,6 +43,7 @@ def call(
     rules: Consensus,
     sample_name: str,
     directory: Path,
+    genes: tuple[Gene, ...] = (),
 ) -> tuple[Calls, ConsensusReport]:
     """Call consensus, variants and coverage from a BAM and write them.
 
@@ -49,9 +52,12 @@ def call(
     Raises ProcessingFailure when the BAM is damaged or lies on another reference.
     """
     counts = tidy(count(alignment, segments, min_base_quality=thresholds.min_base_quality))
+    called = call_segments(counts, thresholds=thresholds, rules=rules)
+    aligned = {call.segment: call.aligned for call in called}
     calls = Calls(
-        segments=call_segments(counts, thresholds=thresholds, rules=rules),
+        segments=called,
         variants=variants.find(counts, thresholds=thresholds, rules=rules),
+        genes=call_genes(genes, segments, aligned, {call.segment: call.insertions for call in called}),
     )
     write_fasta(directory / "consensus.fasta", calls, sample_name)
     variants.write_vcf(directory / "variants.vcf.gz", counts, calls.variants)

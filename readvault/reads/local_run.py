@@ -28,16 +28,14 @@ from readvault.reads import (
     alignment,
     consensus,
     dehumanization,
-    host_index,
     on_reference,
-    primers,
+    provenance,
     published_reads,
     qc,
     reference_choice,
     references,
     report,
     scheme_choice,
-    tools,
     validation,
 )
 from readvault.reads.calls import Calls
@@ -45,6 +43,9 @@ from readvault.reads.gene_annotation import load_genes
 from readvault.reads.local_result import FILES, LocalResult, described
 from readvault.reads.on_reference import OnReference
 from readvault.reads.sample import Alignment, ChosenReference, ReadFiles, Sample
+
+LOADED_AHEAD = ("readvault.reads.aligned_files", "readvault.reads.cram")
+"""Modules that only some samples need: the nursery loads them once, before it forks."""
 
 
 class LocalRun:
@@ -264,20 +265,7 @@ class LocalRun:
         return found
 
     def _provenance(self) -> dict[str, Any]:
-        sample = self._sample
-        pipeline = sample.organism.pipeline
-        return {
-            "tools": tools.versions(),
-            "parameters": pipeline.model_dump(
-                mode="json",
-                by_alias=True,
-                exclude={"version": True, "outputs": True, "align": {"primers", "primer_schemes"}, "dehumanize": {"originals"}},
-            ),
-            "referenceSha256": references.digest_of(self._chosen.segments) if self._reference else None,
-            "primersSha256": primers.digest(self._scheme.sites) if self._scheme.sites else None,
-            **({"references": reference_choice.digests(sample.organism)} if sample.organism.references else {}),
-            "hostIndexSha256": host_index.digest(sample.host_index) if sample.host_index else None,
-        }
+        return provenance.describe(self._sample, self._reference, self._scheme.sites)
 
     @property
     def _chosen(self) -> ChosenReference:
