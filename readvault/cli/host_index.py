@@ -22,13 +22,16 @@ def build(
         Path, typer.Argument(help="The host's sequences, FASTA, plain or gzip.", exists=True, dir_okay=False)
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The index file to write.")],
+    minimizers: Annotated[
+        bool, typer.Option("--minimizers", help="Only the k-mers that deacon looks up: an eighth of the size.")
+    ] = False,
 ) -> None:
-    """Index all k-mers of a FASTA: for tests, demos and small hosts."""
+    """Index a FASTA, all k-mers of it unless told otherwise: for tests, demos and small hosts."""
     from readvault.domain.errors import NotReady
     from readvault.reads import host_index
 
     try:
-        built = host_index.build(fasta, output)
+        built = host_index.build(fasta, output, minimizers=minimizers)
     except ValueError as fault:
         raise typer.BadParameter(str(fault)) from fault
     except EOFError as fault:
@@ -51,15 +54,15 @@ def fetch(
     """Download an index (the panhuman one: 3.3 GB) and print its SHA-256; stopped downloads go on."""
     from readvault.config import Settings
     from readvault.domain.errors import NotReady
-    from readvault.reads import host_index
+    from readvault.reads import host_index_fetch
 
-    source = url or f"{host_index.DOWNLOADS}/{name}.idx"
+    source = url or f"{host_index_fetch.DOWNLOADS}/{name}.idx"
     target = output or Settings().host_indexes / f"{name}.idx"
     console = Console(stderr=True)
     console.print(f"from {source}\nto   {target}")
     try:
         with _bar(console) as advance:
-            digest = host_index.fetch(source, target, sha256, progress=advance)
+            digest = host_index_fetch.fetch(source, target, sha256, progress=advance)
     except OSError as fault:
         raise NotReady(f"the index can't be written: {fault}") from fault
     typer.echo(f"sha256: {digest}")

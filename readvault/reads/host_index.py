@@ -1,4 +1,4 @@
-"""The host index: which k-mers are human. Built, fetched, pinned by digest, loaded once per process.
+"""The host index: which k-mers are human. Built, pinned by digest, loaded once per process.
 
 The file is deacon's index format 3 (github.com/bede/deacon): the bytes 3, k, w; an unsigned 64-bit
 count; then the canonical k-mers, two bits a base (A 0, C 1, T 2, G 3, first base in the lowest
@@ -8,21 +8,19 @@ bits), eight little-endian bytes each. deacon looks up the minimizers of a read,
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import struct
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 import numpy as np
 import numpy.typing as npt
 
 from readvault.domain.errors import ProcessingFailure
+from readvault.reads import kmers
 
 if TYPE_CHECKING:
     import deacon
@@ -30,18 +28,7 @@ if TYPE_CHECKING:
 STEP = "host index"
 FORMAT = 3
 _HEADER = struct.Struct("<BBBQ")
-_BYTES_PER_KMER = 8
-_BASES_AT_ONCE = 1 << 22
-_TIMEOUT = httpx.Timeout(30.0, read=120.0)
-PANHUMAN = "panhuman-1.k31w15"
-"""deacon's human index: HPRC year 1, CHM13v2 and GRCh38.p14, less what bacteria and viruses share with them."""
-DOWNLOADS = "https://objectstorage.uk-london-1.oraclecloud.com/n/lrbvkel2wjot/b/human-genome-bucket/o/deacon/3"
-"""Where deacon's own `index fetch` finds its prebuilt indexes (3.3 GB for `panhuman-1.k31w15`)."""
-
-_CODES = np.full(256, 255, np.uint8)
-for _letters, _code in (("Aa", 0), ("Cc", 1), ("TtUu", 2), ("Gg", 3)):
-    for _letter in _letters:
-        _CODES[ord(_letter)] = _code
+HEADER_SIZE = _HEADER.size
 
 Stamp = tuple[str, int, int]
 _loaded: dict[Stamp, deacon.Index] = {}
@@ -74,88 +61,76 @@ def info(path: Path) -> HostIndexInfo:
         raise ProcessingFailure(STEP, f"the host index can't be read ({type(fault).__name__})") from fault
     if len(head) < _HEADER.size:
         raise ProcessingFailure(STEP, "the host index is cut off")
-    version, k, w, kmers = _HEADER.unpack(head)
+    version, k, w, count = _HEADER.unpack(head)
     if version != FORMAT or not 1 <= k <= 61 or not 1 <= w <= 255:
         raise ProcessingFailure(STEP, f"the file is no deacon index of format {FORMAT}")
-    if k <= 32 and size != _HEADER.size + kmers * _BYTES_PER_KMER:
-        raise ProcessingFailure(STEP, f"the host index should hold {kmers} k-mers but has {size} bytes")
-    return HostIndexInfo(path, k, w, kmers)
+    if k <= 32 and size != _HEADER.size + count * kmers.BYTES_PER_KMER:
+        raise ProcessingFailure(STEP, f"the host index should hold {count} k-mers but has {size} bytes")
+    return HostIndexInfo(path, k, w, count)
 
 
-def build(fasta: Path, target: Path, *, k: int = 31, w: int = 15) -> HostIndexInfo:
-    """Index every k-mer of a FASTA (plain or gzip), on both strands, for screening reads against it.
+def build(fasta: Path, target: Path, *, k: int = 31, w: int = 15, minimizers: bool = False) -> HostIndexInfo:
+    """Index the k-mers of a FASTA (plain or gzip), on both strands, for screening reads against it.
 
-    k-mers with a letter other than A, C, G, T (U) are left out; case is ignored. The file appears
-    whole or not at all. Memory is about 24 bytes a base: right for tests, demos and small hosts; a
-    whole genome is fetched or built with `deacon index build`. Raises ValueError for k and w that
-    deacon can't use and for a FASTA without any k-mer.
+    All of them, or with `minimizers` those that deacon itself would look up in the FASTA: an eighth,
+    as `deacon index build` writes them. All find a little more in reads with errors. k-mers with a
+    letter other than A, C, G, T (U) are left out; case is ignored. The file appears whole or not at
+    all. Memory is bounded for all k-mers; for minimizers it is that of the loaded index of all.
+    Raises ValueError for k and w that deacon can't use and for a FASTA without any k-mer.
     """
     if not 3 <= k <= 31 or (k + w) % 2:
         raise ValueError(f"k must be 3..31 and k + w even, not k={k} and w={w}")
-    parts = [np.unique(_canonical_kmers(piece, k)) for piece in _pieces(fasta, k)]
-    kmers = np.unique(np.concatenate(parts)) if parts else np.empty(0, np.uint64)
-    if not kmers.size:
-        raise ValueError("the FASTA has no stretch of bases as long as a k-mer")
-    content = [_HEADER.pack(FORMAT, k, w, kmers.size), memoryview(kmers.astype("<u8")).cast("B")]
-    sha256 = _write_whole(target, content)
-    return HostIndexInfo(target, k, w, int(kmers.size), sha256)
+    with kmers.temporary_directory(target) as name:
+        whole, collected = Path(name) / "index", kmers.SortedKmers(Path(name), k)
+        if minimizers:
+            every = build(fasta, Path(name) / "every", k=k, w=w)
+            for found in _looked_up(fasta, every, Path(name)):
+                collected.add(found)
+        else:
+            for sequence in kmers.pieces(fasta, k - 1):
+                found, known = kmers.canonical(sequence, k)
+                collected.add(found[known])
+        _write(whole, k, w, collected)
+        written = info(whole)
+        if not written.kmers:
+            raise ValueError("the FASTA has no stretch of bases as long as a k-mer")
+        with whole.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.chmod(0o644)
+        whole.replace(target)
+    return HostIndexInfo(target, k, w, written.kmers, sha256)
 
 
-def _pieces(fasta: Path, k: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """The records as two-bit codes (255 = no base), cut so that every k-mer lies in exactly one piece."""
-    with fasta.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    sequence = bytearray()
-    with gzip.open(fasta, "rb") if compressed else fasta.open("rb") as lines:
-        for number, line in enumerate(lines):
-            if number == 0 and not line.startswith(b">"):
-                raise ValueError("the file is no FASTA: it does not begin with '>'")
-            if line.startswith(b">"):
-                yield _CODES[np.frombuffer(bytes(sequence), np.uint8)]
-                sequence.clear()
-                continue
-            sequence += line.strip()
-            if len(sequence) >= _BASES_AT_ONCE:
-                yield _CODES[np.frombuffer(bytes(sequence), np.uint8)]
-                del sequence[: len(sequence) - (k - 1)]
-    yield _CODES[np.frombuffer(bytes(sequence), np.uint8)]
+def _write(target: Path, k: int, w: int, collected: kmers.SortedKmers) -> None:
+    """The number of k-mers is known, and written into the header, when all of them are."""
+    count = 0
+    with target.open("wb") as file:
+        file.write(_HEADER.pack(FORMAT, k, w, 0))
+        for part in collected.in_order():
+            file.write(part.astype("<u8").tobytes())
+            count += part.size
+        file.seek(0)
+        file.write(_HEADER.pack(FORMAT, k, w, count))
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _canonical_kmers(codes: npt.NDArray[np.uint8], k: int) -> npt.NDArray[np.uint64]:
-    """The smaller of each k-mer and its reverse complement."""
-    count = codes.size - k + 1
-    if count < 1:
-        return np.empty(0, np.uint64)
-    unknown = np.concatenate(([0], np.cumsum(codes == 255)))
-    known = unknown[k:] == unknown[:-k]
-    wide = codes.astype(np.uint64)
-    forward = np.zeros(count, np.uint64)
-    reverse = np.zeros(count, np.uint64)
-    for place in range(k):
-        window = wide[place : place + count]
-        forward |= window << np.uint64(2 * place)
-        reverse |= (window ^ np.uint64(2)) << np.uint64(2 * (k - 1 - place))
-    canonical: npt.NDArray[np.uint64] = np.minimum(forward, reverse)[known]
-    return canonical
+def _looked_up(fasta: Path, every: HostIndexInfo, directory: Path) -> Iterator[npt.NDArray[np.uint64]]:
+    """The k-mers that deacon looks up in a sequence: those it says it found in an index that holds them all."""
+    import deacon
 
-
-def _write_whole(target: Path, content: list[Any]) -> str:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in content:
-                file.write(part)
-                digest.update(part)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return digest.hexdigest()
+    pieces, hits = directory / "pieces.fasta", directory / "hits.tsv"
+    index = deacon.Index(str(every.path))
+    for sequence in kmers.pieces(fasta, every.shortest_screenable - 1):
+        if len(sequence) < every.shortest_screenable:
+            continue
+        pieces.write_bytes(b">\n" + sequence + b"\n")
+        index.filter(
+            str(pieces), output=os.devnull, deplete=True, abs_threshold=1, rel_threshold=0, threads=1, debug=str(hits)
+        )
+        listed = hits.read_bytes().splitlines()[1].rpartition(b"\t")[2]
+        found, known = kmers.canonical(listed, every.k)
+        yield found[known]
 
 
 def _stamp(path: Path) -> Stamp:
@@ -191,69 +166,3 @@ def load(path: Path) -> deacon.Index:
         except Exception as fault:
             raise ProcessingFailure(STEP, f"deacon can't load the host index ({type(fault).__name__})") from fault
     return _loaded[stamp]
-
-
-def fetch(
-    url: str, target: Path, sha256: str | None = None, *, progress: Callable[[int, int | None], None] | None = None
-) -> str:
-    """Download an index to `target`, going on where an earlier try stopped; its SHA-256 (hexadecimal).
-
-    `progress` is told the bytes so far and in all. The file appears only when it is whole and, where
-    `sha256` is given, has that digest. Raises ProcessingFailure otherwise; what came so far stays
-    beside the target for the next try, unless the digest is wrong.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    try:
-        _download(url, part, progress)
-    except httpx.HTTPError as fault:
-        raise ProcessingFailure(STEP, f"the download stopped ({type(fault).__name__}); try again") from fault
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 is not None and found != sha256.lower():
-        _forget(part)
-        raise ProcessingFailure(STEP, f"the download has SHA-256 {found}, but {sha256.lower()} was expected")
-    try:
-        info(part)
-    except ProcessingFailure:
-        _forget(part)
-        raise
-    part.replace(target)
-    _forget(part)
-    return found
-
-
-def _forget(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _tag_of(part).unlink(missing_ok=True)
-
-
-def _tag_of(part: Path) -> Path:
-    """Beside a half download lies the ETag of the version that it belongs to."""
-    return part.with_name(part.name + ".etag")
-
-
-def _download(url: str, part: Path, progress: Callable[[int, int | None], None] | None) -> None:
-    tag = _tag_of(part)
-    have = part.stat().st_size if part.exists() and tag.exists() else 0
-    headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text()} if have else {}
-    headers["Accept-Encoding"] = "identity"
-    with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=_TIMEOUT) as response:
-        if have and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it came before; the digest decides
-        response.raise_for_status()
-        if response.status_code != httpx.codes.PARTIAL_CONTENT:
-            have = 0
-        tag.unlink(missing_ok=True)
-        if etag := response.headers.get("ETag"):
-            tag.write_text(etag)
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        with part.open("ab" if have else "wb") as file:
-            for block in response.iter_bytes():
-                file.write(block)
-                have += len(block)
-                if progress:
-                    progress(have, total)
-    if total is not None and have != total:
-        raise httpx.ReadError("fewer bytes came than were promised")

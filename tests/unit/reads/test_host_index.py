@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from readvault.cli.host_index import host_index_app
 from readvault.domain.errors import ProcessingFailure
-from readvault.reads import host_index
+from readvault.reads import host_index, host_index_fetch, kmers
 from tests.unit.reads.fastq_maker import bases, record, write
 
 COMPLEMENT = str.maketrans("ACGTacgt", "TGCAtgca")
@@ -66,8 +67,27 @@ def test_k_mers_with_unknown_bases_are_left_out_and_pieces_join_without_a_gap(
     fasta = write(tmp_path / "h.fasta", f">a\n{HOST[:100]}N{HOST[100:200]}\n{HOST[200:]}\n")
     whole = host_index.build(fasta, tmp_path / "a.idx")
     assert whole.kmers == 3000 - 30 - 30
-    monkeypatch.setattr(host_index, "_BASES_AT_ONCE", 64)
+    monkeypatch.setattr(kmers, "BASES_AT_ONCE", 64)
     assert host_index.build(fasta, tmp_path / "b.idx").sha256 == whole.sha256
+    monkeypatch.setattr(kmers, "KMERS_IN_MEMORY", 500)
+    assert host_index.build(fasta, tmp_path / "c.idx").sha256 == whole.sha256, "on shelves of the disk, as in memory"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.idx", "b.idx", "c.idx", "h.fasta"]
+
+
+def test_an_index_of_minimizers_is_an_eighth_and_finds_every_window_without_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its k-mers are some of all k-mers, about 2 of w + 1; where the FASTA is cut does not matter."""
+    fasta = write(tmp_path / "h.fasta", f">a\n{HOST[:1000]}N{HOST[1000:]}\n>b\n{bases(44, 3)}\n>c\n{bases(50, 4)}\n")
+    every = host_index.build(fasta, tmp_path / "a.idx")
+    some = host_index.build(fasta, tmp_path / "m.idx", minimizers=True)
+    assert 0.11 < some.kmers / every.kmers < 0.15
+    listed = [set(np.concatenate(list(kmers.blocks(one.path, header=host_index.HEADER_SIZE)))) for one in (some, every)]
+    assert listed[0] < listed[1]
+    windows = [HOST[start : start + 45] for start in range(0, 2955) if not 955 < start < 1000]
+    assert left_of(tmp_path / "m.idx", windows, tmp_path) == []
+    monkeypatch.setattr(kmers, "BASES_AT_ONCE", 100)
+    assert host_index.build(fasta, tmp_path / "n.idx", minimizers=True).sha256 == some.sha256
 
 
 def test_what_can_not_be_indexed_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
@@ -144,11 +164,11 @@ def test_a_stopped_download_goes_on_where_it_was(tmp_path: Path, shelf: Shelf) -
     target = tmp_path / "new" / "panhuman.idx"
     shelf.stop_after = 5000
     with pytest.raises(ProcessingFailure, match="try again"):
-        host_index.fetch(shelf.url, target)
+        host_index_fetch.fetch(shelf.url, target)
     assert not target.exists()
     shelf.stop_after = None
     told: list[tuple[int, int | None]] = []
-    digest = host_index.fetch(shelf.url, target, progress=lambda done, total: told.append((done, total)))
+    digest = host_index_fetch.fetch(shelf.url, target, progress=lambda done, total: told.append((done, total)))
     assert target.read_bytes() == shelf.content
     assert digest == hashlib.sha256(shelf.content).hexdigest()
     assert shelf.ranges == [None, "bytes=5000-"]
@@ -159,10 +179,10 @@ def test_a_stopped_download_goes_on_where_it_was(tmp_path: Path, shelf: Shelf) -
 def test_a_file_that_changed_in_between_is_fetched_from_its_beginning(tmp_path: Path, shelf: Shelf) -> None:
     shelf.stop_after = 5000
     with pytest.raises(ProcessingFailure):
-        host_index.fetch(shelf.url, tmp_path / "p.idx")
+        host_index_fetch.fetch(shelf.url, tmp_path / "p.idx")
     host_index.build(write(tmp_path / "g.fasta", f">a\n{bases(900, 4)}\n"), tmp_path / "other.idx")
     shelf.content, shelf.etag, shelf.stop_after = (tmp_path / "other.idx").read_bytes(), '"two"', None
-    host_index.fetch(shelf.url, tmp_path / "p.idx")
+    host_index_fetch.fetch(shelf.url, tmp_path / "p.idx")
     assert (tmp_path / "p.idx").read_bytes() == shelf.content
 
 
@@ -172,7 +192,7 @@ def test_what_is_not_the_expected_index_is_thrown_away(tmp_path: Path, shelf: Sh
     if wrong == "content":
         shelf.content = gzip.compress(b"a page that says sorry")
     with pytest.raises(ProcessingFailure):
-        host_index.fetch(shelf.url, tmp_path / "x" / "p.idx", expected)
+        host_index_fetch.fetch(shelf.url, tmp_path / "x" / "p.idx", expected)
     assert list((tmp_path / "x").iterdir()) == []
 
 
