@@ -51,6 +51,7 @@ class Reason(StrEnum):
     LOW_DEPTH = "lowDepth"
     AMBIGUOUS_BASES = "ambiguousBases"
     MIXED_SITES = "mixedSites"
+    UNRESOLVED_INSERTION = "unresolvedInsertion"
     CONSENSUS_DISAGREES = "consensusDisagrees"
     MIXED_REFERENCES = "mixedReferences"
     PRIMER_SCHEME = "primerScheme"
