@@ -87,7 +87,8 @@ def pack(data: Bytes, table: Table, rows: Table, packed: bool, out: Bytes) -> in
 @compiled("int64(uint8[::1], boolean, int64[:, ::1])")
 def unpack(data: Bytes, packed: bool, table: Table) -> int:
     """The rows of what `pack` wrote; with an empty table, only their number."""
-    at, row = 0, 0
+    at: Any = 0
+    row = 0
     while at < data.size:
         name, bases = np.int64(0), np.int64(0)
         for byte in range(8):
