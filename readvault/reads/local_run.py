@@ -204,20 +204,15 @@ class LocalRun:
                 sample.organism, sample.submitted or {}, directory=self._directory("reference")
             )
             self._reference = choice.reference
-        found = qc.check(
-            organism=sample.organism,
-            sample_type=sample.sample_type,
-            declared=sample.declared,
-            declared_platform=sample.platform,
-            sites=self._scheme.sites,
-            reference=self._chosen,
+        findings = qc.Findings(
             validation=self._found("validate", ValidationReport),
             depletion=self._found("dehumanize", HostDepletionReport),
             alignment=self._found("align", AlignmentReport),
             consensus=self._found("consensus", ConsensusReport),
             calls=self._calls,
-            submitted=sample.submitted,
+            sites=self._scheme.sites,
         )
+        found = qc.check(sample, self._chosen, findings)
         if sample.submitted and not any(error.reason is Reason.INVALID_CONSENSUS for error in found.errors):
             self._submitted = on_reference.of_submitted(sample.submitted, self._chosen)
         if sample.inputs:

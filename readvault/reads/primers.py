@@ -31,24 +31,33 @@ def load_primers(bed: Path, segments: tuple[Segment, ...]) -> tuple[PrimerSite, 
     A reference with one segment takes every site whatever its first column says, because schemes
     often name an older accession of the same sequence (MN908947.3 for NC_045512.2). The strand is
     column 6 where it is one, else it follows from ARTIC's names (`…_LEFT`, `…_RIGHT`).
-    Raises ProcessingFailure for a scheme that is malformed or does not fit the reference.
+    Segments of one name are rivals: a site must fit all of them. Raises ProcessingFailure, with the line, for a
+    scheme that is malformed or does not fit the reference.
     """
-    lengths = {segment.name: len(segment.sequence) for segment in segments}
+    lengths: dict[str, int] = {}
+    for segment in segments:
+        lengths[segment.name] = min(len(segment.sequence), lengths.get(segment.name, len(segment.sequence)))
     sites = []
-    for line in _text(bed).splitlines():
+    for number, line in enumerate(_text(bed).splitlines(), start=1):
         if not line.strip() or line.startswith(("#", "track", "browser")):
             continue
         columns = line.rstrip("\r\n").split("\t")
-        if len(columns) < 4 or not (columns[1].isdigit() and columns[2].isdigit()):
-            raise ProcessingFailure(_STEP, "the primer scheme is no BED file with 4 or more columns")
-        segment = segments[0].name if len(segments) == 1 else columns[0]
-        start, end, name = int(columns[1]), int(columns[2]), columns[3]
-        if segment not in lengths or not 0 <= start < end <= lengths[segment]:
-            raise ProcessingFailure(_STEP, "the primer scheme does not fit the reference")
-        sites.append(PrimerSite(segment, start, end, name, _strand(columns)))
+        if len(columns) < 4 or not (columns[1].isdecimal() and columns[2].isdecimal()):
+            raise _fault(bed, number, "is no BED with 4 or more columns, separated by tabs")
+        name = segments[0].name if len(segments) == 1 else columns[0]
+        start, end = int(columns[1]), int(columns[2])
+        if name not in lengths:
+            raise _fault(bed, number, "names a sequence that the reference has not")
+        if not 0 <= start < end <= lengths[name]:
+            raise _fault(bed, number, f"is off the reference, which has {lengths[name]} bases")
+        sites.append(PrimerSite(name, start, end, columns[3], _strand(columns)))
     if not sites:
-        raise ProcessingFailure(_STEP, "the primer scheme holds no primer")
+        raise ProcessingFailure(_STEP, f"the primer scheme {bed.name} holds no primer")
     return tuple(sites)
+
+
+def _fault(bed: Path, line: int, what: str) -> ProcessingFailure:
+    return ProcessingFailure(_STEP, f"the primer scheme {bed.name} does not fit: line {line} {what}")
 
 
 def digest(sites: tuple[PrimerSite, ...]) -> str:

@@ -1,7 +1,7 @@
 """The check: rules over what the steps found, and the metadata that becomes searchable.
 
 A rule has a metric, a limit that warns, a limit that is an error, and a message. The shipped rules
-are in `default_rules`; an organism may bring its own list instead.
+are in `qc_rules`; an organism may bring its own list instead.
 """
 
 from __future__ import annotations
@@ -10,27 +10,29 @@ import json
 import operator
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
-from readvault.domain.organism import Metric, Organism, QcRule
-from readvault.domain.reads import Platform
+from readvault.domain.organism import QcRule, SampleType
 from readvault.domain.reports import (
     AlignmentReport,
+    Amplicon,
     CheckReport,
     ConsensusReport,
     HostDepletionReport,
     QcVerdict,
-    Report,
     ValidationReport,
 )
-from readvault.reads import submitted_consensus
+from readvault.reads import amplicons, qc_rules, references, submitted_consensus
 from readvault.reads.calls import Calls
-from readvault.reads.sample import ChosenReference
+from readvault.reads.primers import PrimerSite
+from readvault.reads.sample import ChosenReference, Sample
 from readvault.reads.submitted_consensus import Agreement
 
+LISTED = 20
 READS = Field(FieldType.FILE, "rawReads")
 SEQUENCE = Field(FieldType.NUCLEOTIDE_SEQUENCE, "main")
 
@@ -64,82 +66,107 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-def default_rules(organism: Organism, platform: Platform | None) -> tuple[QcRule, ...]:
-    """The shipped rules for a platform."""
-    median = "< 40" if platform is Platform.OXFORD_NANOPORE else "< 20"
-    human = "> " + f"{organism.pipeline.dehumanize.max_human_fraction:.9f}".rstrip("0").rstrip(".")
-    no_sequence = "== 0" if organism.submission.consensus_sequences == "required" else None
-    rows: tuple[tuple[Metric, str | None, str | None, str], ...] = (
-        ("mappedReads", None, "< 100", "Only {value} reads lie on the reference: is this the right organism?"),
-        ("mappedFraction", "< 10 %", None, "Only {value} of the reads lie on the reference."),
-        ("breadthOfCoverage", "< 0.9", no_sequence, "Only {value} of the reference is covered deeply enough."),
-        ("medianDepth", median, None, "The median depth is only {value}."),
-        ("ambiguousBases", "> 10", None, "The consensus from the reads has {value} ambiguous bases."),
-        ("mixedSites", "> 10", None, "At {value} positions a second base has 20 to 50 % of the reads: a mixture?"),
-        ("humanFraction", human, None, "{value} of the reads are human."),
-        ("unscreenableFraction", "> 5 %", None, "{value} of the reads are too short to be screened for human reads."),
-        (
-            "consensusDisagreements",
-            ">= 1",
-            ">= 10",
-            "The submitted consensus disagrees with the reads at {value} places.",
-        ),
-        (
-            "consensusDisagreementFraction",
-            None,
-            "> 0.1 %",
-            "These are not the reads of this sequence: they disagree at {value} of the compared positions.",
-        ),
-    )
-    return tuple(QcRule(metric=m, warn=warn, error=error, message=text) for m, warn, error, text in rows)
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the steps found of one sample; None for what has not been done."""
+
+    validation: ValidationReport | None = None
+    depletion: HostDepletionReport | None = None
+    alignment: AlignmentReport | None = None
+    consensus: ConsensusReport | None = None
+    calls: Calls | None = None
+    sites: tuple[PrimerSite, ...] = ()
+
+    @property
+    def warnings(self) -> list[Annotation]:
+        """What the steps have warned about already."""
+        reports = (self.validation, self.depletion, self.alignment, self.consensus)
+        return [warning for report in reports if report is not None for warning in report.warnings]
 
 
-def check(
-    *,
-    organism: Organism,
-    reference: ChosenReference,
-    validation: ValidationReport | None,
-    depletion: HostDepletionReport | None,
-    alignment: AlignmentReport | None,
-    consensus: ConsensusReport | None,
-    calls: Calls | None,
-    submitted: dict[str, str] | None,
-) -> CheckReport:
+def check(sample: Sample, reference: ChosenReference, found: Findings) -> CheckReport:
     """Judge what the steps found, by the organism's rules.
 
     An entry without reads has its submitted sequences looked at only. With both, the submitted
-    consensus is compared with the reads. Raises ProcessingFailure when a tool fails.
+    consensus is compared with the reads, except those of wastewater. Raises ProcessingFailure when a
+    tool fails.
     """
-    segments = reference.segments
-    errors, warnings = submitted_consensus.faults(submitted, segments) if submitted else ([], [])
+    submitted = sample.submitted
+    errors, warnings = submitted_consensus.faults(submitted, reference.segments) if submitted else ([], [])
     agreement = None
-    if submitted and not errors and calls is not None:
-        agreement = submitted_consensus.compare(submitted, calls, reference.fasta)
-    metrics = _metrics(depletion, alignment, consensus, calls, agreement)
-    platform = validation.platform if validation else None
-    rules = default_rules(organism, platform) if organism.pipeline.qc == "default" else organism.pipeline.qc
-    verdicts = tuple(_judge(rule, metrics[rule.metric]) for rule in rules if rule.metric in metrics)
-    warnings += _uncovered_segments(consensus)
-    earlier = [w for r in (validation, depletion, alignment, consensus) if r is not None for w in _warnings(r)]
-    for verdict in verdicts:
-        reason, field = METRICS[verdict.metric]
-        if verdict.verdict == "error":
-            errors.append(_annotation(verdict, reason, field, agreement))
-        elif verdict.verdict == "warn" and reason not in {warning.reason for warning in earlier}:
-            warnings.append(_annotation(verdict, reason, field, agreement))
+    if submitted and not errors and found.calls is not None and sample.sample_type is not SampleType.WASTEWATER:
+        agreement = submitted_consensus.compare(submitted, found.calls, reference.fasta)
+    tiles = _amplicons(sample, found)
+    earlier = found.warnings
+    warnings += [*_uncovered_segments(found.consensus), *_unlike_declared(sample, found.validation)]
+    metrics = _metrics(sample, found, agreement, tiles)
+    if found.validation is not None:
+        metrics["platformMismatch"] = sum(w.reason is Reason.PLATFORM_MISMATCH for w in (*earlier, *warnings))
+    verdicts = tuple(_judge(rule, metrics[rule.metric]) for rule in _rules(sample, found) if rule.metric in metrics)
+    details = _details(sample, found, agreement, tiles)
+    errors += _annotations(verdicts, "error", details)
+    told = {warning.reason for warning in earlier} | {error.reason for error in errors} & {Reason.CONSENSUS_DISAGREES}
+    told |= {warning.reason for warning in warnings} & {Reason.PLATFORM_MISMATCH}
+    warnings += [each for each in _annotations(verdicts, "warn", details) if each.reason not in told]
     metadata = {
+        **_searchable(sample, reference, found, tiles),
+        **_quality(errors, [*earlier, *warnings], verdicts),
+    }
+    return CheckReport(
+        verdicts,
+        metadata,
+        amplicons=tiles,
+        agreement=agreement.counts if agreement else None,
+        errors=tuple(errors),
+        warnings=tuple(warnings),
+    )
+
+
+def _rules(sample: Sample, found: Findings) -> tuple[QcRule, ...]:
+    platform = found.validation.platform if found.validation else None
+    if sample.organism.pipeline.qc != "default":
+        return tuple(rule for rule in sample.organism.pipeline.qc if rule.applies(platform, sample.sample_type))
+    return qc_rules.shipped(sample, platform, with_primers=bool(found.sites))
+
+
+def _amplicons(sample: Sample, found: Findings) -> tuple[Amplicon, ...]:
+    if found.calls is None or found.validation is None or not found.sites:
+        return ()
+    min_depth = qc_rules.WASTEWATER_DEPTH
+    if sample.sample_type is not SampleType.WASTEWATER:
+        min_depth = sample.organism.pipeline.thresholds(found.validation.platform).min_depth
+    return amplicons.measure(found.sites, found.calls, min_depth=min_depth)
+
+
+def _unlike_declared(sample: Sample, validation: ValidationReport | None) -> list[Annotation]:
+    """The platform is compared where it is detected, in validation; here the layout."""
+    said = sample.declared.layout
+    if said is None or validation is None or said is validation.layout:
+        return []
+    message = f"The metadata say {said}, but the reads are {validation.layout}."
+    return [Annotation(Reason.PLATFORM_MISMATCH, message, (Field(FieldType.METADATA, "libraryLayout"),))]
+
+
+def _searchable(
+    sample: Sample, reference: ChosenReference, found: Findings, tiles: tuple[Amplicon, ...]
+) -> dict[str, Any]:
+    """The figures that become metadata of the entry."""
+    validation, depletion, alignment, consensus = found.validation, found.depletion, found.alignment, found.consensus
+    source = None if sample.sample_type is SampleType.WASTEWATER or found.calls is None else "reads"
+    figures: dict[str, Any] = {
         "totalReads": validation.reads if validation else None,
         "mappedReads": alignment.mapped_reads if alignment else None,
         "humanFraction": round(depletion.human_fraction, 6) if depletion and depletion.screened else None,
         "depthOfCoverage": round(consensus.depth_of_coverage, 2) if consensus else None,
         "breadthOfCoverage": round(consensus.breadth_of_coverage, 4) if consensus else None,
-        "platform": str(platform) if platform else None,
-        "primerScheme": _primer_scheme(organism, alignment),
-        "reference": ",".join(segment.name for segment in segments) if alignment else None,
-        "consensusSource": "submitted" if submitted else ("reads" if calls is not None else None),
-        **_quality(errors, [*earlier, *warnings], verdicts),
+        "platform": str(validation.platform) if validation else None,
+        "primerScheme": (alignment.primer_scheme if alignment else None) or sample.declared.primer_scheme,
+        "reference": references.spoken(reference) if alignment or reference.names else None,
+        "consensusSource": "submitted" if sample.submitted else source,
     }
-    return CheckReport(verdicts, metadata, errors=tuple(errors), warnings=tuple(warnings))
+    if tiles:
+        figures["droppedAmplicons"] = sum(tile.dropped for tile in tiles)
+    return figures
 
 
 def _uncovered_segments(consensus: ConsensusReport | None) -> list[Annotation]:
@@ -158,17 +185,13 @@ def _uncovered_segments(consensus: ConsensusReport | None) -> list[Annotation]:
 
 
 def _metrics(
-    depletion: HostDepletionReport | None,
-    alignment: AlignmentReport | None,
-    consensus: ConsensusReport | None,
-    calls: Calls | None,
-    agreement: Agreement | None,
+    sample: Sample, found: Findings, agreement: Agreement | None, tiles: tuple[Amplicon, ...]
 ) -> dict[str, float]:
     """The metrics that are known for this entry."""
     metrics: dict[str, float] = {}
-    if alignment is not None:
+    if (alignment := found.alignment) is not None:
         metrics |= {"mappedReads": alignment.mapped_reads, "mappedFraction": alignment.mapped_fraction}
-    if consensus is not None:
+    if (consensus := found.consensus) is not None:
         metrics |= {
             "breadthOfCoverage": consensus.breadth_of_coverage,
             "meanDepth": consensus.depth_of_coverage,
@@ -176,9 +199,14 @@ def _metrics(
             "unknownBases": consensus.unknown_bases,
             "mixedSites": consensus.mixed_sites,
         }
-    if calls is not None:
-        metrics["medianDepth"] = float(np.median(np.concatenate([call.depth for call in calls.segments])))
-    if depletion is not None:
+    if found.calls is not None:
+        depth = np.concatenate([call.depth for call in found.calls.segments])
+        metrics |= {"medianDepth": float(np.median(depth)), "breadthAt10x": float((depth >= 10).mean())}
+        if found.calls.genes:
+            metrics["unknownFrameshifts"] = len(_unknown_frameshifts(sample, found.calls))
+    if tiles:
+        metrics["droppedAmpliconFraction"] = amplicons.dropped_fraction(tiles)
+    if (depletion := found.depletion) is not None:
         if depletion.screened:
             metrics["humanFraction"] = depletion.human_fraction
         metrics["unscreenableFraction"] = depletion.reads_too_short / max(depletion.reads_in, 1)
@@ -186,6 +214,18 @@ def _metrics(
         metrics["consensusDisagreements"] = agreement.disagreements
         metrics["consensusDisagreementFraction"] = agreement.fraction
     return metrics
+
+
+def _unknown_frameshifts(sample: Sample, calls: Calls) -> list[str]:
+    """Frameshifts and stops by their names (`ORF8:Q27*`), without those that the organism knows, by gene or by name."""
+    known = set(sample.organism.pipeline.known_frameshifts)
+    return [
+        name
+        for gene in calls.genes
+        if gene.name not in known
+        for name in (*gene.frameshifts, *gene.stops)
+        if name not in known
+    ]
 
 
 def _judge(rule: QcRule, value: float) -> QcVerdict:
@@ -204,29 +244,39 @@ def _exceeds(value: float, limit: str) -> bool:
 
 
 def _shown(metric: str, value: float) -> str:
-    if metric.endswith("Fraction") or metric == "breadthOfCoverage":
+    if metric.endswith("Fraction") or metric.startswith("breadth"):
         return f"{value:.2%}"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
-def _annotation(verdict: QcVerdict, reason: Reason, field: Field, agreement: Agreement | None) -> Annotation:
-    message = verdict.message
-    if reason is Reason.CONSENSUS_DISAGREES and agreement is not None and agreement.first:
-        message += f" First: {'; '.join(agreement.first)}."
-    return Annotation(reason, f"{message} (rule {verdict.metric} {verdict.limit})", (field,))
+def _annotations(verdicts: tuple[QcVerdict, ...], kind: str, details: dict[Reason, str]) -> list[Annotation]:
+    """What submitters read of the broken rules. Two rules about a submitted consensus would say the same twice."""
+    found = []
+    for verdict in verdicts:
+        if verdict.verdict == kind:
+            reason, field = METRICS[verdict.metric]
+            message = f"{verdict.message}{details.get(reason, '')} (rule {verdict.metric} {verdict.limit})"
+            found.append(Annotation(reason, message, (field,)))
+    twice = [annotation for annotation in found if annotation.reason is Reason.CONSENSUS_DISAGREES][1:]
+    return [annotation for annotation in found if annotation not in twice]
 
 
-def _warnings(report: Report) -> tuple[Annotation, ...]:
-    found: tuple[Annotation, ...] = getattr(report, "warnings", ())
-    return found
+def _details(
+    sample: Sample, found: Findings, agreement: Agreement | None, tiles: tuple[Amplicon, ...]
+) -> dict[Reason, str]:
+    """What follows the message of a rule: the first few of what it counted."""
+    details = {}
+    if agreement is not None and agreement.first:
+        details[Reason.CONSENSUS_DISAGREES] = f" First: {'; '.join(agreement.first)}."
+    if dropped := [tile.name for tile in tiles if tile.dropped]:
+        details[Reason.DROPPED_AMPLICONS] = f" They are: {_listed(dropped)}."
+    if found.calls is not None and (shifted := _unknown_frameshifts(sample, found.calls)):
+        details[Reason.UNKNOWN_FRAMESHIFTS] = f" They are: {_listed(shifted)}."
+    return details
 
 
-def _primer_scheme(organism: Organism, alignment: AlignmentReport | None) -> str | None:
-    """The name of the organism's scheme when primers were clipped; a scheme of the submitter's own is `custom`."""
-    if alignment is None or alignment.primers_sha256 is None:
-        return None
-    scheme = organism.pipeline.align.primers
-    return "custom" if scheme is None else scheme.name.split(".")[0]
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _quality(errors: list[Annotation], warnings: list[Annotation], verdicts: tuple[QcVerdict, ...]) -> dict[str, Any]:

@@ -148,7 +148,9 @@ def _choose(records: list[_Record], mapped: Mapping[int, int], clear: Mapping[in
         winners[record.candidate.name] = winners.get(record.candidate.name, 0) + mapped[record.place]
     if not winners:
         winners[records[0].candidate.name] = 1
-    alone = {name for name in {r.candidate.name for r in records} if sum(r.candidate.name == name for r in records) == 1}
+    alone = {
+        name for name in {r.candidate.name for r in records} if sum(r.candidate.name == name for r in records) == 1
+    }
     for segment, rivals in by_segment.items():
         # A segment of genomes that lost everywhere else (a segment that only influenza A has) is left out.
         fitting = [r for r in rivals if r.candidate.name in winners or r.candidate.name in alone]
@@ -194,7 +196,7 @@ def _write(records: list[_Record], chosen: list[_Record], directory: Path) -> Ch
     fasta = directory / "reference.fasta"
     fasta.write_text("".join(f">{segment.name}\n{segment.sequence}\n" for segment in segments), encoding="ascii")
     names = {record.content.name: record.candidate.name for record in chosen}
-    genes = []
+    genes: list[Path] = []
     for candidate in dict.fromkeys(record.candidate for record in chosen):
         if candidate.genes is not None:
             target = directory / f"genes_{len(genes)}.gff3"

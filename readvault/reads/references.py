@@ -66,5 +66,13 @@ def digest_of(segments: tuple[Segment, ...]) -> str:
     return content.hexdigest()
 
 
+def spoken(reference: ChosenReference) -> str:
+    """What a reference is called: its records, or which of several genomes was chosen (for each segment, if mixed)."""
+    if not reference.names:
+        return ",".join(segment.name for segment in reference.segments)
+    names = set(reference.names.values())
+    return names.pop() if len(names) == 1 else ",".join(f"{contig}:{name}" for contig, name in reference.names.items())
+
+
 def _canonical(sequence: str) -> str:
     return sequence.upper().replace("U", "T")

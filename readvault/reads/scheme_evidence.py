@@ -7,7 +7,6 @@ soft clip; both are looked at, so that the BAM may be clipped already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from readvault.reads.bam_records import (
+    FIXED_BYTES,
     REVERSE,
     SECONDARY,
     SOFT_CLIP,
     SUPPLEMENTARY,
     UNMAPPED,
     BamReader,
-    Batch,
-    windows,
+    Bytes,
+    int32_at,
+    uint16_at,
 )
+from readvault.reads.native import compiled
 from readvault.reads.primers import PrimerSite
 
 TOLERANCE = 2
@@ -62,48 +64,44 @@ def beginnings(bam: Path) -> Beginnings:
     parts = []
     with BamReader(bam) as reader:
         while not reader.at_end:
-            parts.append(_of_batch(reader.read()))
+            batch = reader.read()
+            table = np.empty((5, len(batch)), dtype=np.int64)
+            parts.append(table[:, : _five_prime_ends(batch.buffer, batch.offset, table)])
         segments = reader.segments
-    segment, reverse, aligned, clipped, other = (np.concatenate(column) for column in zip(*parts, strict=True))
+    segment, reverse, aligned, clipped, other = np.concatenate(parts, axis=1)
     return Beginnings(segments, segment, reverse.astype(bool), aligned, clipped, other)
 
 
-def _of_batch(batch: Batch) -> tuple[Integers, ...]:
-    unwanted = UNMAPPED | SECONDARY | SUPPLEMENTARY
-    batch = batch.select((batch.field("flag") & unwanted == 0) & (batch.field("operations") > 0))
-    reverse = batch.field("flag") & REVERSE != 0
-    first = batch.offset + 36 + batch.field("name_length")
-    left = _soft_clip(batch, first)
-    right = _soft_clip(batch, first + 4 * (batch.field("operations") - 1))
-    start = batch.field("start")
-    end = _ends(batch, first)
-    return (
-        batch.field("segment"),
-        reverse.astype(np.int64),
-        np.where(reverse, end, start),
-        np.where(reverse, right, left),
-        np.where(reverse, start, end),
-    )
-
-
-def _operations(batch: Batch, at: Integers) -> Integers:
-    return windows(batch.buffer, 4)[at].copy().view("<u4").ravel().astype(np.int64)
-
-
-def _soft_clip(batch: Batch, at: Integers) -> Integers:
-    packed = _operations(batch, at)
-    return np.where(packed & 15 == SOFT_CLIP, packed >> 4, 0)
-
-
-def _ends(batch: Batch, first: Integers) -> Integers:
-    """Where each alignment ends (exclusive): its CIGAR's operations on the reference, added up."""
-    counts = batch.field("operations")
-    before = np.cumsum(counts) - counts
-    record = np.repeat(np.arange(len(batch)), counts)
-    packed = _operations(batch, first[record] + 4 * (np.arange(len(record)) - before[record]))
-    on_reference = np.isin(packed & 15, (0, 2, 3, 7, 8))
-    spans = np.bincount(record, weights=(packed >> 4) * on_reference, minlength=len(batch))
-    return batch.field("start") + spans.astype(np.int64)
+@compiled("int64(uint8[::1], int64[::1], int64[:, ::1])")
+def _five_prime_ends(buffer: Bytes, offsets: Integers, table: Integers) -> int:
+    """Fill the table's columns with segment, strand, 5' end, its soft clip and the 3' end; how many columns."""
+    count = 0
+    for at in offsets:
+        flag = uint16_at(buffer, at + 18)
+        operations = uint16_at(buffer, at + 16)
+        if flag & (UNMAPPED | SECONDARY | SUPPLEMENTARY) or operations == 0:
+            continue
+        start = int32_at(buffer, at + 8)
+        end = start
+        left = right = 0
+        for number in range(operations):
+            packed = int32_at(buffer, at + FIXED_BYTES + buffer[at + 12] + 4 * number)
+            code, length = packed & 15, packed >> 4
+            if code == SOFT_CLIP:
+                if end == start:
+                    left = length
+                else:
+                    right = length
+            elif code in (0, 2, 3, 7, 8):
+                end += length
+        reverse = flag & REVERSE != 0
+        table[0, count] = int32_at(buffer, at + 4)
+        table[1, count] = reverse
+        table[2, count] = end if reverse else start
+        table[3, count] = right if reverse else left
+        table[4, count] = start if reverse else end
+        count += 1
+    return count
 
 
 def share_at_primers(found: Beginnings, sites: tuple[PrimerSite, ...]) -> tuple[float, float]:
@@ -149,8 +147,3 @@ def share_in_piles(found: Beginnings) -> float:
             counts = np.bincount(aligned[reverse == strand] // BIN)
             piled += int(counts[counts >= max(PILE_AT_LEAST, PILE * expected)].sum())
     return piled / len(found) if len(found) else 0.0
-
-
-def shares(found: Beginnings, schemes: Mapping[str, tuple[PrimerSite, ...]]) -> dict[str, float]:
-    """For each scheme the share of reads that begin at its primers."""
-    return {name: share_at_primers(found, sites)[0] for name, sites in schemes.items()}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason, first_listed
 from readvault.domain.errors import InvalidSubmission, ProcessingFailure
+from readvault.domain.reports import ConsensusAgreement
 from readvault.reads import tools
 from readvault.reads.calls import Calls, SegmentCall
 from readvault.reads.sample import Segment
@@ -36,13 +37,19 @@ _Gap = tuple[int, int]
 class Agreement:
     """How a submitted consensus compares with the reads, where they are deep enough.
 
-    `compared` are reference positions, `disagreements` are differing bases and whole indels;
-    `first` names the first few, 1-based on the reference.
+    `compared` are reference positions, `disagreements` are differing bases and whole indels, `no_evidence` are bases of
+    the sequence about which the reads say nothing; `first` names the first few, 1-based on the reference.
     """
 
     compared: int
     disagreements: int
     first: tuple[str, ...]
+    no_evidence: int = 0
+
+    @property
+    def counts(self) -> ConsensusAgreement:
+        """The figures without the places."""
+        return ConsensusAgreement(max(self.compared - self.disagreements, 0), self.disagreements, self.no_evidence)
 
     @property
     def fraction(self) -> float:
@@ -113,18 +120,19 @@ def compare(submitted: dict[str, str], calls: Calls, reference: Path) -> Agreeme
     Raises ProcessingFailure when minimap2 fails.
     """
     columns, insertions = _align(submitted, calls, reference)
-    compared, found = 0, []
+    compared, silent, found = 0, 0, []
     for call in calls.segments:
         theirs = columns[call.segment]
         ours = np.frombuffer(call.aligned.encode(), dtype=np.uint8)
         deep = call.depth >= MIN_DEPTH
         both = deep & np.isin(theirs, list(b"ACGT")) & np.isin(ours, list(b"ACGT"))
         compared += int(both.sum())
+        silent += int((np.isin(theirs, list(b"ACGT")) & ~both).sum())
         for place in np.flatnonzero(both & (theirs != ours)).tolist():
             found.append((call.segment, place, f"{chr(theirs[place])}, the reads say {chr(ours[place])}"))
         found += [(call.segment, *gap) for gap in _indel_disagreements(call, theirs, insertions[call.segment], deep)]
     first = tuple(f"{segment}:{place + 1} {text}" for segment, place, text in found[:5])
-    return Agreement(compared, len(found), first)
+    return Agreement(compared, len(found), first, silent)
 
 
 def _align(

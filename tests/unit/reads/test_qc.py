@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from readvault.domain.annotations import Annotation, Reason
-from readvault.domain.organism import Metric, Organism, QcRule
+from readvault.domain.organism import Metric, Organism, QcRule, SampleType
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import (
     AlignmentReport,
@@ -22,8 +23,10 @@ from readvault.domain.reports import (
     SegmentCoverage,
     ValidationReport,
 )
-from readvault.reads import qc, references
-from readvault.reads.calls import Calls, SegmentCall
+from readvault.reads import qc, qc_rules, references
+from readvault.reads.calls import Calls, GeneCall, SegmentCall
+from readvault.reads.primers import PrimerSite
+from readvault.reads.sample import Declared, Sample
 
 GENOME = "".join(random.Random(3).choices("ACGT", k=3000))
 
@@ -67,11 +70,14 @@ def calls(aligned: str = GENOME, *, depth: int = 100, insertions: tuple[str, ...
     return Calls((SegmentCall("genome", aligned.replace("-", ""), aligned, insertions, depths, coverage),), ())
 
 
-def checked(organism: Organism, **found: Any) -> CheckReport:
-    nothing = dict.fromkeys(("validation", "depletion", "alignment", "consensus", "calls", "submitted"))
+def checked(
+    organism: Organism, *, submitted: dict[str, str] | None = None, of: dict[str, Any] | None = None, **found: Any
+) -> CheckReport:
+    """Judge these findings; `of` is what else is known of the sample."""
     reference = references.only(organism)
     assert reference is not None
-    return qc.check(organism=organism, reference=reference, **{**nothing, **found})
+    sample = Sample("S.1", organism, (), Path(), submitted=submitted, **(of or {}))
+    return qc.check(sample, reference, qc.Findings(**found))
 
 
 def with_reads(organism: Organism, **found: Any) -> CheckReport:
@@ -107,7 +113,7 @@ def test_a_good_sample_passes_and_its_figures_are_searchable(organism: Organism)
     ("found", "metric", "verdict", "reason"),
     [
         ({"alignment": alignment(99)}, "mappedReads", "error", Reason.FEW_MAPPED_READS),
-        ({"alignment": alignment(900, of=10_000)}, "mappedFraction", "warn", Reason.FEW_MAPPED_READS),
+        ({"alignment": alignment(900, of=1_000_000)}, "mappedFraction", "warn", Reason.FEW_MAPPED_READS),
         ({"consensus": consensus(breadth_of_coverage=0.8999)}, "breadthOfCoverage", "warn", Reason.LOW_BREADTH),
         ({"calls": calls(depth=19)}, "medianDepth", "warn", Reason.LOW_DEPTH),
         ({"consensus": consensus(ambiguous_bases=11)}, "ambiguousBases", "warn", Reason.AMBIGUOUS_BASES),
@@ -167,7 +173,8 @@ def test_a_tiny_human_fraction_can_be_a_limit(organism: Organism) -> None:
     """As a float it would be written 1e-05, which is no limit."""
     dehumanize = organism.pipeline.dehumanize.model_copy(update={"max_human_fraction": 0.00001})
     strict = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"dehumanize": dehumanize})})
-    assert "> 0.00001" in {rule.warn for rule in qc.default_rules(strict, Platform.ILLUMINA)}
+    sample = Sample("S.1", strict, (), Path())
+    assert "> 0.00001" in {rule.warn for rule in qc_rules.shipped(sample, Platform.ILLUMINA, with_primers=False)}
 
 
 def test_without_a_screen_there_is_no_human_fraction(organism: Organism) -> None:
@@ -233,3 +240,87 @@ def test_a_consensus_of_another_sample_is_an_error(organism: Organism) -> None:
     report = with_reads(organism, submitted={"a": changed})
     assert {annotation.reason for annotation in report.errors} == {Reason.CONSENSUS_DISAGREES}
     assert report.processed_metadata["qualityControlDetermination"] == "FAIL"
+
+
+def test_few_reads_on_the_reference_mean_more_after_amplicons(organism: Organism) -> None:
+    """9 % is little of an amplicon library and much of a shotgun one; a scheme or the strategy tells which it is."""
+    few = alignment(900, of=10_000)
+    assert with_reads(organism, alignment=few).warnings == ()
+    strategy = {"declared": Declared(library_strategy="amplicon")}
+    assert [w.reason for w in with_reads(organism, alignment=few, of=strategy).warnings] == [Reason.FEW_MAPPED_READS]
+    site = PrimerSite("genome", 0, 20, "v_1_LEFT", "+")
+    assert [w.reason for w in with_reads(organism, alignment=few, sites=(site,)).warnings] == [Reason.FEW_MAPPED_READS]
+
+
+def test_amplicons_without_reads_are_named(organism: Organism) -> None:
+    sites = tuple(
+        PrimerSite("genome", start, start + 20, f"v_{number}_{side}", strand)
+        for number in range(1, 6)
+        for side, start, strand in (("LEFT", 500 * (number - 1), "+"), ("RIGHT", 500 * number - 20, "-"))
+    )
+    found = calls()
+    found.segments[0].depth[500:1000] = 9
+    report = with_reads(organism, calls=found, sites=sites)
+    assert [(a.name, a.start, a.end, a.median_depth, a.dropped) for a in report.amplicons][:2] == [
+        ("v_1", 20, 480, 100, False),
+        ("v_2", 520, 980, 9, True),
+    ]
+    (warning,) = report.warnings
+    assert warning.reason is Reason.DROPPED_AMPLICONS
+    assert "20.00% of the amplicons" in warning.message
+    assert "v_2." in warning.message
+    assert report.processed_metadata["droppedAmplicons"] == 1
+
+
+def test_a_sample_that_is_thin_everywhere_has_no_dropouts(organism: Organism) -> None:
+    sites = (PrimerSite("genome", 0, 20, "v_1_LEFT", "+"), PrimerSite("genome", 480, 500, "v_1_RIGHT", "-"))
+    report = with_reads(organism, calls=calls(depth=5), sites=sites)
+    assert [amplicon.dropped for amplicon in report.amplicons] == [False]
+
+
+def test_wastewater_is_a_mixture_by_nature(organism: Organism) -> None:
+    found = {"consensus": consensus(mixed_sites=500, ambiguous_bases=500, breadth_of_coverage=0.3), "calls": calls()}
+    found["calls"].segments[0].depth[:1000] = 9
+    sewage = {"declared": Declared(sample_type=SampleType.WASTEWATER)}
+    report = with_reads(organism, of=sewage, **found)
+    assert (report.errors, report.warnings) == ((), ())
+    assert report.processed_metadata["consensusSource"] is None
+    found["calls"].segments[0].depth[:1500] = 9
+    (warning,) = with_reads(organism, of=sewage, **found).warnings
+    assert (warning.reason, "50.00%" in warning.message) == (Reason.LOW_BREADTH, True)
+
+
+def test_mixtures_may_be_expected_of_an_organism(organism: Organism) -> None:
+    pipeline = organism.pipeline.model_copy(update={"mixtures_expected": True})
+    hiv = organism.model_copy(update={"pipeline": pipeline})
+    assert with_reads(hiv, consensus=consensus(mixed_sites=500)).warnings == ()
+
+
+def test_another_layout_than_the_metadata_say_warns(organism: Organism) -> None:
+    report = with_reads(organism, of={"declared": Declared(layout=LibraryLayout.SINGLE)})
+    (warning,) = report.warnings
+    assert warning.message == "The metadata say SINGLE, but the reads are PAIRED."
+    assert [v.verdict for v in report.verdicts if v.metric == "platformMismatch"] == ["warn"]
+
+
+def test_frameshifts_that_the_organism_knows_are_no_fault(organism: Organism) -> None:
+    gene = GeneCall("ORF8", "genome", "MK*", (), ("ORF8:E2fs",), ("ORF8:Q27*",))
+    found = replace(calls(), genes=(gene,))
+    (warning,) = with_reads(organism, calls=found).warnings
+    assert warning.reason is Reason.UNKNOWN_FRAMESHIFTS
+    assert "ORF8:E2fs, ORF8:Q27*" in warning.message
+    for known in (("ORF8",), ("ORF8:E2fs", "ORF8:Q27*")):
+        pipeline = organism.pipeline.model_copy(update={"known_frameshifts": known})
+        assert with_reads(organism.model_copy(update={"pipeline": pipeline}), calls=found).warnings == ()
+
+
+def test_a_rule_may_be_for_some_samples_only(organism: Organism) -> None:
+    rules = tuple(
+        QcRule.model_validate({"metric": "meanDepth", "warn": "< 200", "message": text, **only})
+        for text, only in (("ont", {"platforms": ["OXFORD_NANOPORE"]}), ("sewage", {"sampleTypes": ["wastewater"]}))
+    )
+    own = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"qc": rules})})
+    assert with_reads(own).verdicts == ()
+    assert [v.message for v in with_reads(own, validation=validation(Platform.OXFORD_NANOPORE)).verdicts] == ["ont"]
+    sewage = {"declared": Declared(sample_type=SampleType.WASTEWATER)}
+    assert [v.message for v in with_reads(own, of=sewage).verdicts] == ["sewage"]
