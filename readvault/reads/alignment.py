@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pysam
@@ -64,6 +65,7 @@ def align(
             mapped = _clip_primers(mapped, sites, scratch)
             mapped_reads = _count_primary(mapped, scratch)
         alignment = _finish(mapped, _header(segments, read_group), scratch, reads, reference, directory, threads)
+        alignment = replace(alignment, primers=sites)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     report = AlignmentReport(

@@ -1,12 +1,13 @@
 """Mates that overlap, seen as one fragment.
 
 Where both mates of a fragment cover a reference position, they read the same molecule once: it must
-not count twice. Here alignments are cut into pieces that lie in one mate or in both.
+not count twice. Here the mates find each other in a batch of records.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,140 +15,186 @@ from numpy.typing import NDArray
 from readvault.reads.bam_records import (
     DELETION,
     DIFFERENT,
+    DUPLICATE,
     EQUAL,
+    FAILED,
+    FIXED_BYTES,
+    INSERTION,
     MATCH,
     MATE_UNMAPPED,
     PAIRED,
+    SECONDARY,
+    SKIP,
+    SOFT_CLIP,
     SUPPLEMENTARY,
+    UNMAPPED,
     Batch,
+    Bytes,
     Integers,
-    Operations,
+    int32_at,
+    uint16_at,
 )
+from readvault.reads.native import compiled, inlined
 
-_PLACE_BITS = 40
+ALONE, IGNORED, WAITING = -1, -2, -3
+_UNUSABLE = UNMAPPED | SECONDARY | FAILED | DUPLICATE
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
-    """Mates that overlap: `first` and `second` are records of a batch.
+class Fragments:
+    """The records of a batch and their mates.
 
-    What both say is credited to `first`, which is either mate at random (by read name), so that both
-    strands are seen where libraries always start on the same one. `waiting` are records whose overlapping
-    mate is still to come.
+    `mate` has for each record the one that it overlaps with, or ALONE; IGNORED are records that don't
+    count, WAITING those whose overlapping mate is still to come. `end` is where an alignment ends on the
+    reference (exclusive), `is_lead` says which of two mates is credited with what both say: either at
+    random (by read name), so that both strands are seen where libraries always start on the same one.
+    `indels` is an upper bound for insertions and deletions, `longest` for the positions that an alignment spans.
     """
 
-    first: Integers
-    second: Integers
-    waiting: Integers
+    mate: Integers
+    end: Integers
+    is_lead: NDArray[np.bool_]
+    indels: int
+    longest: int
+
+    @property
+    def waiting(self) -> Integers:
+        """The records that wait."""
+        return np.flatnonzero(self.mate == WAITING)
 
 
-def find_pairs(batch: Batch, reference_end: Integers, *, at_end: bool) -> Pairs:
+def find(batch: Batch, *, at_end: bool) -> Fragments:
     """Find the mates in a batch that overlap on the reference. Supplementary alignments stand alone."""
-    flag, segment, start = batch.field("flag"), batch.field("segment"), batch.field("start")
-    mate_start = batch.field("mate_start")
-    longest = int((reference_end - start).max(initial=0))
-    possible = (flag & (PAIRED | MATE_UNMAPPED | SUPPLEMENTARY)) == PAIRED
-    possible &= (batch.field("mate_segment") == segment) & (np.abs(mate_start - start) < longest)
-    chosen = np.flatnonzero(possible)
-    keys = batch.select(chosen).name_keys() if len(chosen) else np.empty(0, dtype=np.uint64)
-    order = np.argsort(keys, kind="stable")
-    chosen, keys = chosen[order], keys[order]
-    same = keys[:-1] == keys[1:]
-    same[1:] &= ~same[:-1]
-    odd = (keys[1:][same] & np.uint64(1)).astype(bool)
-    earlier, later = chosen[:-1][same], chosen[1:][same]
-    first, second = np.where(odd, later, earlier), np.where(odd, earlier, later)
-
-    waiting = np.empty(0, dtype=np.int64)
-    if not at_end and len(batch):
-        alone = np.ones(len(chosen), dtype=bool)
-        alone[:-1] &= ~same
-        alone[1:] &= ~same
-        left = chosen[alone]
-        coming = (segment[left] == segment[-1]) & (mate_start[left] >= start[-1]) & (mate_start[left] >= start[left])
-        waiting = np.sort(left[coming & (mate_start[left] < reference_end[left])])
-    overlap = np.minimum(reference_end[first], reference_end[second]) > np.maximum(start[first], start[second])
-    overlap &= segment[first] == segment[second]
-    return Pairs(first[overlap], second[overlap], waiting)
+    mate = np.full(len(batch), ALONE, dtype=np.int64)
+    end = np.empty(len(batch), dtype=np.int64)
+    is_lead = np.ones(len(batch), dtype=np.bool_)
+    slots = np.full(1 << max(4, (2 * len(batch)).bit_length()), -1, dtype=np.int64)
+    indels, longest = _find(batch.buffer, batch.offset, at_end, mate, end, is_lead, slots)
+    return Fragments(mate, end, is_lead, indels, longest)
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """Stretches of the reference that a fragment covers.
-
-    `single` and `double` are matches in one mate or in both, without gaps; `gap` are deletions.
-    Columns: record, start (global reference position), length, query offset; for `double` also the
-    other mate's record and query offset.
-    """
-
-    single: NDArray[np.int64]
-    double: NDArray[np.int64]
-    gap: NDArray[np.int64]
+def are_sound(batch: Batch, lengths: Integers) -> bool:
+    """Whether every record keeps within its own bytes and within its segment, whose lengths are given."""
+    return bool(_are_sound(batch.buffer, batch.offset, lengths))
 
 
-def cut(operations: Operations, start: Integers, pairs: Pairs, records: int) -> Pieces:
-    """Cut all matches and deletions into pieces that count once.
-
-    `start` is the global reference position of each operation. Of two mates that disagree on a
-    deletion, the deletion counts: aligners miss deletions near the end of a read, they do not invent
-    the same gap.
-    """
-    is_match = (operations.code == MATCH) | (operations.code == EQUAL) | (operations.code == DIFFERENT)
-    runs = np.flatnonzero((is_match | (operations.code == DELETION)) & (operations.length > 0))
-    record, length = operations.record[runs], operations.length[runs]
-    query = np.where(is_match[runs], operations.query[runs], -1)
-    table = np.stack([record, start[runs], length, query], axis=1)
-
-    pair = np.full(records, -1, dtype=np.int64)
-    pair[pairs.first] = pair[pairs.second] = np.arange(len(pairs.first))
-    paired = pair[record] >= 0
-    alone = table[~paired]
-    single, double, gap = _merge(table[paired], pair[record[paired]], pairs)
-    return Pieces(
-        single=np.concatenate([alone[alone[:, 3] >= 0], single]),
-        double=double,
-        gap=np.concatenate([alone[alone[:, 3] < 0], gap])[:, :3],
-    )
+@inlined
+def _name_key(buffer: Bytes, at: Any, length: Any) -> np.uint64:
+    """A hash of a read name: eight bytes at a time, least significant first."""
+    key = np.uint64(0x9E3779B97F4A7C15)
+    for start in range(0, max(length, 1), 8):
+        word = np.uint64(0)
+        for place in range(start, min(start + 8, length)):
+            word |= np.uint64(buffer[at + place]) << np.uint64(8 * (place - start))
+        key = (key ^ word) * np.uint64(0xBF58476D1CE4E5B9)
+        key ^= key >> np.uint64(29)
+    return key
 
 
-def _merge(
-    runs: NDArray[np.int64], pair: Integers, pairs: Pairs
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Cut the runs of paired mates at each other's ends, and put together what covers the same place."""
-    keys = pair << _PLACE_BITS
-    borders = np.sort(np.concatenate([keys + runs[:, 1], keys + runs[:, 1] + runs[:, 2]]))
-    low, high = borders[:-1], borders[1:]
-    within = ((low >> _PLACE_BITS) == (high >> _PLACE_BITS)) & (low < high)
-    low, high = low[within], high[within]
-    place = low & ((1 << _PLACE_BITS) - 1)
-    is_first = pairs.first[pair] == runs[:, 0]
-    one, other = _covering(runs, pair, low, of=is_first), _covering(runs, pair, low, of=~is_first)
-    length = high - low
-
-    def piece(of: NDArray[np.int64]) -> NDArray[np.int64]:
-        run = runs[of]
-        query = np.where(run[:, 3] >= 0, run[:, 3] + place - run[:, 1], -1)
-        return np.stack([run[:, 0], place, length, query], axis=1)
-
-    left, right = piece(one), piece(other)
-    has_left, has_right = one >= 0, other >= 0
-    left_match, right_match = has_left & (left[:, 3] >= 0), has_right & (right[:, 3] >= 0)
-    left_gap, right_gap = has_left & ~left_match, has_right & ~right_match
-    both = left_match & right_match
-    single = np.concatenate([left[left_match & ~has_right], right[right_match & ~has_left]])
-    double = np.concatenate([left[both], right[both][:, [0, 3]]], axis=1)
-    return single, double, np.concatenate([left[left_gap], right[right_gap & ~left_gap]])
+@inlined
+def _same_name(buffer: Bytes, one: int, other: int) -> bool:
+    """Whether two records have the same read name."""
+    length = buffer[one + 12]
+    if buffer[other + 12] != length:
+        return False
+    for place in range(FIXED_BYTES, FIXED_BYTES + np.int64(length)):
+        if buffer[one + place] != buffer[other + place]:
+            return False
+    return True
 
 
-def _covering(runs: NDArray[np.int64], pair: Integers, low: Integers, *, of: NDArray[np.bool_]) -> Integers:
-    """For each place the run among `of` that covers it, or -1."""
-    rows = np.flatnonzero(of)
-    keys = (pair[rows] << _PLACE_BITS) + runs[rows, 1]
-    order = np.argsort(keys, kind="stable")
-    rows, keys = rows[order], keys[order]
-    if not len(rows):
-        return np.full(len(low), -1, dtype=np.int64)
-    found = np.searchsorted(keys, low, side="right") - 1
-    row = rows[np.maximum(found, 0)]
-    covers = (found >= 0) & (low < (pair[row] << _PLACE_BITS) + runs[row, 1] + runs[row, 2])
-    return np.where(covers, row, -1)
+@inlined
+def span_and_indels(buffer: Bytes, at: Any) -> tuple[Any, Any]:
+    """How many reference positions an alignment spans, and how many insertions and deletions it has."""
+    operation = at + FIXED_BYTES + np.int64(buffer[at + 12])
+    span, indels = np.int64(0), np.int64(0)
+    for _ in range(uint16_at(buffer, at + 16)):
+        word = int32_at(buffer, operation) & 0xFFFFFFFF
+        code, length = word & 15, word >> 4
+        if code in (MATCH, EQUAL, DIFFERENT, SKIP):
+            span += length
+        elif code == DELETION:
+            span += length
+            indels += 1
+        elif code == INSERTION:
+            indels += 1
+        operation += 4
+    return span, indels
+
+
+@compiled("boolean(uint8[::1], int64[::1], int64[::1])")
+def _are_sound(buffer: Bytes, offset: Integers, lengths: Integers) -> bool:
+    for at in offset:
+        names, operations, bases = np.int64(buffer[at + 12]), uint16_at(buffer, at + 16), int32_at(buffer, at + 20)
+        segment, start = int32_at(buffer, at + 4), int32_at(buffer, at + 8)
+        needed = FIXED_BYTES + names + 4 * operations + (bases + 1) // 2 + bases
+        if bases < 0 or segment >= len(lengths) or needed > 4 + int32_at(buffer, at):
+            return False
+        if segment < 0 or uint16_at(buffer, at + 18) & _UNUSABLE:
+            continue
+        span, stored = np.int64(0), np.int64(0)
+        for place in range(at + FIXED_BYTES + names, at + FIXED_BYTES + names + 4 * operations, 4):
+            word = int32_at(buffer, place) & 0xFFFFFFFF
+            code, length = word & 15, word >> 4
+            if code in (MATCH, EQUAL, DIFFERENT, DELETION, SKIP):
+                span += length
+            if code in (MATCH, EQUAL, DIFFERENT, INSERTION, SOFT_CLIP):
+                stored += length
+        if start < 0 or start + span > lengths[segment] or (bases > 0 and stored != bases):
+            return False
+    return True
+
+
+@compiled("UniTuple(int64, 2)(uint8[::1], int64[::1], boolean, int64[::1], int64[::1], boolean[::1], int64[::1])")
+def _find(
+    buffer: Bytes,
+    offset: Integers,
+    at_end: bool,
+    mate: Integers,
+    end: Integers,
+    is_lead: NDArray[np.bool_],
+    slots: Integers,
+) -> tuple[int, int]:
+    """Fill `mate`, `end` and `is_lead`; how many insertions and deletions there are and the longest span, at most."""
+    total, longest, mask = 0, 0, len(slots) - 1
+    for record in range(len(offset)):
+        at = offset[record]
+        flag, segment, start = uint16_at(buffer, at + 18), int32_at(buffer, at + 4), int32_at(buffer, at + 8)
+        if flag & _UNUSABLE or segment < 0 or int32_at(buffer, at + 20) <= 0:
+            mate[record] = IGNORED
+            continue
+        span, indels = span_and_indels(buffer, at)
+        end[record] = start + span
+        total += indels
+        longest = max(longest, span)
+        mate_start = int32_at(buffer, at + 28)
+        if flag & (PAIRED | MATE_UNMAPPED | SUPPLEMENTARY) != PAIRED or int32_at(buffer, at + 24) != segment:
+            continue
+        comes = start <= mate_start < end[record]
+        if not comes and mate_start > start:
+            continue
+        key = _name_key(buffer, at + FIXED_BYTES, np.int64(buffer[at + 12]) - 1)
+        slot = np.int64(key >> np.uint64(3)) & mask
+        while slots[slot] >= 0 and not _same_name(buffer, offset[slots[slot]], at):
+            slot = (slot + 1) & mask
+        earlier = slots[slot]
+        if earlier >= 0 and mate[earlier] == WAITING:
+            other = offset[earlier]
+            mate[earlier] = ALONE
+            if int32_at(buffer, other + 4) == segment and end[earlier] > start:
+                mate[earlier], mate[record] = record, earlier
+                is_lead[earlier] = not key & np.uint64(1)
+                is_lead[record] = not is_lead[earlier]
+        elif comes:
+            slots[slot] = record
+            mate[record] = WAITING
+    if len(offset):
+        last = offset[len(offset) - 1]
+        last_segment, last_start = int32_at(buffer, last + 4), int32_at(buffer, last + 8)
+        for record in range(len(offset)):
+            if mate[record] == WAITING:
+                at = offset[record]
+                passed = int32_at(buffer, at + 4) != last_segment or int32_at(buffer, at + 28) < last_start
+                if at_end or passed:
+                    mate[record] = ALONE
+    return total, longest

@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pysam
 import pytest
 
 from readvault.domain.errors import ProcessingFailure
-from readvault.reads import bam_records, fragments
+from readvault.reads import bam_records
 from readvault.reads.allele_counts import ALLELES, FORWARD, GAP, REVERSE, A, AlleleCounts, C, N, T, count
+from readvault.reads.primers import PrimerSite
 from readvault.reads.sample import Alignment, Segment
 from tests.unit.reads.bam_maker import Read, make_bam, pair
 
@@ -205,9 +206,29 @@ def test_names_that_are_no_numbers_pair_as_well(tmp_path: Path) -> None:
         *pair("M01761:444:000000000-J7FJ5:1:1101:13336:15989", (0, "4M", "ACGT"), (2, "4M", "GTAC")),
         *pair("M01761:444:000000000-J7FJ5:1:1101:13336:15988", (0, "4M", "ACGT"), (2, "4M", "GTAC")),
     ]
-    with bam_records.BamReader(make_bam(tmp_path, SEGMENT, reads).bam) as reader:
-        batch = reader.read()
-    pairs = fragments.find_pairs(batch, bam_records.Operations.of(batch).reference_end, at_end=True)
-    names = np.array([0, 1, 0, 1])  # as sorted: both left mates, then both right mates
-    assert sorted(names[pairs.first].tolist()) == [0, 1]
-    assert names[pairs.first].tolist() == names[pairs.second].tolist()
+    assert counted(tmp_path, *reads).depth.tolist() == [2] * 6 + [0] * 14
+
+
+def test_long_soft_clips_are_counted_where_the_alignment_begins_and_ends(tmp_path: Path) -> None:
+    reads = [
+        Read("1", 3, "15S4M", "A" * 15 + "TACG"),
+        Read("2", 3, "14S4M", "A" * 14 + "TACG"),
+        Read("3", 2, "5M15S", "GTACG" + "T" * 15),
+        Read("4", 3, "2H15S4M3I15S", "A" * 15 + "TACGTTT" + "C" * 15),
+    ]
+    found = counted(tmp_path, *reads).clips
+    assert {place: count for place, count in enumerate(found[0].tolist()) if count} == {3: 2}
+    assert {place: count for place, count in enumerate(found[1].tolist()) if count} == {6: 2}
+
+
+def test_clips_that_primers_made_are_not_counted(tmp_path: Path) -> None:
+    reads = [Read("1", 3, "15S4M15S", "A" * 15 + "TACG" + "C" * 15), Read("2", 4, "15S4M", "A" * 15 + "ACGT")]
+    sites = (PrimerSite("reference", 0, 3, "a_LEFT", "+"), PrimerSite("reference", 7, 20, "a_RIGHT", "-"))
+    alignment = replace(make_bam(tmp_path, SEGMENT, reads), primers=sites)
+    found = count(alignment, SEGMENT, min_base_quality=20).clips
+    assert (found[0].sum(), found[0, 4], found[1].sum()) == (1, 1, 0)
+
+
+def test_a_record_that_leaves_its_segment_is_our_failure(tmp_path: Path) -> None:
+    with pytest.raises(ProcessingFailure, match="damaged"):
+        counted(tmp_path, Read("1", 18, "4M", "ACGT"))
