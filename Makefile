@@ -9,7 +9,7 @@ READS ?=
 N ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit test-postgres faults lint format types bench lock clean
+.PHONY: help setup demo up test unit test-postgres faults lint format types bench accuracy lock clean
 
 help:  ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ types: setup  ## the strict type check
 
 bench: setup  ## compare `readvault process` with the stock tools (N=pairs)
 	@$(PYTHON) -m benchmarks.process_against_stock_tools $(if $(N),--pairs $(N))
+
+accuracy: setup  ## judge consensus and variants by simulated truth, beside iVar and samtools; writes docs/accuracy.md (SEEDS="1 2 3")
+	@$(PYTHON) -m benchmarks.accuracy $(if $(SEEDS),--seeds $(SEEDS))
 
 lock:  ## resolve requirements.lock anew
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \

@@ -22,6 +22,8 @@ from readvault.reads.indel_counts import Indel
 MIN_FRAGMENTS = 10
 MAX_ERROR_PROBABILITY = 1e-4
 MAX_STRAND_PROBABILITY = 1e-6
+MAX_SILENCE_PROBABILITY = 0.05
+"""Of a strand that lacks a minor allele by chance; where that is likelier, as at ends of amplicons, nothing is said."""
 INDEL_ERROR = {"call": 1e-3, "ignore": 2e-2}
 """The assumed share of reads with an indel error at one place; FASTQ has no quality for absent bases."""
 
@@ -144,13 +146,14 @@ class _Finder:
         )
 
     def _strands_disagree(self, place: int, strands: tuple[int, int, int, int], frequency: float) -> bool:
-        """A minor allele must be on both strands; any allele must not lean to one beyond chance.
+        """A minor allele must be on both strands where both are deep enough to show it; none may lean beyond chance.
 
         A majority on one strand only is no error of sequencing: amplicons are often read from one side.
         """
         forward, reverse = strands[2], strands[3]
         if frequency < self._rules.min_frequency and min(forward, reverse) == 0:
-            return True
+            silent = int(self._strand_depth[FORWARD if forward == 0 else REVERSE][place])
+            return (1 - frequency) ** silent < MAX_SILENCE_PROBABILITY
         total = int(self._strand_depth[FORWARD][place] + self._strand_depth[REVERSE][place])
         share = int(self._strand_depth[FORWARD][place]) / total if total else 0.0
         lean = min(

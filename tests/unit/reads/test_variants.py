@@ -48,6 +48,16 @@ def test_a_minority_on_one_strand_is_listed_as_strand_bias(tmp_path: Path) -> No
     assert variant.filters == ("StrandBias",)
 
 
+def test_a_minority_on_one_strand_passes_where_the_other_is_too_shallow_to_show_it(tmp_path: Path) -> None:
+    """As at the ends of amplicons: 12 of 120 forward; 10 reverse reads would miss it in one of three samples."""
+    forward = [Read(f"f{i}", 0, "4M", "ACTT" if i < 12 else "ACGT") for i in range(120)]
+    reverse = [Read(f"r{i}", 0, "4M", "ACGT", flag=0x10) for i in range(40)]
+    (variant,) = found(tmp_path, *forward, *reverse[:10])
+    assert variant.filters == ()
+    (variant,) = found(tmp_path, *forward, *reverse)
+    assert variant.filters == ("StrandBias",)
+
+
 def test_a_majority_that_was_read_from_one_side_only_passes(tmp_path: Path) -> None:
     (variant,) = found(tmp_path, *(Read(f"x{i}", 0, "4M", "ACTT") for i in range(30)))
     assert (variant.frequency, variant.filters) == (1.0, ())
