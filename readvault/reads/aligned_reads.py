@@ -32,6 +32,44 @@ _COMPLEMENT = np.arange(256, dtype=np.uint8)
 _COMPLEMENT[list(b"ACGTUNRYKMBDHVacgtunrykmbdhv")] = list(b"TGCAANYRMKVHDBtgcaanyrmkvhdb")
 
 
+@helper
+def _unpacked(
+    data: Bytes, start: int, scores: int, size: int, reverse: bool, out: Bytes, at: int, qualities: int
+) -> None:
+    """Bases of BAM, two a byte, and scores without the 33. Scores above 93, which no FASTQ can say, become code 127."""
+    if reverse:
+        for place in range(size):
+            base = data[start + (place >> 1)] >> (0 if place & 1 else 4) & 15
+            out[at + size - 1 - place] = _COMPLEMENT_OF_BAM[base]
+        for place in range(size):
+            out[qualities + size - 1 - place] = min(data[scores + place], np.uint8(94)) + np.uint8(33)
+        return
+    for place in range(0, size - 1, 2):
+        pair = data[start + (place >> 1)]
+        out[at + place] = _BASES_OF_BAM[pair >> 4]
+        out[at + place + 1] = _BASES_OF_BAM[pair & 15]
+    if size & 1:
+        out[at + size - 1] = _BASES_OF_BAM[data[start + (size >> 1)] >> 4]
+    for place in range(size):
+        out[qualities + place] = min(data[scores + place], np.uint8(94)) + np.uint8(33)
+
+
+@helper
+def _as_they_are(
+    data: Bytes, start: int, scores: int, size: int, reverse: bool, out: Bytes, at: int, qualities: int
+) -> None:
+    """Bases and qualities of SAM's text."""
+    if reverse:
+        for place in range(size):
+            out[at + size - 1 - place] = _COMPLEMENT[data[start + place]]
+            out[qualities + size - 1 - place] = data[scores + place]
+        return
+    for place in range(size):
+        out[at + place] = data[start + place]
+    for place in range(size):
+        out[qualities + place] = data[scores + place]
+
+
 @compiled("int64(uint8[::1], int64[:, ::1], int64[::1], boolean, uint8[::1])")
 def write_fastq(data: Bytes, table: Table, rows: Table, packed: bool, out: Bytes) -> int:
     """Write these rows as FASTQ, turned back where they lie on the reverse strand; the bytes written.
@@ -51,16 +89,10 @@ def write_fastq(data: Bytes, table: Table, rows: Table, packed: bool, out: Bytes
         at += 1
         size, start, reverse = line[BASES], line[BASES_AT], line[FLAG] & REVERSE
         qualities = at + size + 3
-        for place in range(size):
-            target = size - 1 - place if reverse else place
-            if packed:
-                base = data[start + (place >> 1)] >> (0 if place & 1 else 4) & 15
-                out[at + target] = _COMPLEMENT_OF_BAM[base] if reverse else _BASES_OF_BAM[base]
-                out[qualities + target] = min(data[line[QUALITIES_AT] + place], np.uint8(94)) + 33
-            else:
-                base = data[start + place]
-                out[at + target] = _COMPLEMENT[base] if reverse else base
-                out[qualities + target] = data[line[QUALITIES_AT] + place]
+        if packed:
+            _unpacked(data, start, line[QUALITIES_AT], size, reverse != 0, out, at, qualities)
+        else:
+            _as_they_are(data, start, line[QUALITIES_AT], size, reverse != 0, out, at, qualities)
         out[at + size], out[at + size + 1], out[at + size + 2], out[qualities + size] = 10, 43, 10, 10
         at = qualities + size + 1
     return at
