@@ -14,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 host_index_app = typer.Typer(help="The index by which human reads are found.", no_args_is_help=True)
 _DEFAULT_NAME = "panhuman-1.k31w15"
+RECALL_MARK = "<!-- recall -->"
 
 
 @host_index_app.command()
@@ -73,6 +74,46 @@ def fetch(
             highlight=False,
             soft_wrap=True,
         )
+
+
+@host_index_app.command()
+def recall(
+    host: Annotated[
+        Path | None, typer.Option(help="Draw human reads from this FASTA; else from a synthetic host.", exists=True)
+    ] = None,
+    index: Annotated[
+        Path | None, typer.Option(help="Screen with this index; else with the host's own minimizers.", exists=True)
+    ] = None,
+    virus: Annotated[
+        Path | None, typer.Option(help="Draw viral reads from this FASTA; else from a synthetic virus.", exists=True)
+    ] = None,
+    reads: Annotated[int, typer.Option(min=100, help="Reads, or pairs, for each figure.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Other reads with another one.")] = 1,
+    into: Annotated[
+        Path | None, typer.Option(help="Put the tables into this page, between its two `recall` marks.", exists=True)
+    ] = None,
+) -> None:
+    """Measure how many human reads the screen finds, by length and error rate, and how many viral ones it takes."""
+    import tempfile
+
+    from readvault.domain.errors import NotReady
+    from readvault.reads import host_index, host_recall
+
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            source = host or host_recall.synthetic(Path(name) / "host.fasta", seed)
+            alien = virus or host_recall.synthetic(Path(name) / "virus.fasta", seed + 1)
+            screen = index or host_index.build(source, Path(name) / "host.idx", minimizers=True).path
+            tables = host_recall.as_markdown(host_recall.measure(source, alien, screen, templates=reads, seed=seed))
+        except (ValueError, EOFError, OSError) as fault:
+            raise NotReady(f"the screen can't be measured: {fault}") from fault
+    if into is None:
+        typer.echo(tables)
+        return
+    page = into.read_text(encoding="utf-8").split(RECALL_MARK)
+    if len(page) != 3:
+        raise NotReady(f"{into} has not two lines {RECALL_MARK}")
+    into.write_text(f"{page[0]}{RECALL_MARK}\n{tables}{RECALL_MARK}{page[2]}", encoding="utf-8")
 
 
 @contextmanager
