@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+
+from isal import isal_zlib
 
 from readvault.reads.fastq_stream import Batch, GzipFile, batches
 from readvault.reads.formats import Decompressed
 
+END_OF_BGZF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block at the end of each whole BGZF file (SAM specification, 4.1.2)."""
+_BLOCK = 1 << 18
 _TO_BASES = bytes.maketrans(b"acgtunrykmswbdhvU.", b"ACGTTNRYKMSWBDHVTN")
 
 
 def is_padded(path: Path) -> bool:
     """Whether zeros follow a gzip file's content, as tapes and some copies add them; gzip ignores them, others don't.
 
-    At most nine zeros end a gzip that is not padded: those of an empty last block (as BGZF's).
+    Zeros may also be the end of a gzip that is not padded (its content's size). Where they are, and are
+    not BGZF's last block, the file is unpacked once more to see where its last member ends.
     """
     with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - 10))
-        return file.read() == bytes(10)
+        file.seek(max(0, file.seek(0, 2) - len(END_OF_BGZF)))
+        tail = file.read()
+        if not tail.endswith(b"\x00") or tail == END_OF_BGZF:
+            return False
+        file.seek(0)
+        member: Any = None
+        while data := file.read(_BLOCK):
+            while data:
+                if member is None:
+                    if data[0] == 0:
+                        return True
+                    member = isal_zlib.decompressobj(wbits=31)
+                member.decompress(data)
+                data = member.unused_data
+                if member.eof:
+                    member = None
+    return False
 
 
 def rewrite(stream: Decompressed, targets: tuple[Path, ...]) -> None:

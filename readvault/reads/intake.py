@@ -13,8 +13,10 @@ from readvault.domain.errors import InvalidSubmission
 from readvault.domain.organism import FileCategory
 from readvault.domain.reads import FileFormat, Platform
 from readvault.reads.fastq_lanes import Lane, Source
+from readvault.reads.fastq_rewrite import END_OF_BGZF
 from readvault.reads.fastq_stream import LONGEST_LINE, Readable
-from readvault.reads.formats import Compression, Content, Decompressed, Kind, UnreadableFileError, claimed_by, kind_of
+from readvault.reads.formats import Compression, Content, Decompressed, UnreadableFileError
+from readvault.reads.formats_recognition import Kind, claimed_by, kind_of
 from readvault.reads.sample import InputFile
 
 _FORMATS = {
@@ -25,8 +27,6 @@ _FORMATS = {
     Content.CRAM: FileFormat.CRAM,
 }
 _ALIGNED = (Content.BAM, Content.SAM, Content.CRAM)
-_END_OF_BAM = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-"""The empty block at the end of each whole BAM (SAM specification, 4.1.2)."""
 _REFUSALS = {
     Content.FASTA: (Reason.WRONG_FORMAT, "The file is FASTA: it has no qualities. Send the reads as FASTQ or BAM."),
     Content.OTHER: (Reason.UNKNOWN_FORMAT, "The file is none of FASTQ, BAM, CRAM and SAM."),
@@ -129,9 +129,12 @@ def _give_back(file: InputFile, kind: Kind, door: Door, intake: Intake, name: st
 
 def _check_end_of_bam(path: Path) -> None:
     with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - len(_END_OF_BAM)))
-        if file.read() != _END_OF_BAM:
-            raise UnreadableFileError(Reason.TRUNCATED_FILE, "The BAM is cut off: its end-of-file block is missing.")
+        file.seek(max(0, file.seek(0, 2) - (1 << 16)))
+        tail = file.read()
+    if END_OF_BGZF not in tail:
+        raise UnreadableFileError(Reason.TRUNCATED_FILE, "The BAM is cut off: its end-of-file block is missing.")
+    if not tail.endswith(END_OF_BGZF) and tail.rpartition(END_OF_BGZF)[2].strip(b"\x00"):
+        raise UnreadableFileError(Reason.CORRUPT_COMPRESSION, "Something follows the end-of-file block of the BAM.")
 
 
 def _check_kind(kind: Kind, label: str, rules: FileCategory) -> None:

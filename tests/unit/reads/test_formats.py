@@ -13,7 +13,8 @@ import zstandard
 
 from readvault.domain.annotations import Reason
 from readvault.reads import formats
-from readvault.reads.formats import Compression, Content, Decompressed, UnreadableFileError, claimed_by, kind_of
+from readvault.reads.formats import Compression, Content, Decompressed, UnreadableFileError
+from readvault.reads.formats_recognition import claimed_by, kind_of
 from tests.unit.reads.fastq_maker import reads
 
 FASTQ = reads(500).encode()
