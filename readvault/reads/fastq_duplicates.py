@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from readvault.domain.annotations import Annotation, Reason
-from readvault.reads.fastq_check import Hashes, NameHashes, Profile
+from readvault.reads.fastq_check import NameHashes, Profile
 from readvault.reads.fastq_lanes import Source
 from readvault.reads.fastq_names import identifier_of, template_of
+from readvault.reads.fastq_native import Hashes
 from readvault.reads.fastq_stream import batches, in_step
 from readvault.reads.formats import Decompressed
 

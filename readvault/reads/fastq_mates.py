@@ -8,9 +8,10 @@ from itertools import zip_longest
 import numpy as np
 
 from readvault.domain.annotations import Annotation, Reason
-from readvault.reads.fastq_check import Hashes, NameHashes
+from readvault.reads.fastq_check import NameHashes
 from readvault.reads.fastq_lanes import Lane
 from readvault.reads.fastq_names import mate_of
+from readvault.reads.fastq_native import Hashes
 
 
 def mate_faults(lane: Lane, hashes: Sequence[NameHashes]) -> list[Annotation]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import selectors
 from collections.abc import Iterator
+from io import BufferedWriter
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from isal import igzip_threaded
@@ -161,17 +162,24 @@ class GzipFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = igzip_threaded.open(
+        self._file: BufferedWriter = igzip_threaded.open(
             str(path), "wb", compresslevel=_GZIP_LEVEL, threads=1, block_size=_GZIP_BLOCK
         )
         self._waiting = bytearray()
 
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes; what comes out does not depend on how they were cut into calls."""
-        self._waiting += data
-        while len(self._waiting) >= _GZIP_BLOCK:
-            self._file.write(bytes(self._waiting[:_GZIP_BLOCK]))
-            del self._waiting[:_GZIP_BLOCK]
+        rest = memoryview(data)
+        while rest:
+            part = rest[: _GZIP_BLOCK - len(self._waiting)]
+            self._waiting += part
+            rest = rest[len(part) :]
+            if len(self._waiting) == _GZIP_BLOCK:
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        self._file.raw.write(bytes(self._waiting))  # whole blocks need no other buffer
+        self._waiting.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -180,5 +188,5 @@ class GzipFile:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self._waiting:
-            self._file.write(bytes(self._waiting))
+            self._pass_on()
         self._file.close()
