@@ -10,21 +10,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
 from readvault.domain.errors import InvalidSubmission, ProcessingFailure
-from readvault.domain.organism import Organism
-from readvault.domain.reads import Platform
+from readvault.domain.organism import Organism, SampleType
+from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import FetchReport, RegisterReport, StageReport
 from readvault.domain.status import ProcessingResult
 from readvault.failpoints import failpoint
 from readvault.pipeline import Hands
 from readvault.reads.local_result import LocalResult
-from readvault.reads.sample import InputFile, Sample
-from readvault.services import processing
+from readvault.reads.sample import Declared, InputFile, Sample
+from readvault.services import neighbours, processing
 from readvault.services.house import House
 from readvault.services.lease import Lease
 from readvault.services.processing import Claim, ProcessedVersion, SealedFile, StagedFile
@@ -99,7 +100,13 @@ class ServerJob:
                 ),
                 directory=work,
                 host_index=self._house.settings.host_index(self._organism),
-                platform=_platform(self._inputs.metadata),
+                platform=_declared(Platform, self._inputs.metadata, "platform"),
+                declared=Declared(
+                    layout=_declared(LibraryLayout, self._inputs.metadata, "libraryLayout"),
+                    primer_scheme=self._inputs.metadata.get("primerScheme") or None,
+                    library_strategy=self._inputs.metadata.get("libraryStrategy") or None,
+                    sample_type=_declared(SampleType, self._inputs.metadata, "sampleType"),
+                ),
                 submitted=self._inputs.sequences or None,
                 threads=self._house.settings.worker.threads,
             )
@@ -124,7 +131,8 @@ class ServerJob:
     def register(self, result: LocalResult | None, refusals: Iterable[Annotation]) -> RegisterReport:
         """Store manifest and record in S3, then register the version, all or nothing."""
         errors = tuple(refusals) + (result.errors if result else ())
-        warnings = result.warnings if result else ()
+        errors = neighbours.with_swap_named(self._house, self._claim, result.called_sequences if result else {}, errors)
+        warnings = self._sent_twice() + (result.warnings if result else ())
         body = self._manifest(result, errors, warnings)
         content = manifest.canonical(body)
         digest = manifest.digest(content)
@@ -148,6 +156,11 @@ class ServerJob:
         return RegisterReport(
             accession_version=self.name, processing_result=body["processingResult"], manifest_digest=registered
         )
+
+    def _sent_twice(self) -> tuple[Annotation, ...]:
+        labels = {file.file_id: file.label for file in self._inputs.files}
+        hashes = {file_id: (labels[file_id], sha256) for file_id, sha256 in self._hashes.items()}
+        return neighbours.same_files(self._house, self._claim, hashes)
 
     def _manifest(
         self, result: LocalResult | None, errors: tuple[Annotation, ...], warnings: tuple[Annotation, ...]
@@ -226,11 +239,10 @@ def _wrong_hash(file: SealedFile) -> Annotation:
     )
 
 
-def _platform(metadata: dict[str, str]) -> Platform | None:
-    try:
-        return Platform(metadata.get("platform", ""))
-    except ValueError:
-        return None
+def _declared[E: StrEnum](kind: type[E], metadata: dict[str, str], column: str) -> E | None:
+    """The value of a column, whatever its letter case; None where it says nothing that we know."""
+    said = metadata.get(column, "").strip().casefold()
+    return next((each for each in kind if each.value.casefold() == said), None)
 
 
 def _processed_data(metadata: dict[str, Any], result: LocalResult | None) -> dict[str, Any]:

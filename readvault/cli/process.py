@@ -36,6 +36,7 @@ def process(
     out: Path = typer.Option(..., help="Where the outputs go; made when it is not there."),
     host_index: Path | None = typer.Option(None, help="The host index; without one no reads are written."),
     primers: Path | None = typer.Option(None, help="Primer scheme (BED) to clip."),
+    primer_scheme: str | None = typer.Option(None, help="One of the organism's primer schemes, or none."),
     platform: str = typer.Option("auto", help="auto, illumina, ont or pacbio."),
     consensus: Path | None = typer.Option(None, help="A submitted consensus (FASTA) to check against the reads."),
     no_dehumanize: bool = typer.Option(False, "--no-dehumanize", help="Write reads although nothing screened them."),
@@ -49,7 +50,7 @@ def process(
     """
     from readvault.config import load_organism
     from readvault.domain.errors import NotReady, ReadvaultError
-    from readvault.reads.sample import InputFile, Sample
+    from readvault.reads.sample import Declared, InputFile, Sample
 
     errors = Console(stderr=True)
     _refuse_contradictions(host_index, no_dehumanize, name)
@@ -64,6 +65,7 @@ def process(
             _say_nothing_is_dehumanized(errors, no_dehumanize)
         if primers is not None and not primers.is_file():
             raise NotReady(f"there is no primer scheme {primers}")
+        _refuse_unknown_scheme(chosen, primers, primer_scheme)
         submitted, faults = _submitted(consensus)
         out.mkdir(parents=True, exist_ok=True)
         with _work_directory(out) as directory:
@@ -75,6 +77,7 @@ def process(
                 host_index=index,
                 platform=_platform(platform),
                 primers=primers,
+                declared=Declared(primer_scheme=primer_scheme),
                 submitted=submitted,
                 threads=threads,
                 publish_unscreened=no_dehumanize,
@@ -92,6 +95,15 @@ def _refuse_contradictions(host_index: Path | None, no_dehumanize: bool, name: s
         raise typer.BadParameter("it contradicts --host-index", param_hint="--no-dehumanize")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:+=#-]{0,99}", name):
         raise typer.BadParameter("letters, digits and _.:+=#- only, at most 100", param_hint="--name")
+
+
+def _refuse_unknown_scheme(organism: Organism, primers: Path | None, named: str | None) -> None:
+    align = organism.pipeline.align
+    if named is not None and primers is not None:
+        raise typer.BadParameter("it contradicts --primers", param_hint="--primer-scheme")
+    if named is not None and named.strip().casefold() != "none" and align.scheme_named(named) is None:
+        known = ", ".join([*sorted(align.schemes), "none"])
+        raise typer.BadParameter(f"{organism.name} has: {known}", param_hint="--primer-scheme")
 
 
 def _in_one_line(fault: Exception) -> str:

@@ -55,6 +55,7 @@ class UploadedFile(SQLModel, table=True):
     __tablename__ = "uploaded_file"
     __table_args__ = (
         Index("ix_uploaded_file_own", "group_id", "sha256", "size"),
+        Index("ix_uploaded_file_declared", "group_id", "declared_sha256"),
         Index("ix_uploaded_file_batch", "batch_id"),
         Index("ix_uploaded_file_window", "group_id", "requested_at"),
         Index(

@@ -29,6 +29,8 @@ from readvault.services.entries import find_versions, visible_to
 from readvault.services.house import House
 
 PAGE = 500
+CONTROLS = frozenset({"negativecontrol", "positivecontrol"})
+"""Values of the metadata field `sampleRole`, in lower case, of entries that are never released."""
 
 
 class Scope(StrEnum):
@@ -48,6 +50,12 @@ class _Candidate:
     digest: str | None
     result: str | None
     pipeline_version: int | None
+    role: str | None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a sample of the laboratory's own, which tells about a batch and nothing about a virus."""
+        return (self.role or "").strip().casefold() in CONTROLS
 
 
 def approve(
@@ -117,6 +125,10 @@ def _named(
         "Accession versions have errors: ",
         (str(each.name) for each in candidates if each.result == ProcessingResult.HAS_ERRORS),
     )
+    _refuse(
+        "Accession versions are controls (metadata field sampleRole), which are never released: ",
+        (f"{each.name} - {each.role}" for each in candidates if each.is_control),
+    )
     current = {each.name: each.digest for each in candidates}
     if changed := sorted({str(name) for name, digest in named if digest not in (None, current[name])}):
         raise Conflict(f"The processed data have changed since they were reviewed: {', '.join(changed)}")
@@ -135,7 +147,11 @@ def _approvable(
     mine = visible_to(session, actor, group_ids, Action.APPROVE)
     processed = entry_state.status() == Status.PROCESSED.value
     everything = _locked(session, and_(col(EntryVersion.organism) == organism, mine, processed))
-    return [each for each in everything if _is_processed(each) and each.result != ProcessingResult.HAS_ERRORS]
+    return [
+        each
+        for each in everything
+        if _is_processed(each) and each.result != ProcessingResult.HAS_ERRORS and not each.is_control
+    ]
 
 
 def _locked(session: Session, condition: ColumnElement[bool]) -> list[_Candidate]:
@@ -156,6 +172,7 @@ def _locked(session: Session, condition: ColumnElement[bool]) -> list[_Candidate
         col(Manifest.digest),
         col(Manifest.processing_result),
         col(Manifest.pipeline_version),
+        col(EntryVersion.submitted_metadata)["sampleRole"].as_string(),
     )
     rows = session.execute(entry_state.with_state(facts).where(condition).order_by(*name))
     return [_Candidate(AccessionVersion(row[0], row[1]), *row[2:]) for row in rows if (row[0], row[1]) in locked]

@@ -300,3 +300,13 @@ def test_many_are_approved_in_pages(house: House, mine: int, monkeypatch: pytest
     assert _approve(house, *names) == names
     assert [len(line.details["approved"]) for line in audit_log(house)[-3:]] == [2, 2, 1]
     assert len(_release_jobs(house)) == 5
+
+
+@pytest.mark.parametrize("role", ["negativeControl", "PositiveControl"])
+def test_controls_are_never_released(house: House, mine: int, role: str) -> None:
+    control, _ = processed(house, mine, submitted_metadata={"date": "2020-01-01", "sampleRole": role})
+    sample, _ = processed(house, mine, submitted_metadata={"date": "2020-01-01", "sampleRole": "sample"})
+    with pytest.raises(Unprocessable, match=f"are controls .* never released: {control} - {role}$"):
+        _approve(house, sample, control)
+    assert _approve(house) == [sample]
+    assert list(_releases(house)) == [sample]
