@@ -115,7 +115,7 @@ class Window:
         return more
 
 
-def abreast(streams: list[Readable]) -> Iterator[tuple[Window, ...]]:
+def abreast(streams: list[Readable], block: int = BLOCK) -> Iterator[tuple[Window, ...]]:
     """The text of several streams, some blocks at a time, for a caller who uses as many records of each.
 
     A stream whose records are shorter than the other's waits: memory stays flat.
@@ -125,7 +125,7 @@ def abreast(streams: list[Readable]) -> Iterator[tuple[Window, ...]]:
     waiting = False
     while unread:
         for window, stream in list(unread.items()):
-            if (waiting or window.size < BLOCK) and not window.fill(stream):
+            if (waiting or window.size < block) and not window.fill(stream, block):
                 del unread[window]
         before = [window.size for window in windows]
         yield windows
