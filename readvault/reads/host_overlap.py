@@ -53,7 +53,7 @@ def overlaps(index: Path, segments: Sequence[Segment]) -> tuple[Overlap, ...]:
     ours = np.sort(np.concatenate([values[known] for values, known in found]) if found else np.empty(0, np.uint64))
     theirs = _shared(index, ours)
     return tuple(
-        _overlap(segment, known & np.isin(values, theirs, kind="sort"), about.k)
+        _overlap(segment, known & _among(values, theirs), about.k)
         for segment, (values, known) in zip(segments, found, strict=True)
     )
 
@@ -66,8 +66,16 @@ def _shared(index: Path, ours: Kmers) -> Kmers:
     for block in kmers.blocks(index, header=host_index.HEADER_SIZE):
         likely = np.empty(block.size, np.uint64)
         likely = likely[: _select(block, table, likely)]
-        shared.append(likely[np.isin(likely, ours, kind="sort")])
-    return np.concatenate(shared)
+        shared.append(likely[_among(likely, ours)])
+    return np.sort(np.concatenate(shared))
+
+
+def _among(values: Kmers, ordered: Kmers) -> Flags:
+    """Which values are in an ordered array."""
+    if not ordered.size:
+        return np.zeros(values.size, bool)
+    found: Flags = ordered[np.minimum(np.searchsorted(ordered, values), ordered.size - 1)] == values
+    return found
 
 
 @compiled("void(uint64[::1], uint8[::1])")
