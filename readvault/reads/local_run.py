@@ -218,13 +218,9 @@ class LocalRun:
         if sample.inputs:
             report.write_report(
                 self._outputs_directory / "report.html",
-                sample_name=sample.name,
-                organism=sample.organism,
-                validation=self._found("validate", ValidationReport),
-                depletion=self._found("dehumanize", HostDepletionReport),
-                alignment=self._found("align", AlignmentReport),
-                consensus=self._found("consensus", ConsensusReport),
-                calls=self._calls,
+                sample=sample,
+                reference=self._chosen,
+                found=findings,
                 check=found,
                 provenance=self._provenance(),
             )

@@ -11,9 +11,9 @@ import pytest
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.organism import Consensus, Organism, PlatformThresholds
 from readvault.domain.reports import ConsensusReport
-from readvault.reads import consensus, coverage_plot, qc, report
+from readvault.reads import consensus, coverage_plot, qc, references, report
 from readvault.reads.calls import Calls
-from readvault.reads.sample import Segment
+from readvault.reads.sample import Sample, Segment
 from tests.unit.reads.bam_maker import make_bam
 from tests.unit.reads.test_consensus import REFERENCE, copies
 from tests.unit.reads.test_qc import alignment, depletion, validation
@@ -42,16 +42,17 @@ def called(tmp_path: Path) -> tuple[Calls, ConsensusReport]:
 
 
 def written(path: Path, organism: Organism, called: tuple[Calls, ConsensusReport]) -> str:
-    calls, found = called
+    calls, consensus_report = called
     label = Annotation(Reason.QUALITY_ENCODING, "Odd qualities.", file="patient_smith.fastq.gz", record=3)
     warned = validation().__class__(**{**_values(validation()), "warnings": (label,)})
-    check = qc.check(
-        organism=organism, validation=warned, depletion=depletion(), alignment=alignment(), consensus=found,
-        calls=calls, submitted=None,
-    )  # fmt: skip
+    sample = Sample("LOC_000001Y.1", organism, (), Path())
+    found = qc.Findings(
+        validation=warned, depletion=depletion(), alignment=alignment(), consensus=consensus_report, calls=calls
+    )
+    reference = references.only(organism)
+    assert reference is not None
     report.write_report(
-        path, sample_name="LOC_000001Y.1", organism=organism, validation=warned, depletion=depletion(),
-        alignment=alignment(), consensus=found, calls=calls, check=check,
+        path, sample=sample, reference=reference, found=found, check=qc.check(sample, reference, found),
         provenance={"tools": {"minimap2": "2.31"}, "referenceSha256": "c" * 64, "parameters": {"qc": "default"}},
     )  # fmt: skip
     return path.read_text()
@@ -104,21 +105,20 @@ def test_a_plot_marks_where_depth_is_too_low(called: tuple[Calls, ConsensusRepor
     calls, found = called
     plot = coverage_plot.plot(calls.segments[0], calls.variants, min_depth=found.min_depth)
     assert len(plot.lacking) == 1  # from position 7 to the end
-    (start, width) = plot.lacking[0]
-    left, right = coverage_plot.LEFT, coverage_plot.WIDTH - coverage_plot.RIGHT
+    start, width = plot.lacking[0].start, plot.lacking[0].width
+    left, right = coverage_plot.LEFT, plot.width - coverage_plot.RIGHT
     assert start == pytest.approx(left + (right - left) * 6 / 24, abs=0.2)
     assert start + width == pytest.approx(right, abs=0.2)
     assert [mark.label for mark in plot.marks] == ["G3T, 25.0% of 120"]
 
 
 def test_an_entry_without_alignment_has_a_report_too(tmp_path: Path, organism: Organism) -> None:
-    check = qc.check(
-        organism=organism, validation=None, depletion=None, alignment=None, consensus=None, calls=None,
-        submitted={"a": "ACG-T"},
-    )  # fmt: skip
+    sample = Sample("S.1", organism, (), Path(), submitted={"a": "ACG-T"})
+    reference = references.only(organism)
+    assert reference is not None
     report.write_report(
-        tmp_path / "report.html", sample_name="S.1", organism=organism, validation=None, depletion=None,
-        alignment=None, consensus=None, calls=None, check=check, provenance={},
+        tmp_path / "report.html", sample=sample, reference=reference, found=qc.Findings(),
+        check=qc.check(sample, reference, qc.Findings()), provenance={},
     )  # fmt: skip
     assert "<strong>FAIL</strong>" in (tmp_path / "report.html").read_text()
 
