@@ -6,16 +6,17 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlmodel import Session
 
 from readvault.db import immutability
 from readvault.domain.errors import NotReady
+
+if TYPE_CHECKING:  # only who migrates waits for it
+    from alembic.config import Config
 
 BUSY_TIMEOUT = 30.0
 """Seconds that a SQLite writer waits for another one."""
@@ -90,6 +91,8 @@ class Sessions:
 
 def migrate(url: str) -> None:
     """Bring the database at `url` to the newest schema, in one transaction; safe to call at each start."""
+    from alembic import command
+
     engine = create_engine(url)
     try:
         with engine.begin() as connection:
@@ -104,6 +107,8 @@ def migrate(url: str) -> None:
 
 def alembic_config(connection: Connection) -> Config:
     """Alembic's configuration for the migrations in this package, on an open connection."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection

@@ -16,19 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from readvault.domain.errors import ProcessingFailure
-from readvault.reads import kmers
 
+# Every process of an installation compares digests; only those that build or screen wait for native modules.
 if TYPE_CHECKING:
     import deacon
+    import numpy as np
+    import numpy.typing as npt
+
+    from readvault.reads.kmers import SortedKmers
 
 STEP = "host index"
 FORMAT = 3
 _HEADER = struct.Struct("<BBBQ")
 HEADER_SIZE = _HEADER.size
+_BYTES_PER_KMER = 8
 
 Stamp = tuple[str, int, int]
 _loaded: dict[Stamp, deacon.Index] = {}
@@ -64,7 +66,7 @@ def info(path: Path) -> HostIndexInfo:
     version, k, w, count = _HEADER.unpack(head)
     if version != FORMAT or not 1 <= k <= 61 or not 1 <= w <= 255:
         raise ProcessingFailure(STEP, f"the file is no deacon index of format {FORMAT}")
-    if k <= 32 and size != _HEADER.size + count * kmers.BYTES_PER_KMER:
+    if k <= 32 and size != _HEADER.size + count * _BYTES_PER_KMER:
         raise ProcessingFailure(STEP, f"the host index should hold {count} k-mers but has {size} bytes")
     return HostIndexInfo(path, k, w, count)
 
@@ -78,6 +80,8 @@ def build(fasta: Path, target: Path, *, k: int = 31, w: int = 15, minimizers: bo
     all. Memory is bounded for all k-mers; for minimizers it is that of the loaded index of all.
     Raises ValueError for k and w that deacon can't use and for a FASTA without any k-mer.
     """
+    from readvault.reads import kmers
+
     if not 3 <= k <= 31 or (k + w) % 2:
         raise ValueError(f"k must be 3..31 and k + w even, not k={k} and w={w}")
     with kmers.temporary_directory(target) as name:
@@ -101,7 +105,7 @@ def build(fasta: Path, target: Path, *, k: int = 31, w: int = 15, minimizers: bo
     return HostIndexInfo(target, k, w, written.kmers, sha256)
 
 
-def _write(target: Path, k: int, w: int, collected: kmers.SortedKmers) -> None:
+def _write(target: Path, k: int, w: int, collected: SortedKmers) -> None:
     """The number of k-mers is known, and written into the header, when all of them are."""
     count = 0
     with target.open("wb") as file:
@@ -118,6 +122,8 @@ def _write(target: Path, k: int, w: int, collected: kmers.SortedKmers) -> None:
 def _looked_up(fasta: Path, every: HostIndexInfo, directory: Path) -> Iterator[npt.NDArray[np.uint64]]:
     """The k-mers that deacon looks up in a sequence: those it says it found in an index that holds them all."""
     import deacon
+
+    from readvault.reads import kmers
 
     pieces, hits = directory / "pieces.fasta", directory / "hits.tsv"
     index = deacon.Index(str(every.path))
