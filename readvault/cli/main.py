@@ -9,6 +9,7 @@ import typer
 from readvault import __version__
 from readvault.cli.admin import admin_app
 from readvault.cli.demo import demo
+from readvault.cli.doctor import doctor
 from readvault.cli.host_index import host_index_app
 from readvault.cli.process import process
 from readvault.cli.serve import api, worker
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(demo)
 app.command()(process)
+app.command()(doctor)
 app.command()(worker)
 app.command()(api)
 app.add_typer(host_index_app, name="host-index")
