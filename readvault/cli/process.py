@@ -174,8 +174,9 @@ def _work_directory(out: Path) -> Iterator[Path]:
 
 
 def _host_index(given: Path | None, organism: Organism) -> Path | None:
-    from readvault.bootstrap import organism_readiness, settings
+    from readvault.config import Settings
     from readvault.domain.errors import NotReady
+    from readvault.host_index_readiness import organism_readiness  # not by way of bootstrap: no server is loaded
 
     if given is not None:
         if not given.is_file():
@@ -183,10 +184,11 @@ def _host_index(given: Path | None, organism: Organism) -> Path | None:
         return given
     if organism.pipeline.dehumanize.index is None:
         return None
-    reason = organism_readiness(settings(), {organism.name: organism})[organism.name]
+    settings = Settings()
+    reason = organism_readiness(settings, {organism.name: organism})[organism.name]
     if reason is not None:
         raise NotReady(f"{organism.name}: {reason}")
-    return settings().host_index(organism)
+    return settings.host_index(organism)
 
 
 def _say_nothing_is_dehumanized(errors: Console, publish: bool) -> None:
