@@ -9,14 +9,16 @@ deletion is among those or nothing is.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.organism import Consensus, PlatformThresholds
 from readvault.domain.reports import ConsensusReport, SegmentCoverage
-from readvault.reads import coverage, variants
+from readvault.reads import coverage, junctions, variants
 from readvault.reads.allele_counts import GAP, AlleleCounts, count
 from readvault.reads.calls import Calls, SegmentCall, Variant
 from readvault.reads.gene_annotation import Gene
@@ -24,6 +26,7 @@ from readvault.reads.genes import call_genes
 from readvault.reads.homopolymers import Homopolymers
 from readvault.reads.indel_counts import Indel
 from readvault.reads.indel_events import column_votes, tidy
+from readvault.reads.junctions import Unresolved
 from readvault.reads.sample import Alignment, Segment
 
 __all__ = ["Calls", "SegmentCall", "Variant", "call", "call_segments"]
@@ -51,8 +54,12 @@ def call(
     there are several), `variants.vcf.gz` with `.tbi`, `coverage.tsv.gz`, `allele_counts.tsv.gz`.
     Raises ProcessingFailure when the BAM is damaged or lies on another reference.
     """
-    counts = tidy(count(alignment, segments, min_base_quality=thresholds.min_base_quality))
-    called = call_segments(counts, thresholds=thresholds, rules=rules)
+    counts = count(alignment, segments, min_base_quality=thresholds.min_base_quality)
+    counts, unresolved = junctions.resolve(
+        counts, alignment.bam, min_depth=thresholds.min_depth, min_base_quality=thresholds.min_base_quality
+    )
+    counts = tidy(counts)
+    called = call_segments(counts, thresholds=thresholds, rules=rules, unresolved=unresolved)
     aligned = {call.segment: call.aligned for call in called}
     calls = Calls(
         segments=called,
@@ -63,14 +70,34 @@ def call(
     variants.write_vcf(directory / "variants.vcf.gz", counts, calls.variants)
     coverage.write_coverage(directory / "coverage.tsv.gz", counts)
     coverage.write_allele_counts(directory / "allele_counts.tsv.gz", counts)
-    return calls, _report(counts, calls, thresholds.min_depth)
+    return calls, replace(_report(counts, calls, thresholds.min_depth), warnings=_warnings(unresolved))
 
 
-def call_segments(counts: AlleleCounts, *, thresholds: PlatformThresholds, rules: Consensus) -> tuple[SegmentCall, ...]:
-    """The consensus of every segment."""
+def _warnings(unresolved: tuple[Unresolved, ...]) -> tuple[Annotation, ...]:
+    return tuple(
+        Annotation(
+            Reason.UNRESOLVED_INSERTION,
+            f"Most reads break off between positions {gap.first} and {gap.last} of {gap.segment}: "
+            "something is inserted there whose sequence they don't tell. The consensus has N.",
+        )
+        for gap in unresolved
+    )
+
+
+def call_segments(
+    counts: AlleleCounts,
+    *,
+    thresholds: PlatformThresholds,
+    rules: Consensus,
+    unresolved: tuple[Unresolved, ...] = (),
+) -> tuple[SegmentCall, ...]:
+    """The consensus of every segment; where an insertion could not be resolved it is `N`."""
     homopolymers = Homopolymers(counts.segments)
     ignore = thresholds.homopolymer_indels == "ignore"
     letters = _vote(counts, thresholds.min_depth, rules.min_frequency, homopolymers if ignore else None)
+    for gap in unresolved:
+        origin = counts.origins[[segment.name for segment in counts.segments].index(gap.segment)]
+        letters[origin + gap.first - 1 : origin + gap.last] = ord("N")
     insertions = _insertions(counts, letters, thresholds.min_depth, rules, homopolymers if ignore else None)
     depth = counts.depth
     called = []
