@@ -1,4 +1,4 @@
-"""Whether reads of an organism can be screened here. Without a screen nothing is processed."""
+"""Whether reads of an organism can be processed here. Without a screen for human reads nothing is."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from readvault.config import Settings
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Organism
-from readvault.reads import host_index
+from readvault.reads import host_index, organism_files
 
 
 def organism_readiness(settings: Settings, organisms: Mapping[str, Organism]) -> dict[str, str | None]:
     """For each organism why nothing of it can be processed here, or None when it can.
 
-    Reads the whole index to compare its SHA-256 with the one in the organism's file, and again only
-    when the file has changed.
+    Reads the whole index to compare its SHA-256 with the one in the organism's file, and the files of references,
+    genes and primers; again only when a file has changed.
     """
-    return {name: _reason(settings, organism) for name, organism in organisms.items()}
+    return {
+        name: _reason(settings, organism) or organism_files.fault_of(organism) for name, organism in organisms.items()
+    }
 
 
 def _reason(settings: Settings, organism: Organism) -> str | None:

@@ -17,9 +17,12 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, host_index_dir=tmp_path)
 
 
+REFERENCE = Path(__file__).parents[2] / "deployments" / "references" / "NC_045512.2.fasta"
+
+
 def _organism(name: str, **dehumanize: str) -> Organism:
     return Organism.model_validate(
-        {"name": name, "reference": {"fasta": "reference.fasta"}, "pipeline": {"dehumanize": dehumanize}}
+        {"name": name, "reference": {"fasta": REFERENCE}, "pipeline": {"dehumanize": dehumanize}}
     )
 
 
@@ -47,3 +50,22 @@ def test_each_organism_is_judged_by_its_own_index(settings: Settings, tmp_path: 
 def test_an_index_without_a_digest_is_no_configuration() -> None:
     with pytest.raises(ValueError, match="pinned by its digest"):
         _organism("loose", index="host")
+
+
+def test_an_organism_whose_files_do_not_fit_together_is_not_ready(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "far.bed").write_text("MN908947.3\t40000\t40020\tfar_1_LEFT\n")
+    (tmp_path / "broken.fasta").write_text(">a\nACGT\n>a\nACGT\n")
+    base = {"pipeline": {"dehumanize": {"off": "reads of a cell culture, never of a person"}}}
+    primers = {"pipeline": {**base["pipeline"], "align": {"primerSchemes": {"far": tmp_path / "far.bed"}}}}
+    contents = {
+        "primers": {**primers, "reference": {"fasta": REFERENCE}},
+        "twice": {**base, "reference": {"fasta": tmp_path / "broken.fasta"}},
+        "absent": {**base, "reference": {"fasta": tmp_path / "nowhere.fasta"}},
+    }
+    organisms = {name: Organism.model_validate({"name": name, **content}) for name, content in contents.items()}
+    reasons = organism_readiness(settings, organisms)
+    assert "far.bed does not fit: line 1 is off the reference" in str(reasons["primers"])
+    assert "a segment name twice" in str(reasons["twice"])
+    assert reasons["absent"] == "nowhere.fasta can't be read"
+    (tmp_path / "far.bed").write_text("MN908947.3\t400\t420\tfar_1_LEFT\n# mended\n")
+    assert organism_readiness(settings, organisms)["primers"] is None
