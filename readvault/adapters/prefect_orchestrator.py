@@ -68,12 +68,18 @@ class PrefectOrchestrator:
         return None
 
     def state_of(self, run_id: str) -> RunState | None:
-        """What Prefect says of a run; MISSING when it has forgotten it, None when it can't be asked."""
+        """What Prefect says of a run; MISSING when nobody will ever start it, None when Prefect can't be asked.
+
+        Nobody starts a run that Prefect has forgotten, nor one whose work pool was deleted while it
+        waited: Prefect keeps that one as scheduled, in no queue, also when the pool is made anew.
+        """
         try:
             answer = self._client.get(f"/flow_runs/{run_id}")
             if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.UNPROCESSABLE_ENTITY):
                 return RunState.MISSING
-            return _STATES.get(answer.raise_for_status().json()["state_type"])
+            run = answer.raise_for_status().json()
+            state = _STATES.get(run["state_type"])
+            return RunState.MISSING if state is RunState.WAITING and run["work_queue_id"] is None else state
         except (httpx.HTTPError, ValueError, KeyError):
             return None
 

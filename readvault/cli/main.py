@@ -15,6 +15,11 @@ from readvault.cli.process import process
 from readvault.cli.serve import api, worker
 from readvault.cli.up import up
 
+EXIT_USAGE = 64
+"""As sysexits.h has it (os.EX_USAGE, which Windows lacks). typer's own 2 says here that the reads are at fault."""
+_usage_error = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
+_usage_error.exit_code = EXIT_USAGE  # type: ignore[attr-defined]
+
 app = typer.Typer(
     help="Raw sequencing reads for pathogen sequence databases: upload, process, review, release.",
     no_args_is_help=True,
@@ -39,7 +44,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> None:
-    """The entry point: known errors become one clear line, exit 1 is ours, 2 the user's."""
+    """The entry point: known errors become one clear line and exit 1; a wrong command line exits 64."""
     try:
         app()
     except ModuleNotFoundError as missing:

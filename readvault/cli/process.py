@@ -46,7 +46,7 @@ def process(
     """Process reads on this machine: dehumanized reads, alignment, consensus, variants, coverage, report.
 
     Exit status: 0 processed, 2 the reads or the consensus are at fault (annotations on standard
-    error and in result.json), 1 we are.
+    error and in result.json), 1 we are, 64 the command line is wrong.
     """
     from readvault.config import load_organism
     from readvault.domain.errors import NotReady, ReadvaultError

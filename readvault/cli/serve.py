@@ -38,7 +38,7 @@ def worker() -> None:
     settings = bootstrap.settings()
     bootstrap.refuse_open_store(settings)
     if settings.orchestrator == "prefect":
-        from readvault.adapters.prefect_worker import run_worker
+        from readvault.adapters.prefect_worker_process import run_worker
 
         house = bootstrap.worker_house()
         house.start()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from readvault import bootstrap
-from readvault.adapters.prefect_worker import run_worker
+from readvault.adapters.prefect_worker_process import run_worker
 from readvault.config import Settings
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.errors import InvalidSubmission, NotFound, ProcessingFailure

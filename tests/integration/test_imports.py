@@ -16,7 +16,7 @@ NOT_FOR_ALL = NATIVE | {"prefect", "alembic", "jinja2"}
     [
         ("readvault.bootstrap", NOT_FOR_ALL | {"fastapi"}),
         ("readvault.api.app", NOT_FOR_ALL),
-        ("readvault.adapters.prefect_worker", NATIVE),
+        ("readvault.adapters.prefect_worker_process", NATIVE),
         ("readvault.cli.main", NOT_FOR_ALL | {"pydantic", "sqlalchemy", "boto3", "fastapi"}),
     ],
 )

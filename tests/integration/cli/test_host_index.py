@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from readvault.cli.main import app
+from readvault.cli.main import EXIT_USAGE, app
 from readvault.domain.errors import NotReady
 from tests.unit.reads.fastq_maker import bases, reads
 
@@ -18,7 +18,7 @@ def test_what_holds_no_sequences_is_refused(tmp_path: Path, content: bytes) -> N
     (tmp_path / "host.fasta").write_bytes(content)
     target = tmp_path / "host.idx"
     result = CliRunner().invoke(app, ["host-index", "build", str(tmp_path / "host.fasta"), "-o", str(target)])
-    assert result.exit_code == 2
+    assert result.exit_code == EXIT_USAGE
     assert "FASTA" in result.stderr
     assert not target.exists()
 

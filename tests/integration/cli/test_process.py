@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from readvault.cli.main import app
+from readvault.cli.main import EXIT_USAGE, app
 from readvault.reads import host_index, simulation
 
 READ_LEVEL = {"dehumanized_R1.fastq.gz", "dehumanized_R2.fastq.gz", "alignment.bam", "alignment.bam.bai"}
@@ -79,7 +79,7 @@ def test_reads_are_written_unscreened_only_when_asked_for(house: Path, tmp_path:
 
 def test_an_index_and_no_dehumanize_contradict_each_other(house: Path, tmp_path: Path) -> None:
     result = process(house, tmp_path / "out", "--no-dehumanize", "--host-index", house / "host.idx")
-    assert result.exit_code == 2
+    assert result.exit_code == EXIT_USAGE
     assert "contradicts" in result.stderr
     assert not (tmp_path / "out").exists()
 
@@ -134,7 +134,7 @@ def test_what_is_no_file_is_one_clear_line(house: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "two words", "a\n>b", "../up", "<b>", "é"])
 def test_a_name_that_would_break_an_output_is_refused(house: Path, tmp_path: Path, name: str) -> None:
-    assert process(house, tmp_path / "out", "--name", name).exit_code == 2
+    assert process(house, tmp_path / "out", "--name", name).exit_code == EXIT_USAGE
     assert not (tmp_path / "out").exists()
 
 

@@ -1,0 +1,117 @@
+"""The process around Prefect's worker: its environment, its registration, its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+from prefect.context import refresh_global_settings_context
+
+from readvault.adapters.prefect_deployments import keep_registered, register
+from readvault.adapters.prefect_worker import TYPE, InProcessWorker
+from readvault.adapters.processes import announce_ready
+from readvault.config import Settings
+from readvault.domain.errors import NotReady
+
+logger = logging.getLogger(__name__)
+
+POLL_EVERY = 1.0
+GRACE = 5.0
+"""Seconds that running jobs get to end by themselves when the worker is asked to stop."""
+_RETRY_AFTER = 2.0
+
+
+def run_worker(
+    settings: Settings,
+    *,
+    kill_job: Callable[[str], None] | None = None,
+    on_drain: Callable[[], None] | None = None,
+) -> None:
+    """Run flows until SIGTERM or Ctrl-C; then take no more, and return when what runs has ended.
+
+    Jobs get a few seconds to end by themselves; then `on_drain` is called, which should end them.
+    Registers the work pool and the deployments first. A Prefect server that is down is waited for.
+    """
+    _configure_prefect(settings)
+    asyncio.run(_run_until_stopped(settings, kill_job, on_drain))
+
+
+async def _run_until_stopped(
+    settings: Settings, kill_job: Callable[[str], None] | None, on_drain: Callable[[], None] | None
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):  # set even where a shell made us ignore them
+        loop.add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        worker = InProcessWorker(
+            work_pool_name=settings.prefect.work_pool,
+            name=f"{socket.gethostname()}-{os.getpid()}",
+            limit=settings.worker.concurrency,
+            kill_job=kill_job,
+        )
+        # Tasks of asyncio, not of anyio: anyio looks for ever for the origin of the cancellation of Prefect's
+        # worker, whose errors name each other as their context.
+        working, stopping = asyncio.create_task(_work(worker, settings)), asyncio.create_task(stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            worker.drain()
+            await _let_end(worker, on_drain)
+        stopping.cancel()
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+
+
+async def _work(worker: InProcessWorker, settings: Settings) -> None:
+    """Register, then poll, until cancelled. What ends it otherwise is logged: it is begun anew."""
+    what = (TYPE, InProcessWorker.get_default_base_job_template())
+    try:
+        await register(settings.prefect, *what)
+        announce_ready()
+        beside = [
+            asyncio.create_task(keep_registered(settings.prefect, *what)),
+            asyncio.create_task(worker.watch_cancellations()),
+        ]
+        try:
+            await worker.start(printer=lambda *_: None)
+        finally:
+            for task in beside:
+                task.cancel()
+    except NotReady:
+        raise
+    except Exception as fault:
+        logger.warning("Prefect can't be reached (%s); trying again", type(fault).__name__)
+        await anyio.sleep(_RETRY_AFTER)
+
+
+async def _let_end(worker: InProcessWorker, on_drain: Callable[[], None] | None) -> None:
+    with anyio.move_on_after(GRACE):
+        while worker.running:
+            await anyio.sleep(0.05)
+    if on_drain is not None:
+        await anyio.to_thread.run_sync(on_drain)
+    while worker.running:
+        await anyio.sleep(0.05)
+
+
+def _configure_prefect(settings: Settings) -> None:
+    """Point Prefect at its server by the environment: threads of Prefect's own read no other settings."""
+    chosen = settings.prefect
+    if chosen.api_url is None:
+        raise NotReady("prefect.api_url is not set (READVAULT_PREFECT__API_URL)")
+    os.environ["PREFECT_API_URL"] = chosen.api_url
+    if chosen.auth_string is not None:
+        os.environ["PREFECT_API_AUTH_STRING"] = chosen.auth_string.get_secret_value()
+    os.environ.setdefault("PREFECT_HOME", str((settings.data_dir / "prefect").absolute()))
+    os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", str(POLL_EVERY))
+    os.environ.setdefault("PREFECT_WORKER_ENABLE_CANCELLATION", "false")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    refresh_global_settings_context()
