@@ -48,4 +48,4 @@ def _whole_records(file: Path) -> Iterator[tuple[bytes, list[int]]]:
 def _opened(file: Path) -> BinaryIO:
     with file.open("rb") as probe:
         compressed = probe.read(2) == b"\x1f\x8b"
-    return igzip.open(file, "rb") if compressed else file.open("rb")  # type: ignore[no-any-return]
+    return igzip.open(file, "rb") if compressed else file.open("rb")

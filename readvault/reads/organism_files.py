@@ -12,6 +12,7 @@ from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Organism
 from readvault.reads import primers, references
 from readvault.reads.gene_annotation import load_genes
+from readvault.reads.sample import Segment
 
 _Dated = tuple[Path, int]
 
@@ -35,7 +36,7 @@ def _dated(path: Path) -> _Dated:
 @functools.lru_cache(maxsize=128)
 def _fault_of(genomes: tuple[tuple[_Dated, _Dated | None], ...], schemes: tuple[_Dated, ...]) -> str | None:
     try:
-        everything = []
+        everything: list[Segment] = []
         for (fasta, _), genes in genomes:
             segments = references.load_segments(fasta)
             load_genes([genes[0]] if genes else [], segments)

@@ -22,12 +22,13 @@ def _worker(directory: Path) -> WorkerHouse:
     index = directory / "host-index" / "pinned.idx"
     index.parent.mkdir()
     index.write_bytes(b"an index")
+    (directory / "x.fasta").write_text(">x\nACGT\n")
     rules = {
         "screened": Dehumanize(index="pinned", sha256=hashlib.sha256(b"an index").hexdigest()),
         "unscreened": Dehumanize(off="a test without any host"),
     }
     organisms = {
-        name: Organism(name=name, reference=Reference(fasta=Path("x.fasta")), pipeline=Pipeline(dehumanize=rule))
+        name: Organism(name=name, reference=Reference(fasta=directory / "x.fasta"), pipeline=Pipeline(dehumanize=rule))
         for name, rule in rules.items()
     }
     nothing: Any = None
