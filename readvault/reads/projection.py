@@ -18,8 +18,11 @@ from readvault.reads.sample import Segment
 _STEP = "check"
 _UNSET = ord("N")
 _ON_BOTH = (pysam.CMATCH, pysam.CEQUAL, pysam.CDIFF)
-_OPTIONS = ("-a", "-x", "asm20", "-t", "1", "--secondary=no", "--end-bonus", "100")
-"""Sequences may differ by a fifth; an end is aligned to its last base rather than clipped."""
+_OPTIONS = ("-a", "-x", "asm20", "-t", "1", "--secondary=no")
+"""Sequences may differ by a fifth."""
+
+_LONGEST_END = 20
+"""The last bases of a sequence are laid without gaps where the aligner gave them up for a difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ def _laid(records: list[pysam.AlignedSegment], length: int) -> tuple[str, tuple[
     column = np.full(length, _UNSET, dtype=np.uint8)
     insertions: list[str] = []
     query_done, reference_done = 0, -1
-    for record in sorted(records, key=lambda r: (_hidden(r), r.reference_start)):
+    ordered = sorted(records, key=lambda r: (_hidden(r) + r.query_alignment_start, r.reference_start))
+    for record in ordered:
         start = _hidden(record) + record.query_alignment_start
         if reference_done >= 0 and record.reference_start < reference_done:
             continue
@@ -90,7 +94,17 @@ def _laid(records: list[pysam.AlignedSegment], length: int) -> tuple[str, tuple[
         insertions += _place(record, column, skip=max(query_done - start, 0) if reference_done >= 0 else 0)
         query_done = start + record.query_alignment_length
         reference_done = record.reference_end
+    _lay_ends(ordered[0], ordered[-1], column)
     return column.tobytes().decode("ascii"), tuple(insertions)
+
+
+def _lay_ends(first: pysam.AlignedSegment, last: pysam.AlignedSegment, column: NDArray[np.uint8]) -> None:
+    length, start = first.query_alignment_start, first.reference_start
+    if 0 < length <= min(_LONGEST_END, start):
+        column[start - length : start] = np.frombuffer(first.query_sequence[:length].encode("ascii"), dtype=np.uint8)
+    length, end = last.query_length - last.query_alignment_end, last.reference_end
+    if 0 < length <= min(_LONGEST_END, len(column) - end):
+        column[end : end + length] = np.frombuffer(last.query_sequence[-length:].encode("ascii"), dtype=np.uint8)
 
 
 def _hidden(record: pysam.AlignedSegment) -> int:
