@@ -17,6 +17,18 @@ from tests.prefect_database import PrefectDatabase
 REPOSITORY = Path(__file__).resolve().parent.parent
 POSTGRES = os.environ.get("READVAULT_TEST_POSTGRES_URL")
 DATABASES = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
+LONGEST_FIRST = (
+    "tests/faults/test_kills.py",
+    "tests/integration/test_prefect_worker.py",
+    "tests/journey/test_submission_journey.py",
+    "tests/integration/test_up.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that two processes end together."""
+    ranks = {REPOSITORY / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from readvault.adapters import seaweed_rights
-from readvault.adapters.ports import LOOPBACK, free_port, reserve_port, socket_answers
+from readvault.adapters.ports import LOOPBACK, reserve_port, socket_answers
 from readvault.adapters.processes import Child, RunningChild, base_environment
 from readvault.adapters.s3_client import client, code_of
 from readvault.adapters.s3_probe import refuse_anonymous
@@ -150,7 +150,7 @@ class SeaweedFS:
         self._ports = {self.port}
         inner: list[str] = []
         for option in _INNER_PORTS:
-            port = free_port(taken=self._ports)
+            port = reserve_port()
             self._ports.add(port)
             inner.append(f"-{option}={port}")
         return [
