@@ -8,8 +8,10 @@ right, files are rewritten whose form other tools would read differently. The re
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 
 from readvault.domain.annotations import Annotation, Reason, first_listed
@@ -90,15 +92,14 @@ def _mixed_layouts(lanes: list[Lane]) -> list[Annotation]:
 
 def _check_lane(lane: Lane, intake: Intake, limit: int, directory: Path, cleanup: ExitStack) -> _Checked:
     checked = _Checked(lane)
-    for source in lane.sources:
-        if source.path in intake.broken:
-            continue
-        hashes = NameHashes(directory, lane.endings)
+    sound = [source for source in lane.sources if source.path not in intake.broken]
+    for _ in sound:
+        checked.profiles.append(Profile())
+        checked.hashes.append(hashes := NameHashes(directory, lane.endings))
         cleanup.callback(hashes.close)
-        profile = Profile()
-        checked.faults += _check_file(source, limit, profile, hashes)
-        checked.profiles.append(profile)
-        checked.hashes.append(hashes)
+    with ThreadPoolExecutor(max_workers=2) as pool:  # one for each mate
+        found = pool.map(_check_file, sound, repeat(limit), checked.profiles, checked.hashes)
+        checked.faults += chain.from_iterable(found)
     if not checked.faults and len(checked.profiles) == len(lane.sources):
         checked.faults += mate_faults(lane, checked.hashes)
     if not checked.faults and checked.hashes:
