@@ -26,9 +26,11 @@ class Rival:
 
 def versions() -> dict[str, str]:
     """The versions of the other programs."""
-    ivar = subprocess.run(["ivar", "version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    samtools = subprocess.run(["samtools", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
-    return {"iVar": ivar, "samtools": samtools}
+    ivar, samtools = (
+        subprocess.run(command, capture_output=True, check=True).stdout.split()
+        for command in (["ivar", "version"], ["samtools", "--version"])
+    )
+    return {"iVar": ivar[2].decode(), "samtools": samtools[1].decode()}
 
 
 def call_all(

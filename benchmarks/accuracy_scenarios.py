@@ -39,7 +39,7 @@ OURS = "readvault"
 class Scenario:
     """One kind of sample: what `simulate` shall make of which reference.
 
-    `primers` tiles it with amplicons of 400 bases of which those in `dropouts` are missing.
+    `primers` tiles it with amplicons of so many bases, of which those in `dropouts` are missing.
     `min_frequency` and `min_depth` say which variants count for recall and precision.
     """
 
@@ -47,7 +47,7 @@ class Scenario:
     says: str
     reference: Path
     simulation: Mapping[str, Any]
-    primers: bool = False
+    primers: int = 0
     dropouts: tuple[int, ...] = ()
     min_frequency: float = 0.05
     min_depth: int = 500
@@ -77,9 +77,14 @@ SCENARIOS = (
         {"pairs": 45_000, "length": 150, "shares": (0.05, 0.1, 1.0), **_variants(50, 12, 12)},
     ),
     Scenario(
-        "amplicons", "tiled amplicons of 400 bases with primers, two dropouts, variants at 5, 10, 50 and 100 %, 2×250",
-        SARS_COV_2, {"pairs": 90_000, "length": 250, "shares": (0.05, 0.1, 0.5, 1.0), **_variants(100, 25, 25)},
-        primers=True, dropouts=(7, 41),
+        "amplicons", "tiled amplicons of 400 bases with primers, two dropouts, one strain, 2×250, about 250×",
+        SARS_COV_2, {"pairs": 20_000, "length": 250, **_variants(100, 15, 15)},
+        primers=400, dropouts=(7, 41), min_frequency=0.5, min_depth=20,
+    ),
+    Scenario(
+        "tiled mixture", "tiled amplicons of 300 bases with primers, substitutions at 5, 10, 50 and 100 %, 2×250, 900×",
+        SARS_COV_2, {"pairs": 90_000, "length": 250, "shares": (0.05, 0.1, 0.5, 1.0), "substitutions": 120},
+        primers=300,
     ),
     Scenario(
         "nanopore", "one strain, reads of 1,000 bases, about Q17, homopolymers miscounted, about 100×", SARS_COV_2,
@@ -121,7 +126,7 @@ def run(scenario: Scenario, seed: int, directory: Path, *, rivals: bool, threads
     reference = directory / "reference.fasta"  # a copy, since samtools writes an index beside it
     reference.write_bytes(scenario.reference.read_bytes())
     scheme = directory / "scheme.bed" if scenario.primers else None
-    amplicons = tile(segments, dropouts=scenario.dropouts, seed=seed) if scheme else ()
+    amplicons = tile(segments, size=scenario.primers, dropouts=scenario.dropouts, seed=seed) if scheme else ()
     if scheme:
         write_scheme(scheme, amplicons)
     sample = simulate(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,5 +156,5 @@ def _measured(value: float, metric: str) -> str:
 
 
 def _in_words(metric: str) -> str:
-    """`breadthOfCoverage` as `breadth of coverage`."""
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in metric)
+    """`breadthOfCoverage` as `breadth of coverage`, `breadthAt10x` as `breadth at 10x`."""
+    return re.sub("([A-Z]|[0-9]+)", r" \1", metric).lower()

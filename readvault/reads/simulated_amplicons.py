@@ -48,6 +48,12 @@ def tile(
     return tuple(tiles)
 
 
+def primer_places(amplicons: Sequence[SimulatedAmplicon]) -> list[tuple[str, int, int]]:
+    """Where primers bind: segment, start, end."""
+    lefts = [(a.segment, a.start, a.start + PRIMER) for a in amplicons]
+    return [*lefts, *((a.segment, a.end - PRIMER, a.end) for a in amplicons)]
+
+
 def write_scheme(target: Path, amplicons: Sequence[SimulatedAmplicon]) -> None:
     """Write the primers as a BED file with six columns, named and pooled in ARTIC's manner."""
     lines = []

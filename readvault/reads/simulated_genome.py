@@ -65,32 +65,53 @@ def plant(
     *,
     longest_indel: int = 12,
     shares: Sequence[float] = (1.0,),
+    no_indels: Sequence[tuple[str, int, int]] = (),
 ) -> tuple[PlantedVariant, ...]:
     """Choose variants along the genome, indels of 1 to `longest_indel` bases, `shares` taken in turn.
 
+    In `no_indels` (segment, start, end; 0-based half-open) there are substitutions only.
     Raises ValueError when so many don't fit or an indel could be longer than 30 bases.
     """
     if not 1 <= longest_indel <= LONGEST_INDEL:
         raise ValueError(f"indels of at most {LONGEST_INDEL} bases can be planted")
-    kinds = np.array(["substitution"] * substitutions + ["insertion"] * insertions + ["deletion"] * deletions)
+    kinds = np.array(["insertion"] * insertions + ["deletion"] * deletions)
     rng.shuffle(kinds)
-    spots = _spots(segments, kinds.size, rng)
+    places = _spots(segments, substitutions, kinds.size, no_indels, rng)
+    chosen = sorted([*zip(places[kinds.size :], ["substitution"] * substitutions, strict=True),
+                     *zip(places[: kinds.size], kinds.tolist(), strict=True)])  # fmt: skip
+    turns = rng.permutation(len(chosen)) % len(shares)
     return tuple(
-        _variant(str(kind), segment, spot, longest_indel, shares[number % len(shares)], rng)
-        for number, (kind, (segment, spot)) in enumerate(zip(kinds, spots, strict=True))
+        _variant(kind, segments[index], spot, longest_indel, shares[turn], rng)
+        for turn, ((index, spot), kind) in zip(turns, chosen, strict=True)
     )
 
 
-def _spots(segments: Sequence[Segment], count: int, rng: np.random.Generator) -> list[tuple[Segment, int]]:
-    """Where variants go (0-based), in the order of the genome: one cell of the grid each."""
+def _spots(
+    segments: Sequence[Segment],
+    substitutions: int,
+    indels: int,
+    no_indels: Sequence[tuple[str, int, int]],
+    rng: np.random.Generator,
+) -> list[tuple[int, int]]:
+    """Where variants go (segment, 0-based position), indels first: one cell of the grid each."""
     cells = [
-        (segment, start)
-        for segment in segments
+        (index, start)
+        for index, segment in enumerate(segments)
         for start in range(_FROM_ENDS, len(segment.sequence) - _FROM_ENDS - _APART, 2 * _APART)
     ]
-    if count > len(cells):
-        raise ValueError(f"{count} variants don't fit; at most {len(cells)} do")
-    chosen = sorted(rng.choice(len(cells), count, replace=False))
+    free = [
+        number
+        for number, (index, start) in enumerate(cells)
+        if not any(
+            name == segments[index].name and begin < start + 2 * _APART and start < end
+            for name, begin, end in no_indels
+        )
+    ]
+    if substitutions + indels > len(cells) or indels > len(free):
+        raise ValueError(f"{substitutions + indels} variants don't fit; at most {len(cells)} do")
+    for_indels = rng.choice(free, indels, replace=False).tolist() if indels else []
+    left = [number for number in range(len(cells)) if number not in set(for_indels)]
+    chosen = [*for_indels, *rng.choice(left, substitutions, replace=False).tolist()] if left else for_indels
     return [(cells[cell][0], cells[cell][1] + int(rng.integers(0, _APART - LONGEST_INDEL))) for cell in chosen]
 
 

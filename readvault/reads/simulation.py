@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from readvault.domain.reads import Platform
 from readvault.reads.references import load_segments
-from readvault.reads.simulated_amplicons import AmpliconLibrary, SimulatedAmplicon
+from readvault.reads.simulated_amplicons import AmpliconLibrary, SimulatedAmplicon, primer_places
 from readvault.reads.simulated_genome import BASES, Genome, PlantedVariant, plant
 from readvault.reads.simulated_long_reads import write_long_reads
 from readvault.reads.simulated_pairs import HostFragments, Library, Shotgun, write_pairs
@@ -65,7 +65,8 @@ def simulate(
     when given, whole `amplicons`. Nanopore and PacBio: `pairs` single reads of `length` bases on average
     (`simulated.fastq.gz`). `host_pairs` more come from `host`. Variants are spread over all segments, at
     least 40 bases apart and 150 from the ends, each carried by one of `shares` of the fragments in turn;
-    their positions are 1-based, indels as VCF writes them (left-aligned, with the base before).
+    no indels where primers bind. Positions are 1-based, indels as VCF writes them (left-aligned, with the base
+    before).
     Raises ValueError when so many variants don't fit, or what is asked for contradicts itself.
     """
     if bool(host_pairs) and host is None:
@@ -75,7 +76,10 @@ def simulate(
     directory.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     segments = load_segments(reference)
-    variants = plant(segments, rng, substitutions, insertions, deletions, longest_indel=longest_indel, shares=shares)
+    variants = plant(
+        segments, rng, substitutions, insertions, deletions,
+        longest_indel=longest_indel, shares=shares, no_indels=primer_places(amplicons),
+    )  # fmt: skip
     strains = strains_of(segments, variants)
     tally = Tally(len(variants))
     foreign = Genome.of(load_segments(host)) if host is not None else None

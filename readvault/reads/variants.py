@@ -154,8 +154,9 @@ class _Finder:
         if frequency < self._rules.min_frequency and min(forward, reverse) == 0:
             silent = int(self._strand_depth[FORWARD if forward == 0 else REVERSE][place])
             return (1 - frequency) ** silent < MAX_SILENCE_PROBABILITY
-        total = int(self._strand_depth[FORWARD][place] + self._strand_depth[REVERSE][place])
-        share = int(self._strand_depth[FORWARD][place]) / total if total else 0.0
+        # Clipped reads that support an insertion may be more than those whose bases count here.
+        depths = [max(int(self._strand_depth[s][place]), strands[s] + strands[s + 2]) for s in (FORWARD, REVERSE)]
+        share = depths[FORWARD] / sum(depths) if sum(depths) else 0.0
         lean = min(
             _log_tail(forward + reverse, forward, share), _log_tail(forward + reverse, reverse, 1.0 - share), 0.0
         )
