@@ -24,7 +24,7 @@ from readvault.services import accounts
 from tests.prefect_database import PrefectDatabase
 
 ADDRESS = {"line1": "-", "line2": "", "city": "-", "state": "", "postalCode": "-", "country": "-"}
-SECONDS_TO_START = 120
+SECONDS_TO_START = 240
 
 
 class Stack:
@@ -177,6 +177,6 @@ class Lab:
         entries = self.client.submit("demo", self.group, metadata, consensus)
         return [(entry["accession"], entry["version"]) for entry in entries]
 
-    def processed(self, accession: str, version: int, *, seconds: float = 120) -> dict[str, Any]:
+    def processed(self, accession: str, version: int, *, seconds: float = 240) -> dict[str, Any]:
         """The review data, as soon as the version is processed."""
         return self.client.wait_until_processed("demo", accession, version, seconds=seconds, every=0.3)

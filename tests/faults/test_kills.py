@@ -33,7 +33,7 @@ ONE_OF_EACH_CLASS = [
 ]
 REPEATS = int(os.environ.get("READVAULT_FAULT_REPEATS", "0"))
 FAIL_POINTS = EVERY_FAIL_POINT * REPEATS or ONE_OF_EACH_CLASS
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400 + 600 * REPEATS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 600 * REPEATS)]
 ENVIRONMENT = {
     "READVAULT_WORKER__RETRY_AFTER": "[0.2]",
     "READVAULT_WORKER__LEASE": "4",
@@ -101,7 +101,7 @@ def test_a_job_survives_a_kill_at_every_fail_point(
         armed = fail_points / name
         armed.touch()
         [(accession, version)] = lab.submit(cell)
-        review = lab.processed(accession, version, seconds=90)
+        review = lab.processed(accession, version, seconds=240)
         assert not armed.exists(), f"nothing was killed at {name}"
         assert review["processingResult"] != "HAS_ERRORS", (name, review["errors"])
         digests[f"{accession}.{version}"] = review["manifestDigest"]
@@ -123,7 +123,7 @@ def test_with_prefect_a_killed_worker_is_replaced_and_its_job_delivered_again(
         armed = fail_points / "worker-consensus"
         armed.touch()
         [(accession, version)] = lab.submit(lab.upload(*sample))
-        review = lab.processed(accession, version, seconds=150)
+        review = lab.processed(accession, version, seconds=240)
         assert not armed.exists()
         assert review["manifestDigest"] == undisturbed[f"{accession}.{version}"]
     finally:
@@ -139,7 +139,7 @@ def test_kill_of_everything_and_a_restart_lose_nothing(
     stack.start()
     client = stack.anyone()
     client.login(stack.addresses["login"]["user"], stack.addresses["login"]["password"])
-    review = client.wait_until_processed("demo", accession, version, seconds=90, every=0.3)
+    review = client.wait_until_processed("demo", accession, version, seconds=240, every=0.3)
     assert review["processingResult"] != "HAS_ERRORS"
     first = next(iter(undisturbed))
     assert client.review("demo", *_parsed(first))["manifestDigest"] == undisturbed[first]

@@ -116,7 +116,7 @@ def test_a_dead_forkserver_is_replaced_and_its_jobs_are_handed_back(tmp_path: Pa
             time.sleep(0.1)
             os.kill(first or 0, signal.SIGKILL)
             with pytest.raises(NurseryDied):
-                waiting.result(10)
+                waiting.result(60)
         assert isinstance(helper, FetchReport)
         assert is_gone(helper.files)
         assert is_gone(child.pid)
@@ -135,7 +135,7 @@ def test_a_stopping_nursery_hands_back_and_leaves_nothing(tmp_path: Path) -> Non
         time.sleep(0.1)
         nursery.stop()
         with pytest.raises(NurseryDied):
-            waiting.result(10)
+            waiting.result(60)
     assert is_gone(forkserver)
     assert is_gone(child.pid)
     with pytest.raises(NurseryDied), nursery.child(samples_in(tmp_path)()):

@@ -17,7 +17,7 @@ from readvault.transfer import ClientError
 from tests.prefect_database import PrefectDatabase
 from tests.stack import Lab, Stack, new_database
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", params=["prefect", "inline"])

@@ -71,23 +71,26 @@ def test_a_job_that_must_run_alone_has_nobody_beside_it_and_is_not_overtaken() -
             with lock:
                 log.append(f"+{name}")
             if until is not None:
-                until.wait(5)
+                until.wait(30)
             with lock:
                 log.append(f"-{name}")
 
-    def started(name: str, **options: object) -> threading.Thread:
+    def started(name: str, *, waiting: int, **options: object) -> threading.Thread:
         thread = threading.Thread(target=job, args=(name,), kwargs=options)
         thread.start()
-        time.sleep(0.05)
+        deadline = time.monotonic() + 20
+        while not log or len(places._changed._waiters) < waiting:  # type: ignore[attr-defined]
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
         return thread
 
-    threads = [started("first", alone=False, until=first_may_end)]
-    threads.append(started("alone", alone=True))
-    threads.append(started("late", alone=False))
+    threads = [started("first", waiting=0, alone=False, until=first_may_end)]
+    threads.append(started("alone", waiting=1, alone=True))
+    threads.append(started("late", waiting=2, alone=False))
     assert log == ["+first"]
     first_may_end.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert log[1] == "-first"
     where = log.index("+alone")
     assert log[where + 1] == "-alone"
@@ -95,7 +98,7 @@ def test_a_job_that_must_run_alone_has_nobody_beside_it_and_is_not_overtaken() -
 
 
 def test_ordinary_jobs_run_side_by_side() -> None:
-    places, barrier = Places(), threading.Barrier(2, timeout=5)
+    places, barrier = Places(), threading.Barrier(2, timeout=30)
 
     def job() -> None:
         with places.taken(alone=False):
@@ -105,5 +108,5 @@ def test_ordinary_jobs_run_side_by_side() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert not barrier.broken

@@ -44,9 +44,9 @@ def started(scratch: Path, settings: WorkerSettings = SETTINGS) -> Nursery:
 
 
 def is_gone(pid: int | None) -> bool:
-    """Whether the process ends within two seconds; a zombie that nobody reaps is not gone."""
+    """Whether the process ends within twenty seconds; a zombie that nobody reaps is not gone."""
     assert pid is not None
-    for _ in range(200):
+    for _ in range(2000):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

@@ -129,13 +129,13 @@ def test_a_cancelled_job_is_killed_by_name(nursery: Nursery, sample: Samples) ->
         time.sleep(0.1)
         nursery.kill("LOC_000001Y.1")
         with pytest.raises(ChildDied, match="cancelled"):
-            waiting.result(5)
+            waiting.result(60)
         assert isinstance(other.run("work"), FetchReport)
 
 
 def test_a_native_call_that_holds_its_interpreter_holds_no_other(nursery: Nursery, sample: Samples) -> None:
     """While a child is inside one long native call, the worker renews leases as if nothing were."""
-    (sample().directory / "seconds").write_text("1")
+    (sample().directory / "seconds").write_text("2")
     renewals: list[float] = []
     done = threading.Event()
 
@@ -146,9 +146,9 @@ def test_a_native_call_that_holds_its_interpreter_holds_no_other(nursery: Nurser
     renewer = threading.Thread(target=renew)
     renewer.start()
     with nursery.child(sample()) as child:
-        assert child.run("hold_the_interpreter") == FetchReport(files=1, bytes=0)
+        assert child.run("hold_the_interpreter") == FetchReport(files=2, bytes=0)
     done.set()
     renewer.join()
     gaps = [later - sooner for sooner, later in itertools.pairwise(renewals)]
     assert len(renewals) >= 10
-    assert max(gaps) < 0.5
+    assert max(gaps) < 1.5, "of the two seconds; a busy machine may take its part"

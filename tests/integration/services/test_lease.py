@@ -44,9 +44,9 @@ def test_a_lease_is_renewed_by_the_databases_clock(house: House, claim: Claim) -
     let_lease_run_out(house, claim.job_id)
     expired = job(house, claim.job_id).lease_until or 0
     with Lease(_quick(house, lease=60, renew_every=0.02), claim) as lease:
-        assert _within(5, lambda: (job(house, claim.job_id).lease_until or 0) > expired + 100)
+        assert _within(30, lambda: (job(house, claim.job_id).lease_until or 0) > expired + 100)
         first = job(house, claim.job_id).lease_until or 0
-        assert _within(5, lambda: (job(house, claim.job_id).lease_until or 0) > first)
+        assert _within(30, lambda: (job(house, claim.job_id).lease_until or 0) > first)
         lease.check()
         assert housekeeping.reap(house) == 0
     after = job(house, claim.job_id).lease_until
@@ -61,7 +61,7 @@ def test_a_worker_that_lost_its_job_is_told(house: House, claim: Claim) -> None:
         while claimed_again is None:
             let_lease_run_out(house, claim.job_id)
             claimed_again = processing.claim(house, claim.job_id, "other", frozenset({claim.organism}))
-        assert lease.lost.wait(5)
+        assert lease.lost.wait(30)
         with pytest.raises(LeaseLost):
             lease.check()
     assert job(house, claim.job_id).lease_owner == "other"
@@ -93,7 +93,7 @@ def test_a_locked_database_is_no_lost_lease(house: House, claim: Claim) -> None:
     flaky = _Flaky(house.sessions, failures=3)
     busy = replace(_quick(house, lease=60, renew_every=0.02), sessions=flaky)  # type: ignore[arg-type]
     with Lease(busy, claim) as lease:
-        assert _within(5, lambda: (job(house, claim.job_id).lease_until or 0) > before)
+        assert _within(30, lambda: (job(house, claim.job_id).lease_until or 0) > before)
         assert flaky.failures == 0
         lease.check()
 
@@ -102,5 +102,5 @@ def test_without_an_answer_the_lease_is_lost_when_its_time_is_up(house: House, c
     gone = replace(_quick(house, lease=0.2, renew_every=0.02), sessions=_Flaky(house.sessions, failures=10**6))  # type: ignore[arg-type]
     began = time.monotonic()
     with Lease(gone, claim) as lease:
-        assert lease.lost.wait(5)
+        assert lease.lost.wait(30)
         assert time.monotonic() - began >= 0.2
