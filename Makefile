@@ -9,7 +9,7 @@ READS ?=
 N ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit test-postgres faults lint format types bench accuracy lock clean
+.PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench accuracy lock clean
 
 help:  ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-postgres: setup  ## all that meets the database, and the journey, on a Post
 
 faults: setup  ## kill worker and child at every fail point (N=3 repeats each)
 	@READVAULT_FAULT_REPEATS=$(or $(N),1) $(PYTHON) -m pytest -q tests/faults
+
+fuzz: setup  ## damage valid files at random and see what validation says (N=5000 cases; goes on where it stopped)
+	@$(PYTHON) -m tests.fuzz $(if $(N),--cases $(N))
 
 lint: setup  ## style and import rules
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
