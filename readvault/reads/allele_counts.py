@@ -2,7 +2,8 @@
 
 An observation is one fragment at one position: mates that overlap count once (the better quality
 wins; mates that disagree with equal quality say nothing). Bases below the minimal base quality say nothing.
-Deletions count for the positions they span, so depth does not drop in a deletion. Primary and
+Deletions count for the positions they span, so depth does not drop in a
+deletion; one says something when the bases beside it have the minimal quality on average. Primary and
 supplementary alignments count; unmapped, secondary, duplicate and failed ones don't. There is no depth cap.
 """
 

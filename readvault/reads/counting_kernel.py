@@ -37,13 +37,26 @@ EVENT = 5
 _ALLELE_OF_NIBBLE = np.array([N, A, C, N, G, N, N, N, T, N, N, N, N, N, N, N], dtype=np.uint8)
 
 
-@compiled("void(uint8[::1], int64, int64, uint8[::1], uint8[::1])")
-def _spread(buffer: Bytes, at: int, span: int, alleles: Bytes, qualities: Bytes) -> None:
-    """Lay a record's alleles and qualities out along the reference."""
+@inlined
+def _beside(buffer: Bytes, quality: Any, query: Any, length: Any) -> Any:
+    """Twice the mean quality of the bases on both sides of a deletion: absent bases have none of their own."""
+    before = np.int64(buffer[quality + max(query - 1, 0)])
+    behind = np.int64(buffer[quality + min(query, length - 1)])
+    return before + behind
+
+
+@compiled("void(uint8[::1], int64, int64, int64, uint8[::1], uint8[::1])")
+def _spread(buffer: Bytes, at: int, span: int, minimum: int, alleles: Bytes, qualities: Bytes) -> None:
+    """Lay a record's alleles and qualities out along the reference.
+
+    A deletion says something when the bases beside it have the minimal quality on average, as bases must: else a
+    place where a nanopore often fails would be left to those reads in which it lost a base.
+    """
     operation = at + FIXED_BYTES + np.int64(buffer[at + 12])
     count = uint16_at(buffer, at + 16)
     sequence = operation + 4 * count
-    quality = sequence + (int32_at(buffer, at + 20) + 1) // 2
+    bases = int32_at(buffer, at + 20)
+    quality = sequence + (bases + 1) // 2
     query, place = 0, 0
     for _ in range(count):
         word = int32_at(buffer, operation) & 0xFFFFFFFF
@@ -58,7 +71,8 @@ def _spread(buffer: Bytes, at: int, span: int, alleles: Bytes, qualities: Bytes)
         elif code in (INSERTION, SOFT_CLIP):
             query += length
         elif code != HARD_CLIP and place + length <= span:
-            alleles[place : place + length] = GAP if code == DELETION else SILENT
+            good = code == DELETION and _beside(buffer, quality, query, bases) >= 2 * minimum
+            alleles[place : place + length] = GAP if good else SILENT
             place += length
 
 
@@ -93,12 +107,14 @@ def _note_indels(
     """Append a record's insertions and deletions, but those that stand among `events[first:free]`; the new end.
 
     An event is: 1 for an insertion, its place, its length, the strand, where its bases begin (in nibbles from the
-    buffer's begin). An insertion counts when its bases have the minimal quality on average.
+    buffer's begin). An insertion counts when its bases have the minimal quality on average, a deletion when those
+    beside it have.
     """
     operation = at + FIXED_BYTES + np.int64(buffer[at + 12])
     count = uint16_at(buffer, at + 16)
     sequence = operation + 4 * count
-    quality = sequence + (int32_at(buffer, at + 20) + 1) // 2
+    stored = int32_at(buffer, at + 20)
+    quality = sequence + (stored + 1) // 2
     strand = (uint16_at(buffer, at + 18) & REVERSE) >> 4
     start = int32_at(buffer, at + 8)
     query, place, before = 0, start, free
@@ -115,6 +131,8 @@ def _note_indels(
                     total += np.int64(buffer[quality + query + i])
                 # an insertion before the first base of a segment has no base to stand after
                 good = good and place > 0 and total >= minimum * length
+            else:
+                good = good and _beside(buffer, quality, query, stored) >= 2 * minimum
             bases = 2 * sequence + query
             for other in range(first, before):
                 if good and events[other, 0] == inserted and events[other, 2] == length:
@@ -253,7 +271,7 @@ def count_records(
             continue
         first = free
         free = _note_indels(buffer, at, origin, minimum, events, first, free)
-        _spread(buffer, at, end[record] - start, spread[0], spread[1])
+        _spread(buffer, at, end[record] - start, minimum, spread[0], spread[1])
         strand = (uint16_at(buffer, at + 18) & REVERSE) >> 4
         if other < 0:
             _count_one(spread, end[record] - start, origin + start, strand, minimum, reference, counts, quality_sums)
@@ -261,7 +279,7 @@ def count_records(
         at = offset[other]
         free = _note_indels(buffer, at, origin, minimum, events, first, free)
         other_start = int32_at(buffer, at + 8)
-        _spread(buffer, at, end[other] - other_start, spread[2], spread[3])
+        _spread(buffer, at, end[other] - other_start, minimum, spread[2], spread[3])
         other_strand = (uint16_at(buffer, at + 18) & REVERSE) >> 4
         places = origin + start, origin + end[record], origin + other_start, origin + end[other]
         _count_two(spread, places, strand, other_strand, minimum, reference, counts, quality_sums)

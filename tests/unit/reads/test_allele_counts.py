@@ -46,6 +46,17 @@ def test_depth_does_not_drop_in_a_deletion(tmp_path: Path) -> None:
     assert [(d.place, d.length, d.forward, d.reverse) for d in counts.deletions] == [(3, 2, 1, 0)]
 
 
+def test_a_deletion_between_bases_of_low_quality_says_nothing(tmp_path: Path) -> None:
+    """Where a base of such a quality would not count, a missing one doesn't either."""
+    for number, (before, behind) in enumerate(((40, 0), (39, 0), (12, 27))):
+        (tmp_path / str(number)).mkdir()
+        read = Read("r", 0, "3M2D4M", "ACGGTAC", quality=(40, 40, before, behind, 40, 40, 40))
+        counts = counted(tmp_path / str(number), read)
+        good = before + behind >= 40
+        assert counts.counts[FORWARD, GAP, 3:5].tolist() == [int(good)] * 2
+        assert len(counts.deletions) == int(good)
+
+
 def test_insertions_are_counted_by_place_bases_and_strand(tmp_path: Path) -> None:
     counts = counted(
         tmp_path,
@@ -187,10 +198,13 @@ def _slow_count(alignment: Alignment, found: AlleleCounts) -> Counter[tuple[int,
     with pysam.AlignmentFile(str(alignment.bam)) as bam:
         for read in bam:
             query, qualities = read.query_sequence, read.query_qualities
+            before = 0
             for offset, place in read.get_aligned_pairs():
+                before = before if offset is None else offset
                 if place is None:
                     continue
-                word = ("-", 99) if offset is None else (query[offset], qualities[offset])
+                beside = sum(qualities[before : before + 2])
+                word = ("-", 99 if beside >= 40 else 0) if offset is None else (query[offset], qualities[offset])
                 said.setdefault((read.query_name, found.origins[read.reference_id] + place), []).append(word)
     counts: Counter[tuple[int, str]] = Counter()
     for (_, place), words in said.items():
