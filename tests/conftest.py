@@ -25,6 +25,11 @@ LONGEST_FIRST = (
 )
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A name that is the same in every process: compressed bytes may hold the time at which they were made."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and not val.isascii() else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that two processes end together."""
     ranks = {REPOSITORY / name: rank for rank, name in enumerate(LONGEST_FIRST)}
