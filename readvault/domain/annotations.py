@@ -84,6 +84,11 @@ class Annotation:
     record: int | None = None
     line: int | None = None
 
+    @property
+    def public_message(self) -> str:
+        """The message without the submitter's label for the file: a word takes its place."""
+        return self.message.replace(self.file, "the file") if self.file else self.message
+
     def as_json(self) -> dict[str, Any]:
         """The annotation in Loculus's wire shape, with our extra keys beside it."""
         fields = [{"type": str(f.type), "name": f.name} for f in self.fields]

@@ -98,11 +98,10 @@ def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_label(annotation: Annotation) -> dict[str, Any]:
-    """An annotation as people approve it. Where the message repeats the file's label, a word takes its place."""
-    message = annotation.message.replace(annotation.file, "the file") if annotation.file else annotation.message
+    """An annotation as people approve it."""
     return {
         "reason": str(annotation.reason),
-        "message": message,
+        "message": annotation.public_message,
         "fields": [{"type": str(field.type), "name": field.name} for field in annotation.fields],
         "record": annotation.record,
         "line": annotation.line,

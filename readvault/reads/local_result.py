@@ -55,7 +55,7 @@ FILES: dict[ProcessedCategory, tuple[str, ...]] = {
     ProcessedCategory.VARIANTS: ("variants.vcf.gz", "variants.vcf.gz.tbi"),
     ProcessedCategory.ALLELE_COUNTS: ("allele_counts.tsv.gz",),
     ProcessedCategory.COVERAGE: ("coverage.tsv.gz",),
-    ProcessedCategory.REPORT: ("report.html",),
+    ProcessedCategory.REPORT: ("report.html", "metrics_mqc.json"),
 }
 """The files of each category, as readers see them."""
 

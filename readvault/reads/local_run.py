@@ -28,6 +28,7 @@ from readvault.reads import (
     alignment,
     consensus,
     dehumanization,
+    metrics,
     on_reference,
     provenance,
     published_reads,
@@ -223,6 +224,9 @@ class LocalRun:
                 found=findings,
                 check=found,
                 provenance=self._provenance(),
+            )
+            metrics.write_metrics(
+                self._outputs_directory / metrics.FILE_NAME, metrics.collect(sample, findings, found)
             )
         return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from readvault.reads import host_index, primers, reference_choice, references, tools
@@ -27,9 +29,17 @@ def describe(sample: Sample, reference: ChosenReference | None, sites: tuple[Pri
         "tools": tools.versions(),
         "parameters": organism.pipeline.model_dump(mode="json", by_alias=True, exclude=_NO_SAY),
         "referenceSha256": references.digest_of(reference.segments) if reference else None,
+        "genesSha256": _digest(reference.genes) if reference and reference.genes else None,
         "primersSha256": primers.digest(sites) if sites else None,
         "hostIndexSha256": host_index.digest(sample.host_index) if sample.host_index else None,
     }
     if organism.references:
         found["candidateReferences"] = reference_choice.digests(organism)
     return found
+
+
+def _digest(files: tuple[Path, ...]) -> str:
+    content = hashlib.sha256()
+    for path in files:
+        content.update(path.read_bytes())
+    return content.hexdigest()

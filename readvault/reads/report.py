@@ -101,7 +101,7 @@ class VariantRow:
 
 def messages(annotations: tuple[Annotation, ...]) -> list[str]:
     """What submitters are told, each once, without the names of their files."""
-    return list(dict.fromkeys(annotation.message for annotation in annotations))
+    return list(dict.fromkeys(annotation.public_message for annotation in annotations))
 
 
 def _worth_showing(variants: tuple[Variant, ...], min_depth: int) -> tuple[list[Variant], int]:
@@ -127,7 +127,12 @@ def _notable_proteins(calls: Calls | None) -> list[GeneCall]:
 
 def _digests(provenance: Mapping[str, Any]) -> dict[str, str]:
     """Digests by what they are of: `referenceSha256` is said as `reference`."""
-    words = {"referenceSha256": "reference", "primersSha256": "primer scheme", "hostIndexSha256": "host index"}
+    words = {
+        "referenceSha256": "reference",
+        "genesSha256": "genes",
+        "primersSha256": "primer scheme",
+        "hostIndexSha256": "host index",
+    }
     return {words.get(key, key): value for key, value in provenance.items() if key.endswith("Sha256") and value}
 
 

@@ -14,6 +14,7 @@ from readvault.reads import host_index, simulation
 READ_LEVEL = {"dehumanized_R1.fastq.gz", "dehumanized_R2.fastq.gz", "alignment.bam", "alignment.bam.bai"}
 OTHERS = {"consensus.fasta", "variants.vcf.gz", "variants.vcf.gz.tbi", "coverage.tsv.gz", "allele_counts.tsv.gz"} | {
     "report.html",
+    "metrics_mqc.json",
     "result.json",
 }
 
