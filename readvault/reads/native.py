@@ -12,21 +12,20 @@ from typing import cast
 from numba import njit
 
 
-def compiled[F: Callable[..., object]](signature: str, *, inline: bool = False) -> Callable[[F], F]:
-    """Compile the function for `signature`, as numba writes it; with `inline` into those too that call it.
+def compiled[F: Callable[..., object]](signature: str) -> Callable[[F], F]:
+    """Compile the function for `signature`, as numba writes it.
 
     Where nothing may be written beside the source, nor to `NUMBA_CACHE_DIR`, nor to the user's cache,
     the function is compiled in each process anew.
     """
 
     def decorate(function: F) -> F:
-        forced = {"forceinline": True} if inline else {}
         try:
-            made = njit(signature, cache=True, nogil=True, **forced)(function)
+            made = njit(signature, cache=True, nogil=True)(function)
         except RuntimeError as fault:
             if "cannot cache" not in str(fault):
                 raise
-            made = njit(signature, nogil=True, **forced)(function)
+            made = njit(signature, nogil=True)(function)
         return cast("F", made)
 
     return decorate
