@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import batched
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, select
 from sqlmodel import col
 
 from readvault.db.tables import EntryFile, EntryVersion, UploadedFile
@@ -81,34 +81,23 @@ def same_files(house: House, claim: Claim, hashes: Mapping[str, tuple[str, str]]
     by_content = {sha256: label for label, sha256 in hashes.values()}
     if not by_content:
         return ()
-    contents = list(by_content)
+    found: dict[str, str] = {}
     with house.sessions.read() as session:
-        rows = session.execute(
-            select(
-                col(EntryFile.accession),
-                col(EntryFile.version),
-                col(UploadedFile.sha256),
-                col(UploadedFile.declared_sha256),
+        for column in (col(UploadedFile.sha256), col(UploadedFile.declared_sha256)):
+            rows = session.execute(
+                select(column, func.min(col(EntryFile.accession)))
+                .join(EntryFile, col(UploadedFile.id) == col(EntryFile.file_id))
+                .where(
+                    col(UploadedFile.group_id) == claim.group_id,
+                    column.in_(by_content),
+                    col(EntryFile.accession) < claim.accession_version.accession,
+                )
+                .group_by(column)
             )
-            .join(UploadedFile, col(UploadedFile.id) == col(EntryFile.file_id))
-            .where(
-                col(UploadedFile.group_id) == claim.group_id,
-                or_(col(UploadedFile.sha256).in_(contents), col(UploadedFile.declared_sha256).in_(contents)),
-                col(EntryFile.accession) != claim.accession_version.accession,
-            )
-        ).all()
-    others: dict[str, AccessionVersion] = {}
-    for accession, version, sha256, declared in rows:
-        name, content = AccessionVersion(accession, version), sha256 or declared
-        if _before(accession, claim.accession_version.accession) and (content not in others or name < others[content]):
-            others[content] = name
+            for content, accession in rows:
+                found[content] = min(accession, found.get(content, accession))
     return tuple(
-        Annotation(Reason.FILE_IN_OTHER_ENTRY, f"The entry {others[content]} has the same file.", file=label)
+        Annotation(Reason.FILE_IN_OTHER_ENTRY, f"The entry {found[content]} has the same file.", file=label)
         for content, label in by_content.items()
-        if content in others
+        if content in found
     )
-
-
-def _before(accession: str, other: str) -> bool:
-    """Accessions count up; a longer one is later."""
-    return (len(accession), accession) < (len(other), other)

@@ -84,7 +84,7 @@ def test_the_same_file_in_two_entries_is_noticed_in_the_later_one(house: House) 
     first, first_job = entry(house, mine, files=(b"one", b"two"))
     _, second_job = entry(house, mine, files=(b"three", b"two"))
     assert _warned(house, first_job) == []
-    assert _warned(house, second_job) == [f"reads_1.fastq: The entry {first} has the same file."]
+    assert _warned(house, second_job) == [f"reads_1.fastq: The entry {first.accession} has the same file."]
 
 
 def test_the_same_file_of_another_group_or_of_an_earlier_version_is_nobodys_business(house: House) -> None:
