@@ -148,7 +148,7 @@ def reads_of(
 
 def _parts(size: int) -> int:
     """Scratch files to put mates in, each of at most 512 MB even if the file unpacks to 50 times its size."""
-    return min(1000, 1 + size * 50 // (512 << 20))
+    return min(300, 1 + size * 50 // (512 << 20))
 
 
 def _chunks(

@@ -7,7 +7,6 @@ paths, samples and libraries are never looked at and go nowhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,14 +14,14 @@ import numpy.typing as npt
 
 from readvault.domain.annotations import Reason
 from readvault.domain.reads import Platform
-from readvault.reads.aligned_records import hash_of
 from readvault.reads.fastq_stream import Readable
 from readvault.reads.formats import UnreadableFileError
 
-MOST_GROUPS = 300
+MOST_GROUPS = 200
 """Read groups that become lanes of their own; where there are more, all reads are one lane."""
 _LARGEST_TEXT = 1 << 26
 _MOST_REFERENCES = 10_000_000
+_64_BITS = (1 << 64) - 1
 _GROUP_NAME = re.compile(rb"^@RG\t(?:.*\t)?ID:([^\t\r\n]+)", re.MULTILINE)
 _PLATFORM = re.compile(rb"^@RG\t(?:.*\t)?PL:([^\t\r\n]+)", re.MULTILINE)
 _PLATFORMS = {
@@ -51,14 +50,21 @@ class Header:
 def header_of(text: bytes, references: int) -> Header:
     """What is used of a header's text."""
     names = list(dict.fromkeys(_GROUP_NAME.findall(text)))
-    hashes = _hashes(names) if len(names) <= MOST_GROUPS else []
+    hashes = [_hash(name) for name in names] if len(names) <= MOST_GROUPS else []
     platforms = {_PLATFORMS.get(name.upper()) for name in _PLATFORM.findall(text)}
     platform = platforms.pop() if len(platforms) == 1 else None
     return Header(references, np.array(hashes, np.int64), platform)
 
 
-def _hashes(names: Iterable[bytes]) -> list[int]:
-    return [int(hash_of(np.frombuffer(bytearray(name), np.uint8), 0, len(name))) for name in names]
+def _hash(name: bytes) -> int:
+    """What `aligned_records.hash_of` says of a name; it is compiled into other functions and not called from here."""
+    value = 0xCBF29CE484222325
+    for byte in name:
+        value = (value ^ byte) * 0x100000001B3 & _64_BITS
+    value ^= value >> 32
+    value = value * 0xD6E8FEB86659FD93 & _64_BITS
+    value ^= value >> 32
+    return value - (1 << 64) if value >> 63 else value
 
 
 class _Exactly:

@@ -67,6 +67,7 @@ def _int32(data: Bytes, at: int) -> Any:
 
 @helper
 def group_of(groups: Table, wanted: int) -> Any:
+    """The number of the read group whose name has this hash, from 1; 0 for one that the header does not know."""
     for place in range(groups.size):
         if groups[place] == wanted:
             return place + 1

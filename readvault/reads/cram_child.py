@@ -18,7 +18,9 @@ MEMORY = 3 << 30
 
 def main() -> int:
     """Decode; 0 when all of the file was read."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         pysam.view("-u", "--no-PG", "-o", "-", "-", catch_stdout=False)

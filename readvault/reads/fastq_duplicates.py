@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +13,7 @@ from readvault.reads.fastq_check import NameHashes, Profile
 from readvault.reads.fastq_lanes import Source
 from readvault.reads.fastq_names import identifier_of, template_of
 from readvault.reads.fastq_native import Hashes
-from readvault.reads.fastq_stream import batches, in_step
+from readvault.reads.fastq_stream import batches
 from readvault.reads.formats import Decompressed
 
 _AT_ONCE = 1 << 23
@@ -54,27 +55,29 @@ def find_duplicates(hashes: NameHashes, stream: Decompressed, label: str, *, eve
 def repeated_files(files: Sequence[tuple[Source, Profile]], limit: int) -> list[Annotation]:
     """A warning for each file with exactly the bases of an earlier one: R1 sent as R2 too, a lane sent twice."""
     alike: dict[tuple[int, ...], list[Source]] = defaultdict(list)
-    found = []
     for source, profile in files:
         figures = (profile.reads, profile.bases, profile.quality_sum, profile.shortest, profile.longest)
-        for earlier in alike[figures]:
-            if _same_bases(earlier, source, limit):
-                message = (
-                    "All reads have the same bases as those of another file; was one file sent as both mates, or twice?"
-                )
-                found.append(Annotation(Reason.REPEATED_FILE, message, file=source.label))
-                break
-        else:
-            alike[figures].append(source)
-    return found
+        alike[figures].append(source)
+    seen: set[bytes] = set()
+    repeated = set()
+    for group in alike.values():
+        for source in group if len(group) > 1 else ():
+            digest = _digest_of_bases(source, limit)
+            if digest in seen:
+                repeated.add(source.path)
+            seen.add(digest)
+    message = "All reads have the same bases as those of another file; was one file sent as both mates, or twice?"
+    return [
+        Annotation(Reason.REPEATED_FILE, message, file=source.label) for source, _ in files if source.path in repeated
+    ]
 
 
-def _same_bases(one: Source, two: Source, limit: int) -> bool:
-    with (
-        Decompressed(one.path, one.compression, limit=limit) as first,
-        Decompressed(two.path, two.compression, limit=limit) as second,
-    ):
-        return all(these[1::4] == those[1::4] for these, those in in_step(batches(first), batches(second)))
+def _digest_of_bases(source: Source, limit: int) -> bytes:
+    digest = hashlib.blake2b()
+    with Decompressed(source.path, source.compression, limit=limit) as stream:
+        for lines in batches(stream):
+            digest.update(b"\n".join([*lines[1::4], b""]))
+    return digest.digest()
 
 
 def _fault(reason: Reason, message: str, label: str, record: int) -> Annotation:
