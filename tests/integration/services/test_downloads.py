@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from readvault.db.tables import Job, Manifest, StoredObject
+from readvault.db.tables import Job, Manifest, StoredObject, UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.organism import Dehumanize, Originals, Pipeline
 from readvault.domain.status import JobState
 from readvault.services import processing
 from readvault.services.downloads import file_url
 from readvault.services.house import House
+from readvault.services.release import released_data
 from readvault.services.review import Scope, approve
 from tests.fakes import MemoryStore
-from tests.houses import ALICE, BOB, MAINTAINER
+from tests.houses import ALICE, BOB, MAINTAINER, organism
 from tests.integration.services.scenes import (
     ORGANISM,
     change,
@@ -83,6 +88,25 @@ def test_what_is_not_there_is_not_found_whoever_asks(house: House, version: int,
     for actor in (None, BOB, ALICE):
         with pytest.raises(NotFound, match=r"^File not found$"):
             file_url(house, actor, name.accession, version, category, file)
+
+
+@pytest.mark.parametrize("visibility", ["group", "public_if_no_hits"])
+def test_no_original_of_a_released_version_is_public(house: House, tmp_path: Path, visibility: Any) -> None:
+    """Neither as a file of its own, nor by any URL that a released version gives to those outside the group."""
+    rules = Pipeline(dehumanize=Dehumanize(originals=Originals(visibility=visibility)))
+    house = replace(house, organisms={ORGANISM: organism(tmp_path, pipeline=rules)})
+    name, _ = processed(house, group(house, "alice"), reads=b"screened reads")
+    approve(house, ALICE, ORGANISM, scope=Scope.ALL)
+    with house.sessions.read() as session:
+        (original,) = session.exec(select(UploadedFile)).all()
+    for actor in (None, BOB, MAINTAINER):
+        for file in ("reads_0.fastq", original.id):
+            with pytest.raises(NotFound):
+                file_url(house, actor, name.accession, name.version, "rawReads", file)
+    public = json.dumps(list(released_data(house, ORGANISM)))
+    assert name.accession in public
+    assert original.key not in public
+    assert original.id not in public
 
 
 def test_an_unprocessed_entry_has_no_files(house: House) -> None:
