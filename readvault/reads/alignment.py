@@ -8,31 +8,29 @@ primers and sample name, never on the number of threads, paths, hosts or the day
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import re
 import shutil
-from dataclasses import replace
+import struct
 from pathlib import Path
 
+import numpy as np
 import pysam
 
-from readvault.domain.errors import ProcessingFailure
-from readvault.domain.reads import LibraryLayout, Platform
+from readvault.domain.reads import Platform
 from readvault.domain.reports import AlignmentReport
 from readvault.reads import primers as primer_schemes
 from readvault.reads import references, tools
+from readvault.reads.bam_sort import RecordSorter
+from readvault.reads.bgzf import BgzfWriter
+from readvault.reads.mapping import KEPT_TAGS, map_reads, take_bam
+from readvault.reads.placement import Groups
 from readvault.reads.sample import Alignment, ReadFiles, Segment
 
 STEP = "align"
 PRESETS = {Platform.ILLUMINA: "sr", Platform.OXFORD_NANOPORE: "map-ont", Platform.PACBIO_SMRT: "map-hifi"}
 """minimap2's presets when the organism says `auto`."""
 
-KEPT_TAGS = "NM,AS,RG"
-"""Clipping primers makes MD stale, and readers who want it can make it from the reference."""
-
-SORT_MEMORY = "256M"
 _READ_GROUP_PLATFORMS = {Platform.ILLUMINA: "ILLUMINA", Platform.OXFORD_NANOPORE: "ONT", Platform.PACBIO_SMRT: "PACBIO"}
 
 
@@ -55,19 +53,34 @@ def align(
     segments = references.load_segments(reference)
     preset = PRESETS[reads.platform] if preset == "auto" else preset
     sites = primer_schemes.load_primers(primers, segments) if primers is not None else ()
+    lines, groups = _read_groups(sample_name, reads)
+    header = _header(segments, lines)
     scratch = directory / "alignment.scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     try:
-        read_group = _read_group(sample_name, reads.platform)
-        mapped, mapped_reads, unmapped = _map(reads, reference, preset, read_group, scratch, threads)
-        total = mapped_reads + unmapped
+        sorter = RecordSorter(scratch)
+        total, mapped_reads = map_reads(
+            reads,
+            reference,
+            segments,
+            preset=preset,
+            groups=groups,
+            sorter=sorter,
+            by_place=not sites,
+            scratch=scratch,
+            threads=threads,
+        )
         if sites:
-            mapped = _clip_primers(mapped, sites, scratch)
-            mapped_reads = _count_primary(mapped, scratch)
-        alignment = _finish(mapped, _header(segments, read_group), scratch, reads, reference, directory, threads)
-        alignment = replace(alignment, primers=sites)
+            mapped = scratch / "mapped.bam"
+            _write(mapped, header, segments, sorter, threads)
+            sorter = RecordSorter(scratch)
+            mapped_reads = take_bam(_clip_primers(mapped, sites, scratch), segments, sorter)
+        bam, bai = directory / "alignment.bam", directory / "alignment.bam.bai"
+        _write(bam, header, segments, sorter, threads)
+        tools.samtools(STEP, pysam.index, "-b", "-@", str(threads - 1), str(bam), str(bai))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    alignment = Alignment(bam=bam, bai=bai, reference=reference, platform=reads.platform, primers=sites)
     report = AlignmentReport(
         reads=total,
         mapped_reads=mapped_reads,
@@ -78,22 +91,6 @@ def align(
         primers_sha256=primer_schemes.digest(sites) if sites else None,
     )
     return alignment, report
-
-
-def _map(
-    reads: ReadFiles, reference: Path, preset: str, read_group: str, scratch: Path, threads: int
-) -> tuple[Path, int, int]:
-    """Map all reads: a BAM of the mapped ones in the order of the input, how many mapped, how many did not."""
-    inputs = [str(_one_file(reads.r1, scratch / "r1"))]
-    if reads.layout is LibraryLayout.PAIRED:
-        inputs.append(str(_one_file(reads.r2, scratch / "r2")))
-    arguments = ["-a", "-x", preset, "-t", str(threads), "--secondary=no", "-R", read_group, str(reference), *inputs]
-    mapped, counts = scratch / "mapped.bam", scratch / "counts.json"
-    with tools.minimap2(STEP, arguments) as sam:
-        options = ["-u", "--no-PG", "-F", "4", "--keep-tag", KEPT_TAGS, "--save-counts", str(counts)]
-        tools.samtools(STEP, pysam.view, *options, "-o", str(mapped), sam)
-    unmapped = int(json.loads(counts.read_text())["records_filter_rejected"])
-    return mapped, _count_primary(mapped, scratch), unmapped
 
 
 def _clip_primers(mapped: Path, sites: tuple[primer_schemes.PrimerSite, ...], scratch: Path) -> Path:
@@ -111,54 +108,36 @@ def _clip_primers(mapped: Path, sites: tuple[primer_schemes.PrimerSite, ...], sc
     return kept
 
 
-def _finish(
-    mapped: Path, header: str, scratch: Path, reads: ReadFiles, reference: Path, directory: Path, threads: int
-) -> Alignment:
-    """Sort, put the clean header on, index. Sorting is stable, so threads can't change the order of ties."""
-    ordered, header_file = scratch / "sorted.bam", scratch / "header.sam"
-    options = ["--no-PG", "-@", str(threads - 1), "-m", SORT_MEMORY, "-T", str(scratch / "sort")]
-    tools.samtools(STEP, pysam.sort, *options, "-o", str(ordered), str(mapped))
-    header_file.write_text(header, encoding="ascii")
-    bam = directory / "alignment.bam"
-    try:
-        pysam.reheader("--no-PG", str(header_file), str(ordered), save_stdout=str(bam))
-    except pysam.SamtoolsError as fault:
-        raise ProcessingFailure(STEP, "samtools reheader failed") from fault
-    bai = directory / "alignment.bam.bai"
-    tools.samtools(STEP, pysam.index, "-b", "-@", str(threads - 1), str(bam), str(bai))
-    return Alignment(bam=bam, bai=bai, reference=reference, platform=reads.platform)
+def _write(bam: Path, header: str, segments: tuple[Segment, ...], sorter: RecordSorter, threads: int) -> None:
+    """Write a BAM of the sorter's records."""
+    text = header.encode("ascii")
+    with BgzfWriter(bam, threads) as out:
+        out.write(b"BAM\1" + struct.pack("<i", len(text)) + text + struct.pack("<i", len(segments)))
+        for segment in segments:
+            name = segment.name.encode("ascii") + b"\0"
+            out.write(struct.pack("<i", len(name)) + name + struct.pack("<i", len(segment.sequence)))
+        for records in sorter.sorted():
+            out.write(memoryview(records))
 
 
-def _header(segments: tuple[Segment, ...], read_group: str) -> str:
+def _header(segments: tuple[Segment, ...], read_groups: list[str]) -> str:
     """The BAM's whole header: no programs, no command lines, no paths, no dates."""
     lines = ["@HD\tVN:1.6\tSO:coordinate"]
     for segment in segments:
         checksum = hashlib.md5(segment.sequence.encode(), usedforsecurity=False).hexdigest()
         lines.append(f"@SQ\tSN:{segment.name}\tLN:{len(segment.sequence)}\tM5:{checksum}")
-    return "\n".join([*lines, read_group.replace("\\t", "\t"), ""])
+    return "\n".join([*lines, *read_groups, ""])
 
 
-def _read_group(sample_name: str, platform: Platform) -> str:
-    """The @RG line as minimap2 takes it; anything but printable ASCII in the name becomes `_`."""
+def _read_groups(sample_name: str, reads: ReadFiles) -> tuple[list[str], Groups]:
+    """The @RG lines, one for each lane, and their tags; anything but printable ASCII in the name becomes `_`."""
     name = re.sub(r"[^!-~]|\\", "_", sample_name)
-    return f"@RG\\tID:{name}\\tSM:{name}\\tPL:{_READ_GROUP_PLATFORMS[platform]}"
-
-
-def _one_file(files: tuple[Path, ...], joined: Path) -> Path:
-    """One file with all reads in order: minimap2 takes several files for mates of each other."""
-    if len(files) == 1:
-        return files[0]
-    with joined.open("wb") as target:
-        for file in files:
-            with file.open("rb") as probe:
-                compressed = probe.read(2) == b"\x1f\x8b"
-            with gzip.open(file) if compressed else file.open("rb") as source:
-                shutil.copyfileobj(source, target, 1 << 20)
-    return joined
-
-
-def _count_primary(bam: Path, scratch: Path) -> int:
-    """How many reads, not alignments, a BAM holds."""
-    count = scratch / "primary.txt"
-    tools.samtools(STEP, pysam.view, "-c", "-F", "0x900", "-o", str(count), str(bam))
-    return int(count.read_text())
+    several = len(reads.lanes) > 1
+    names = [f"{name}.{number}" for number in range(1, len(reads.lanes) + 1)] if several else [name]
+    lines = [f"@RG\tID:{group}\tSM:{name}\tPL:{_READ_GROUP_PLATFORMS[reads.platform]}" for group in names]
+    tags = [f"RGZ{group}\0".encode("ascii") for group in names]
+    table = np.zeros((len(tags), max(map(len, tags))), dtype=np.uint8)
+    for row, tag in zip(table, tags, strict=True):
+        row[: len(tag)] = np.frombuffer(tag, dtype=np.uint8)
+    ends = np.cumsum(reads.lanes[:-1] if several else (), dtype=np.int64)
+    return lines, Groups(table, np.array([len(tag) for tag in tags], dtype=np.int64), ends)

@@ -11,9 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pysam
@@ -76,6 +77,33 @@ def minimap2(step: str, arguments: list[str]) -> Iterator[str]:
             child.kill()
             raise
         child.stdout.close()
+        status = child.wait()
+    if status != 0:
+        raise ProcessingFailure(step, f"minimap2 ended with status {status}")
+
+
+@contextmanager
+def minimap2_fed(step: str, arguments: list[str], sam: Path) -> Iterator[Callable[[Any], object]]:
+    """Start minimap2 to read its standard input, and give what writes to that; its SAM goes to a file.
+
+    At the end it must have succeeded: raises ProcessingFailure when it ended otherwise. When the block
+    fails, minimap2 is stopped.
+    """
+    command = [*minimap2_command(), *arguments]
+    with (
+        sam.open("wb") as output,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.DEVNULL) as child,
+    ):
+        assert child.stdin is not None
+        try:
+            yield child.stdin.write
+            child.stdin.close()
+        except BrokenPipeError:
+            child.kill()
+            raise ProcessingFailure(step, "minimap2 ended early") from None
+        except BaseException:
+            child.kill()
+            raise
         status = child.wait()
     if status != 0:
         raise ProcessingFailure(step, f"minimap2 ended with status {status}")

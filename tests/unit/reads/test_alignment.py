@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pysam
@@ -165,3 +166,13 @@ def test_versions_name_all_tools() -> None:
     versions = tools.versions()
     assert {"readvault", "minimap2", "samtools", "htslib", "deacon"} <= versions.keys()
     assert all(version[0].isdigit() for version in versions.values())
+
+
+def test_every_lane_has_its_read_group_whether_minimap2_is_needed_or_not(tmp_path: Path, reference: Path) -> None:
+    reads = replace(pairs(tmp_path, range(0, 2000, 100)), lanes=(5, 0, 16))
+    found, _ = aligned(reads, reference, tmp_path / "out")
+    with pysam.AlignmentFile(str(found.bam)) as bam:
+        groups = [(group["ID"], group["SM"]) for group in bam.header.to_dict()["RG"]]
+        by_read = {(int(r.query_name), r.get_tag("RG")) for r in bam}
+    assert groups == [("S.1.1", "S.1"), ("S.1.2", "S.1"), ("S.1.3", "S.1")]
+    assert by_read == {(n, "S.1.1" if n <= 5 else "S.1.3") for n in range(1, 21)}
