@@ -37,10 +37,9 @@ def _bin(start: Any, end: Any) -> Any:
 @compiled("int64(uint8[::1], int64, uint8[::1], int64)")
 def copied(source: Bytes, begin: int, target: Bytes, at: int) -> int:
     """Append all of `source` from `begin` on; where it ends."""
-    for i in range(begin, len(source)):
-        target[at] = source[i]
-        at += 1
-    return at
+    size = len(source) - begin
+    target[at : at + size] = source[begin:]
+    return at + size
 
 
 @compiled(
@@ -76,22 +75,21 @@ def placed_record(
     at = _put(target, at, fields[3], 4)
     at = _put(target, at, fields[4], 4)
     at = _put(target, at, fields[5], 4)
-    for i in range(name_length):
-        target[at + i] = text[name + i]
+    target[at : at + name_length] = text[name : name + name_length]
     target[at + name_length] = 0
     at = _put(target, at + name_length + 1, length << 4, 4)
-    for i in range(length // 2):
-        target[at + i] = _NIBBLES[bases[2 * i]] << 4 | _NIBBLES[bases[2 * i + 1]]
+    packed = target[at : at + length // 2]
+    for i in range(len(packed)):
+        packed[i] = _NIBBLES[bases[2 * i]] << 4 | _NIBBLES[bases[2 * i + 1]]
     at += length // 2
     if length & 1:
         target[at] = _NIBBLES[bases[length - 1]] << 4
         at += 1
+    qualities, written = text[quality : quality + length], target[at : at + length]
     if is_reverse:
-        for i in range(length):
-            target[at + i] = text[quality + length - 1 - i] - 33
-    else:
-        for i in range(length):
-            target[at + i] = text[quality + i] - 33
+        qualities = qualities[::-1].copy()
+    for i in range(len(written)):
+        written[i] = qualities[i] - np.uint8(33)
     at = copied(group, 0, target, at + length)
     target[at], target[at + 1], target[at + 2], target[at + 3] = 78, 77, 67, fields[6]  # NM:C
     target[at + 4], target[at + 5] = 65, 83  # AS
@@ -159,17 +157,12 @@ def take_over(
         operations, length = uint16_at(buffer, begin + 16), int32_at(buffer, begin + 20)
         tags = begin + FIXED_BYTES + np.int64(buffer[begin + 12]) + 4 * operations + (length + 1) // 2 + length
         first = at
-        for i in range(begin, tags):
-            target[at] = buffer[i]
-            at += 1
+        target[at : at + tags - begin] = buffer[begin:tags]
+        at += tags - begin
         if not has_group:
             lane = np.searchsorted(group_ends, template, side="right")
-            for i in range(group_lengths[lane]):
-                target[at] = groups[lane, i]
-                at += 1
-        for i in range(tags, end):
-            target[at] = buffer[i]
-            at += 1
+            at = copied(groups[lane, : group_lengths[lane]], 0, target, at)
+        at = copied(buffer[tags:end], 0, target, at)
         _put(target, first, at - first - 4, 4)
         sizes[count] = at - first
         place = starts[int32_at(buffer, begin + 4)] + int32_at(buffer, begin + 8)

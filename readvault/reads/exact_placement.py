@@ -42,13 +42,13 @@ NOWHERE = -1
 
 
 @inlined
-def _word(bases: Bytes, at: Any) -> Any:
+def _word(read: Bytes, at: Any) -> Any:
     """The lesser of the k-mer at a place and its reverse complement, and whether that is the reverse one."""
-    forward, reverse = np.uint64(0), np.uint64(0)
-    for i in range(KMER):
-        if bases[at + i] >= UNKNOWN:
+    forward, reverse, bases = np.uint64(0), np.uint64(0), read[at : at + KMER]
+    for i in range(len(bases)):
+        if bases[i] >= UNKNOWN:
             return np.uint64(0), -1
-        forward, reverse = extended(forward, reverse, bases[at + i])
+        forward, reverse = extended(forward, reverse, bases[i])
     return min(forward, reverse), np.int64(reverse < forward)
 
 
@@ -157,11 +157,15 @@ def _certain_score(
 @compiled("int64(uint8[::1], uint8[::1], int64, int64, int64[::1])")
 def _compare(read: Bytes, reference: Bytes, start: int, length: int, errors: Integers) -> int:
     """Note where a read differs from the reference; how often, at most one more than is allowed."""
+    one, other = read[:length], reference[start : start + length]
+    total = 0
+    for i in range(len(one)):  # without a way out it is done many bases at a time, and mostly it is all there is to do
+        total += one[i] != other[i]
+    if total == 0 or total > _MOST_ERRORS:
+        return total
     count = 0
-    for i in range(length):
-        if read[i] != reference[start + i]:
-            if count == _MOST_ERRORS:
-                return count + 1
+    for i in range(len(one)):
+        if one[i] != other[i]:
             errors[count] = i
             count += 1
     return count
@@ -171,9 +175,10 @@ def _compare(read: Bytes, reference: Bytes, start: int, length: int, errors: Int
 def encode(text: Bytes, at: int, length: int, target: Bytes) -> bool:
     """Bases as codes; False when there is another letter than A, C, G, T."""
     worst = np.uint8(0)
-    for i in range(length):
-        code = CODES[text[at + i]]
-        target[i] = code
+    letters, codes = text[at : at + length], target[:length]
+    for i in range(len(letters)):
+        code = CODES[letters[i]]
+        codes[i] = code
         worst |= code
     return bool(worst < UNKNOWN)
 
@@ -181,9 +186,10 @@ def encode(text: Bytes, at: int, length: int, target: Bytes) -> bool:
 @compiled("void(uint8[::1], int64)")
 def reverse_complement(bases: Bytes, length: int) -> None:
     """Turn a read around in place."""
-    for i in range((length + 1) // 2):
-        other = length - 1 - i
-        bases[i], bases[other] = np.uint8(3) - bases[other], np.uint8(3) - bases[i]
+    turned = bases[:length].copy()
+    backwards, target = turned[::-1], bases[:length]
+    for i in range(len(target)):
+        target[i] = np.uint8(3) - backwards[i]
 
 
 @compiled(

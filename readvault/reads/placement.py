@@ -121,21 +121,26 @@ def _record_at(text: Bytes, at: int, found: Integers) -> int:
     `found` becomes: name, its length, bases, their length, qualities, end, whether the name is a plain one.
     """
     begin = at
-    for line in range(4):
-        first = at
-        while at < len(text) and text[at] != _NEWLINE:
-            at += 1
-        if at == len(text):
+    for line in range(3):
+        ahead, first = text[at:], at
+        size = len(ahead)
+        for i in range(len(ahead)):
+            if ahead[i] == _NEWLINE:
+                size = i
+                break
+        at += size + 1
+        if at > len(text):
             return 0
         if line == 0:
             found[0] = first + 1
         elif line == 1:
-            found[2], found[3] = first, at - first
-        elif line == 3:
-            found[4] = first
-            if at - first != found[3]:
-                return -1
-        at += 1
+            found[2], found[3] = first, size
+    found[4] = at  # as many qualities as bases: looking for the end would cost as much as all the rest
+    at += found[3] + 1
+    if at > len(text):
+        return 0
+    if text[at - 1] != _NEWLINE:
+        return -1
     if text[begin] != _AT:
         return -1
     found[5] = at
