@@ -22,6 +22,7 @@ from readvault.reads.indel_counts import Indel
 MIN_FRAGMENTS = 10
 MAX_ERROR_PROBABILITY = 1e-4
 MAX_STRAND_PROBABILITY = 1e-6
+NEARLY_ALL = 0.9
 MAX_SILENCE_PROBABILITY = 0.05
 """Of a strand that lacks a minor allele by chance; where that is likelier, as at ends of amplicons, nothing is said."""
 INDEL_ERROR = {"call": 1e-3, "ignore": 2e-2}
@@ -148,8 +149,11 @@ class _Finder:
     def _strands_disagree(self, place: int, strands: tuple[int, int, int, int], frequency: float) -> bool:
         """A minor allele must be on both strands where both are deep enough to show it; none may lean beyond chance.
 
-        A majority on one strand only is no error of sequencing: amplicons are often read from one side.
+        A majority on one strand only is no error of sequencing: amplicons are often read from one side. What nearly
+        all fragments have can't lean, whichever mate of them shows it.
         """
+        if frequency >= NEARLY_ALL:
+            return False
         forward, reverse = strands[2], strands[3]
         if frequency < self._rules.min_frequency and min(forward, reverse) == 0:
             silent = int(self._strand_depth[FORWARD if forward == 0 else REVERSE][place])

@@ -32,7 +32,7 @@ def two_segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def judged(scenario: Scenario, directory: Path) -> None:
     outcome = run(scenario, 5, directory / "sample", rivals=False, threads=1)
-    assert broken_promises(outcome) == []
+    assert broken_promises([outcome]) == []
     assert outcome.judgements["readvault"].wanted >= 8
 
 
