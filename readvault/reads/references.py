@@ -6,8 +6,6 @@ import hashlib
 import re
 from pathlib import Path
 
-import dnaio
-
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Organism
 from readvault.reads.sample import ChosenReference, Segment
@@ -32,6 +30,8 @@ def load_segments(fasta: Path) -> tuple[Segment, ...]:
     FASTA, has no or an empty record, a strange character or a name twice: references are the maintainer's, never the
     submitter's fault.
     """
+    import dnaio  # here, so that a worker starts without it
+
     try:
         with dnaio.open(str(fasta), fileformat="fasta") as records:
             segments = tuple(
