@@ -30,8 +30,8 @@ Versions: {versions}. Seeds: {seeds}. What was called with:
 
 What is promised, and makes the command fail when it is broken: no error of the consensus outside N at
 20 fragments or more; recall and precision of variants at least 0.99 at 5 % and 500 fragments (pure samples
-and long reads: as the table says), all seeds of a sample together; frequencies at 500 fragments within ±0.02 of the fragments that were
-really read there.
+and long reads: as the table says), all seeds of a sample together; frequencies at 500 fragments within ±0.02
+of the fragments that were really read there.
 """
 LESSONS = """\
 Why they differ:

@@ -53,6 +53,13 @@ def test_amplicons_whose_primers_hide_variants(tmp_path: Path, one_segment: Path
     judged(scenario, tmp_path)
 
 
+def test_insertions_near_the_ends_of_amplicons_are_on_one_strand_and_no_bias(tmp_path: Path, one_segment: Path) -> None:
+    """There one mate shows the insertion and the other is clipped before it."""
+    planted = {"substitutions": 4, "insertions": 7, "deletions": 0, "longest_indel": 30}
+    simulation = {"pairs": 900, "length": 250, **planted}
+    judged(Scenario("amplicons", "", one_segment, simulation, primers=400, **PURE), tmp_path)
+
+
 @pytest.mark.parametrize("platform", [Platform.OXFORD_NANOPORE, Platform.PACBIO_SMRT])
 def test_long_reads(tmp_path: Path, two_segments: Path, platform: Platform) -> None:
     simulation = {"pairs": 500, "length": 900, **FEW}
