@@ -31,7 +31,9 @@ SUBMITTERS_FAULT, OUR_FAULT = 2, 1
 
 
 def process(
-    reads: list[Path] = typer.Argument(None, help="FASTQ (plain, gzip, bgzf, zstd), BAM, SAM, CRAM; mates in any order."),
+    reads: list[Path] = typer.Argument(
+        None, help="FASTQ (plain, gzip, bgzf, zstd), BAM, SAM, CRAM; mates in any order."
+    ),
     organism: Path = typer.Option(..., help="The organism's YAML file."),
     out: Path = typer.Option(..., help="Where the outputs go; made when it is not there."),
     host_index: Path | None = typer.Option(None, help="The host index; without one no reads are written."),
