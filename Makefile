@@ -57,8 +57,8 @@ format: setup  ## write the style
 types: setup  ## the strict type check
 	@$(VENV)/bin/mypy
 
-bench: setup  ## compare `readvault process` with the stock tools (N=pairs)
-	@$(PYTHON) -m benchmarks.process_against_stock_tools $(if $(N),--pairs $(N))
+bench: setup  ## compare `readvault process` with the stock tools (N=pairs, MEMORY=pairs)
+	@$(PYTHON) -m benchmarks.process_against_stock_tools $(if $(N),--pairs $(N)) $(if $(MEMORY),--memory-pairs $(MEMORY))
 
 accuracy: setup  ## judge consensus and variants by simulated truth, beside iVar and samtools; writes docs/accuracy.md (SEEDS="1 2 3")
 	@$(PYTHON) -m benchmarks.accuracy $(if $(SEEDS),--seeds $(SEEDS))
