@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,9 +68,9 @@ class RecordSorter:
         self._runs.append((paths[0], paths[1], paths[2]))
 
     def _merged(self) -> Iterator[Bytes]:
-        runs: list[tuple[Bytes, NDArray[np.uint64], Integers]] = [
-            (np.memmap(c, np.uint8, "r"), np.memmap(k, np.uint64, "r"), np.memmap(e, np.int64, "r"))
-            for c, k, e in self._runs
+        maps = [[_mapped(path) for path in paths] for paths in self._runs]
+        runs = [
+            (np.frombuffer(c, np.uint8), np.frombuffer(k, np.uint64), np.frombuffer(e, np.int64)) for c, k, e in maps
         ]
         chunk = max(1000, _MERGED_RECORDS // len(runs))
         cursors = [0] * len(runs)
@@ -82,12 +83,19 @@ class RecordSorter:
                 begin = int(ends[at - 1]) if at else 0
                 stop = int(ends[until - 1]) if until else 0
                 sizes = np.diff(ends[at:until], prepend=begin)
-                parts.append((np.asarray(content[begin:stop]), np.asarray(keys[at:until]), np.asarray(sizes)))
+                parts.append((content[begin:stop], keys[at:until], sizes))
                 cursors[number] = until
             content, _, _ = _ordered(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            for each in (each for run in maps for each in run):
+                each.madvise(mmap.MADV_DONTNEED)  # or all runs would stay in memory that have been read
             yield content
             if not ahead:
                 return
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _ordered(content: Bytes, keys: NDArray[np.uint64], sizes: Integers) -> tuple[Bytes, NDArray[np.uint64], Integers]:
