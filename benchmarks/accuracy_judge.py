@@ -38,7 +38,7 @@ class Difference(NamedTuple):
 
 
 def differences(segment: str, truth: str, called: str) -> list[Difference]:
-    """Where `called` says something else than `truth`. `N` says nothing and is no difference."""
+    """Where `called` says something else than `truth`. `N` says nothing and is no difference, nor is how many N."""
     found: list[Difference] = []
     for a, b, c, d in _gaps(truth, called):
         found += _compare(segment, a, truth[a:b], called[c:d])
@@ -74,17 +74,20 @@ def _compare(segment: str, start: int, truth: str, called: str) -> Iterator[Diff
         columns = [(base, "") for base in truth] or [("", base) for base in called]
     else:
         columns = _aligned(truth, called)
-    position, run, begin = start, ["", ""], start
+    position, run, begin, beside_unknown = start, ["", ""], start, False
+    before = ""
     for mine, theirs in [*columns, ("N", "N")]:
         if mine != theirs and theirs != "N":
             if not any(run):
-                begin = position
+                begin, beside_unknown = position, before == "N"
             run[0] += mine
             run[1] += theirs
         elif any(run):
-            yield Difference(segment, begin, run[0], run[1])
+            if len(run[0]) == len(run[1]) or not (beside_unknown or (theirs == "N" and position < start + len(truth))):
+                yield Difference(segment, begin, run[0], run[1])
             run = ["", ""]
         position += len(mine)
+        before = theirs
 
 
 def _aligned(truth: str, called: str) -> list[tuple[str, str]]:

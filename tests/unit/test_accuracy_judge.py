@@ -32,6 +32,8 @@ def changed(at: int, length: int, bases: str) -> str:
         (TRUTH, []),
         (changed(100, 50, "N" * 50), []),
         (changed(0, 80, "N" * 80), []),
+        (changed(100, 50, "N" * 38), []),
+        (changed(100, 50, "N" * 55), []),
         (changed(300, 20, ""), [("deletion", 20)]),
         (changed(300, 0, "ACGTTGCA" * 3), [("insertion", 24)]),
         (changed(570, 30, ""), [("deletion", 30)]),
