@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from Bio.Align import PairwiseAligner, substitution_matrices
 
-from readvault.reads.simulated_genome import PlantedVariant
-from readvault.reads.simulation import Simulated
+from readvault.reads.simulate.simulated_genome import PlantedVariant
+from readvault.reads.simulate.simulation import Simulated
 
 ANCHOR = 24
 """Bases that two sequences must share for their parts between to be compared one by one."""

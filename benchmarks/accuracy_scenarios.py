@@ -23,12 +23,12 @@ from benchmarks.accuracy_judge import (
 from readvault.domain.organism import Organism
 from readvault.domain.reads import Platform
 from readvault.pipeline import LOCAL
-from readvault.reads.homopolymers import MIN_LENGTH
+from readvault.reads.call.homopolymers import MIN_LENGTH
 from readvault.reads.local_run import LocalRun
 from readvault.reads.references import load_segments
 from readvault.reads.sample import InputFile, Sample, Segment
-from readvault.reads.simulated_amplicons import tile, write_scheme
-from readvault.reads.simulation import Simulated, simulate
+from readvault.reads.simulate.simulated_amplicons import tile, write_scheme
+from readvault.reads.simulate.simulation import Simulated, simulate
 
 REFERENCES = Path(__file__).parents[1] / "deployments" / "references"
 SARS_COV_2, SEGMENTED = REFERENCES / "NC_045512.2.fasta", REFERENCES / "segmented-example.fasta"

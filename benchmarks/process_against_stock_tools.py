@@ -99,7 +99,8 @@ def _ours(organism: Path, index: Path, threads: int, r1: Path, r2: Path) -> list
 
 
 def _reads(place: Path, pairs: int) -> tuple[Path, Path, Path]:
-    from readvault.reads import host_index, simulation
+    from readvault.reads.dehumanize import host_index
+    from readvault.reads.simulate import simulation
 
     host, index = place / "host.fasta", place / "host.idx"
     simulation.synthetic_host(host, length=500_000, seed=1)

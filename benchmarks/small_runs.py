@@ -91,7 +91,7 @@ def _warm(place: Path, organism: Path, index: Path, reads: tuple[Path, ...], thr
 def _large_genome(place: Path) -> tuple[Path, Path]:
     """An organism with a genome as large as a poxvirus', and nanopore reads of it."""
     from readvault.domain.reads import Platform
-    from readvault.reads import simulation
+    from readvault.reads.simulate import simulation
 
     fasta, organism = place / "large.fasta", place / "large.yaml"
     fasta.write_text(">large\n" + "".join(random.Random(2).choices("ACGT", k=197_000)) + "\n")

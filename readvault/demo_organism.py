@@ -34,7 +34,8 @@ def load(settings: Settings) -> Organism:
 
 def prepare(settings: Settings) -> Organism:
     """Make the organism's files once in the data directory."""
-    from readvault.reads import host_index, simulation
+    from readvault.reads.dehumanize import host_index
+    from readvault.reads.simulate import simulation
 
     folder = _folder(settings)
     folder.mkdir(parents=True, exist_ok=True)

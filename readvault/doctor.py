@@ -18,7 +18,8 @@ from readvault.config import Settings, load_organism
 from readvault.domain.errors import ReadvaultError
 from readvault.domain.organism import Organism
 from readvault.host_index_readiness import organism_readiness
-from readvault.reads import host_index, host_overlap, references, tools
+from readvault.reads import references, tools
+from readvault.reads.dehumanize import host_index, host_overlap
 from readvault.server_job import SCRATCH_FACTOR
 
 GB = 10**9

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from readvault.config import Settings
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Organism
-from readvault.reads import host_index, organism_files
+from readvault.reads import organism_files
+from readvault.reads.dehumanize import host_index
 
 
 def organism_readiness(settings: Settings, organisms: Mapping[str, Organism]) -> dict[str, str | None]:

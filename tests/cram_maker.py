@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pysam
 
-from readvault.reads import cram_blocks
+from readvault.reads.validate import cram_blocks
 
 _SLICE_HEADER = 2
 

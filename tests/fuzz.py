@@ -30,7 +30,7 @@ import zstandard
 from readvault.domain.errors import InvalidSubmission
 from readvault.domain.organism import FileCategory
 from readvault.reads.sample import InputFile
-from readvault.reads.validation import validate
+from readvault.reads.validate.validation import validate
 from tests.data.bad_inputs import aligned, cram, fastq
 from tests.data.bad_inputs.row import PACKINGS, bgzf
 

@@ -28,7 +28,7 @@ class Truth:
     @classmethod
     def simulate(cls, reference: Path, host: Path, place: Path, pairs: int) -> Truth:
         """Simulate pairs with planted substitutions, insertions, deletions and host reads."""
-        from readvault.reads import simulation
+        from readvault.reads.simulate import simulation
 
         host_pairs = pairs // HOST_SHARE
         simulated = simulation.simulate(

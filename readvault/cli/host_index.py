@@ -29,7 +29,7 @@ def build(
 ) -> None:
     """Index a FASTA, all k-mers of it unless told otherwise: for tests, demos and small hosts."""
     from readvault.domain.errors import NotReady
-    from readvault.reads import host_index
+    from readvault.reads.dehumanize import host_index
 
     try:
         built = host_index.build(fasta, output, minimizers=minimizers)
@@ -55,7 +55,7 @@ def fetch(
     """Download an index (the panhuman one: 3.3 GB) and print its SHA-256; stopped downloads go on."""
     from readvault.config import Settings
     from readvault.domain.errors import NotReady
-    from readvault.reads import host_index_fetch
+    from readvault.reads.dehumanize import host_index_fetch
 
     source = url or f"{host_index_fetch.DOWNLOADS}/{name}.idx"
     target = output or Settings().host_indexes / f"{name}.idx"
@@ -97,7 +97,7 @@ def recall(
     import tempfile
 
     from readvault.domain.errors import NotReady
-    from readvault.reads import host_index, host_recall
+    from readvault.reads.dehumanize import host_index, host_recall
 
     with tempfile.TemporaryDirectory() as name:
         try:

@@ -209,7 +209,7 @@ def _platform(name: str) -> Platform | None:
 def _submitted(path: Path | None) -> tuple[dict[str, str] | None, tuple[Annotation, ...]]:
     """The submitted sequences, or what is wrong with their file."""
     from readvault.domain.errors import InvalidSubmission, NotReady
-    from readvault.reads import submitted_consensus
+    from readvault.reads.check import submitted_consensus
 
     if path is None:
         return None, ()

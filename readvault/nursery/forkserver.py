@@ -25,7 +25,7 @@ from readvault.nursery import hand, sandbox
 from readvault.nursery.sandbox import Limits
 
 _MESSAGE = 2**16
-HOST_INDEX = "readvault.reads.host_index"
+HOST_INDEX = "readvault.reads.dehumanize.host_index"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,28 +24,19 @@ from readvault.domain.reports import (
     ValidationReport,
 )
 from readvault.failpoints import failpoint
-from readvault.reads import (
-    alignment,
-    consensus,
-    dehumanization,
-    metrics,
-    on_reference,
-    provenance,
-    published_reads,
-    qc,
-    reference_choice,
-    references,
-    report,
-    scheme_choice,
-    validation,
-)
-from readvault.reads.calls import Calls
-from readvault.reads.gene_annotation import load_genes
+from readvault.reads import references
+from readvault.reads.align import alignment, reference_choice, scheme_choice
+from readvault.reads.call import consensus
+from readvault.reads.call.calls import Calls
+from readvault.reads.call.gene_annotation import load_genes
+from readvault.reads.check import metrics, on_reference, provenance, qc, report
+from readvault.reads.check.on_reference import OnReference
+from readvault.reads.dehumanize import dehumanization, published_reads
 from readvault.reads.local_result import FILES, LocalResult, described
-from readvault.reads.on_reference import OnReference
 from readvault.reads.sample import Alignment, ChosenReference, ReadFiles, Sample
+from readvault.reads.validate import validation
 
-LOADED_AHEAD = ("readvault.reads.aligned_files", "readvault.reads.cram")
+LOADED_AHEAD = ("readvault.reads.validate.aligned_files", "readvault.reads.validate.cram")
 """Modules that only some samples need: the nursery loads them once, before it forks."""
 
 
@@ -225,9 +216,7 @@ class LocalRun:
                 check=found,
                 provenance=self._provenance(),
             )
-            metrics.write_metrics(
-                self._outputs_directory / metrics.FILE_NAME, metrics.collect(sample, findings, found)
-            )
+            metrics.write_metrics(self._outputs_directory / metrics.FILE_NAME, metrics.collect(sample, findings, found))
         return found
 
     @property

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Organism
-from readvault.reads import primers, references
-from readvault.reads.gene_annotation import load_genes
+from readvault.reads import references
+from readvault.reads.align import primers
+from readvault.reads.call.gene_annotation import load_genes
 from readvault.reads.sample import Segment
 
 _Dated = tuple[Path, int]

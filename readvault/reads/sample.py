@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from readvault.domain.organism import Organism, SampleType
 from readvault.domain.reads import LibraryLayout, Platform
-
-if TYPE_CHECKING:
-    from readvault.reads.primers import PrimerSite
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +71,17 @@ class ReadFiles:
     r1: tuple[Path, ...]
     r2: tuple[Path, ...] = ()
     lanes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PrimerSite:
+    """Where one primer binds: 0-based half-open on its segment, `+` for a left primer, `-` for a right one."""
+
+    segment: str
+    start: int
+    end: int
+    name: str
+    strand: str
 
 
 @dataclass(frozen=True, slots=True)

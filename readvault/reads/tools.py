@@ -31,7 +31,7 @@ def minimap2_command() -> tuple[str, ...]:
     found = shutil.which("minimap2")
     if found is not None and _version_on_path(found) is not None:
         return (found,)
-    return (sys.executable, "-m", "readvault.reads.minimap2_child")
+    return (sys.executable, "-m", "readvault.reads.align.minimap2_child")
 
 
 @functools.cache

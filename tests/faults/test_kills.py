@@ -11,7 +11,7 @@ import pytest
 from readvault import demo_organism
 from readvault.failpoints import VARIABLE
 from readvault.pipeline import LOCAL, STEPS
-from readvault.reads import simulation
+from readvault.reads.simulate import simulation
 from tests.prefect_database import PrefectDatabase
 from tests.stack import Lab, Stack, new_database
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.accuracy import broken_promises
 from benchmarks.accuracy_scenarios import SEGMENTED, Scenario, run
 from readvault.domain.reads import Platform
-from readvault.reads.simulation import synthetic_reference
+from readvault.reads.simulate.simulation import synthetic_reference
 
 pytestmark = pytest.mark.slow
 FEW = {"substitutions": 14, "insertions": 6, "deletions": 6, "longest_indel": 30}

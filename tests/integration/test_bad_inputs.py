@@ -10,7 +10,7 @@ from readvault.domain.annotations import Annotation
 from readvault.domain.errors import InvalidSubmission
 from readvault.domain.organism import FileCategory
 from readvault.reads.sample import InputFile
-from readvault.reads.validation import validate
+from readvault.reads.validate.validation import validate
 from tests.data.bad_inputs import page, table
 from tests.data.bad_inputs.aligned import REFERENCE
 from tests.data.bad_inputs.row import Row
@@ -49,7 +49,7 @@ def complaint(row: Row, faults: tuple[Annotation, ...], warnings: tuple[Annotati
 
 
 def test_every_input_of_the_table_gets_its_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("readvault.reads.formats.RATIO_COUNTS_FROM", 1_000_000)
+    monkeypatch.setattr("readvault.reads.validate.formats.RATIO_COUNTS_FROM", 1_000_000)
     reference = tmp_path / "reference.fa"
     reference.write_text(f">ref\n{REFERENCE}\n")
     wrong = []

@@ -17,7 +17,7 @@ from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.errors import InvalidSubmission
 from readvault.domain.organism import FileCategory
 from readvault.reads.sample import InputFile
-from readvault.reads.validation import validate
+from readvault.reads.validate.validation import validate
 from tests.cram_maker import record, with_header, without_slice_checksums, write_cram
 from tests.unit.reads.fastq_maker import bases, records_of
 

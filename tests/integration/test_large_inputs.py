@@ -15,7 +15,7 @@ from readvault.domain.errors import InvalidSubmission
 from readvault.domain.organism import FileCategory
 from readvault.domain.reads import LibraryLayout
 from readvault.reads.sample import InputFile
-from readvault.reads.validation import validate
+from readvault.reads.validate.validation import validate
 from tests.data.bad_inputs.row import bgzf
 from tests.unit.reads.fastq_maker import reads, records_of
 

@@ -13,7 +13,7 @@ from readvault.config import load_organism
 from readvault.domain.organism import Organism
 from readvault.local_job import LocalJob
 from readvault.pipeline import run
-from readvault.reads import host_index
+from readvault.reads.dehumanize import host_index
 from readvault.reads.sample import InputFile, Sample
 from tests.conftest import REPOSITORY
 

@@ -19,7 +19,7 @@ from readvault.domain.errors import ChildDied, NotReady, NurseryDied, Processing
 from readvault.domain.organism import Organism, Reference
 from readvault.domain.reports import FetchReport
 from readvault.nursery import Nursery
-from readvault.reads import host_index
+from readvault.reads.dehumanize import host_index
 from readvault.reads.sample import Sample
 from readvault.services import housekeeping
 from readvault.services.house import House

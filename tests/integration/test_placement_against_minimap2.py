@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from readvault.domain.reads import LibraryLayout, Platform
-from readvault.reads import alignment, mapping
+from readvault.reads.align import alignment, mapping
 from readvault.reads.sample import ReadFiles
 
 _COMPLEMENT = str.maketrans("ACGTN", "TGCAN")

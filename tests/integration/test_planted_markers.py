@@ -14,7 +14,7 @@ import pytest
 from readvault.domain.organism import Dehumanize, Organism, Pipeline, Reference
 from readvault.local_job import LocalJob
 from readvault.pipeline import run
-from readvault.reads import host_index
+from readvault.reads.dehumanize import host_index
 from readvault.reads.sample import InputFile, Sample
 from tests.integration import planted_markers as plant
 from tests.unit.reads.fastq_maker import write

@@ -13,7 +13,7 @@ from readvault.domain.errors import InvalidSubmission
 from readvault.domain.organism import Organism
 from readvault.domain.reports import ConsensusReport, HostDepletionReport, ValidationReport
 from readvault.pipeline import LOCAL
-from readvault.reads import host_index
+from readvault.reads.dehumanize import host_index
 from readvault.reads.local_result import LocalResult
 from readvault.reads.local_run import LocalRun
 from readvault.reads.references import load_segments

@@ -13,8 +13,10 @@ import pytest
 from readvault.domain.organism import DEFAULT_THRESHOLDS, Consensus, PlatformThresholds
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import AlignmentReport, ConsensusReport
-from readvault.reads import alignment, consensus, references
-from readvault.reads.calls import Calls, Variant
+from readvault.reads import references
+from readvault.reads.align import alignment
+from readvault.reads.call import consensus
+from readvault.reads.call.calls import Calls, Variant
 from readvault.reads.sample import Alignment, ReadFiles
 
 pytestmark = pytest.mark.slow

@@ -16,8 +16,9 @@ from readvault.domain.organism import Organism
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.local_job import LocalJob
 from readvault.pipeline import run
-from readvault.reads import reference_choice, references
-from readvault.reads.reference_choice import Choice
+from readvault.reads import references
+from readvault.reads.align import reference_choice
+from readvault.reads.align.reference_choice import Choice
 from readvault.reads.sample import Declared, InputFile, ReadFiles, Sample
 
 SHIPPED = Path(__file__).parents[2] / "deployments" / "organisms"

@@ -11,11 +11,12 @@ import pytest
 from readvault.domain.organism import Organism
 from readvault.domain.reads import Platform
 from readvault.pipeline import LOCAL
-from readvault.reads import host_index, simulation
+from readvault.reads.dehumanize import host_index
 from readvault.reads.local_run import LocalRun
 from readvault.reads.references import load_segments
 from readvault.reads.sample import InputFile, Sample
-from readvault.reads.simulated_amplicons import tile, write_scheme
+from readvault.reads.simulate import simulation
+from readvault.reads.simulate.simulated_amplicons import tile, write_scheme
 
 pytestmark = pytest.mark.slow
 VARIANTS = {"substitutions": 10, "insertions": 2, "deletions": 2, "shares": (1.0, 0.2)}

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from readvault.domain.organism import Consensus, PlatformThresholds
-from readvault.reads import consensus
+from readvault.reads.call import consensus
 from readvault.reads.sample import Segment
 from tests.unit.reads.bam_maker import Read, make_bam
 

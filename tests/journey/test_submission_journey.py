@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from readvault import demo_organism
-from readvault.reads import simulation
+from readvault.reads.simulate import simulation
 from readvault.transfer import ClientError
 from tests.prefect_database import PrefectDatabase
 from tests.stack import Lab, Stack, new_database

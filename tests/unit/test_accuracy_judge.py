@@ -16,8 +16,8 @@ from benchmarks.accuracy_judge import (
     key,
     reference_position,
 )
-from readvault.reads.simulated_genome import PlantedVariant
-from readvault.reads.simulation import Simulated
+from readvault.reads.simulate.simulated_genome import PlantedVariant
+from readvault.reads.simulate.simulation import Simulated
 
 TRUTH = "".join("ACGT"[i] for i in np.random.default_rng(1).integers(0, 4, 600))
 

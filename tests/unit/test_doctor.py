@@ -13,7 +13,7 @@ from readvault import bootstrap, doctor
 from readvault.cli.main import app
 from readvault.config import Settings
 from readvault.doctor import Finding, Level, examine
-from readvault.reads import host_index
+from readvault.reads.dehumanize import host_index
 from tests.unit.reads.fastq_maker import bases, write
 
 HOST, VIRUS = bases(4000, seed=31), bases(3000, seed=32)

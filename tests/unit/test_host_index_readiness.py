@@ -9,7 +9,7 @@ import pytest
 from readvault.config import Settings
 from readvault.domain.organism import Organism
 from readvault.host_index_readiness import organism_readiness
-from readvault.reads import host_index
+from readvault.reads.dehumanize import host_index
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from readvault.config import Settings
 from readvault.domain.organism import Dehumanize, Organism, Pipeline, Reference
-from readvault.reads import host_index
+from readvault.reads.dehumanize import host_index
 from readvault.services.house import House
 from readvault.worker_house import Places, WorkerHouse
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from readvault.domain.annotations import Reason
-from readvault.reads import cram_blocks
+from readvault.reads.validate import cram_blocks
 from tests.cram_maker import record, with_header, without_slice_checksums, write_cram
 from tests.data.bad_inputs.aligned import CUT, DAMAGED, REFERENCE
 from tests.data.bad_inputs.row import Row, changed_at

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from readvault.cli.main import EXIT_USAGE, app
-from readvault.reads import host_index, simulation
+from readvault.reads.dehumanize import host_index
+from readvault.reads.simulate import simulation
 
 READ_LEVEL = {"dehumanized_R1.fastq.gz", "dehumanized_R2.fastq.gz", "alignment.bam", "alignment.bam.bai"}
 OTHERS = {"consensus.fasta", "variants.vcf.gz", "variants.vcf.gz.tbi", "coverage.tsv.gz", "allele_counts.tsv.gz"} | {

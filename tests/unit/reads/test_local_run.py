@@ -9,7 +9,7 @@ import pytest
 from readvault.domain.errors import InvalidSubmission
 from readvault.domain.organism import Dehumanize, FileCategory, Organism, Pipeline, Reference, Submission
 from readvault.domain.reads import FileFormat
-from readvault.reads import host_index
+from readvault.reads.dehumanize import host_index
 from readvault.reads.local_run import LocalRun
 from readvault.reads.sample import InputFile, Sample
 from tests.unit.reads.fastq_maker import bases, reads, record, records_of, reverse_complement, write

@@ -1,0 +1,1 @@
+"""Reads onto the reference: which reference, which primers, sorted records."""

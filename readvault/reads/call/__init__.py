@@ -1,0 +1,1 @@
+"""What the reads say: counts, consensus, variants, coverage, proteins."""

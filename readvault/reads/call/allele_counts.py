@@ -1,0 +1,140 @@
+"""What the reads say at every position of the reference, counted in one pass over the BAM.
+
+An observation is one fragment at one position: mates that overlap count once (the better quality
+wins; mates that disagree with equal quality say nothing). Bases below the minimal base quality say nothing.
+Deletions count for the positions they span, so depth does not drop in a
+deletion; one says something when the bases beside it have the minimal quality on average. Primary and
+supplementary alignments count; unmapped, secondary, duplicate and failed ones don't. There is no depth cap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from readvault.domain.errors import ProcessingFailure
+from readvault.reads.align.bam_records import BamReader, Batch
+from readvault.reads.call import counting_kernel, fragments
+from readvault.reads.call.counting_kernel import GAP, A, C, G, N, T
+from readvault.reads.call.indel_counts import Indel, IndelCounter
+from readvault.reads.sample import Alignment, Segment
+
+__all__ = ["ALLELES", "FORWARD", "GAP", "REVERSE", "A", "AlleleCounts", "C", "G", "N", "T", "count"]
+
+ALLELES = "ACGTN-"
+FORWARD, REVERSE = 0, 1
+
+_NEVER = 255
+
+
+@dataclass(frozen=True, slots=True)
+class AlleleCounts:
+    """Fragments per strand (forward, reverse), allele (`ACGTN-`) and position, all segments in a row.
+
+    `origins[i]` is where segment `i` begins. `quality_sums` adds the base qualities of alleles A, C, G, T
+    other than the reference's. `deletions` and `insertions` are whole events, for variants. `clips` counts
+    alignments (not fragments) by where long soft clips (15 bases and more) stand: row 0 those whose
+    left clip ends before this first aligned position, row 1 those whose right clip follows this last one; clips that
+    were made where a primer ends are in neither.
+    """
+
+    segments: tuple[Segment, ...]
+    origins: tuple[int, ...]
+    counts: NDArray[np.int64]
+    quality_sums: NDArray[np.int64]
+    insertions: tuple[Indel, ...]
+    deletions: tuple[Indel, ...]
+    clips: NDArray[np.int64]
+
+    def span(self, index: int) -> slice:
+        """The positions of segment `index` in the arrays."""
+        return slice(self.origins[index], self.origins[index] + len(self.segments[index].sequence))
+
+    @property
+    def depth(self) -> NDArray[np.int64]:
+        """Fragments that say A, C, G, T or deletion at each position."""
+        both = self.counts.sum(axis=0)
+        return np.asarray(both[[A, C, G, T, GAP]].sum(axis=0), dtype=np.int64)
+
+    @property
+    def strand_depth(self) -> NDArray[np.int64]:
+        """The depth of each position by strand (forward, reverse)."""
+        return np.asarray(self.counts[:, [A, C, G, T, GAP]].sum(axis=1), dtype=np.int64)
+
+
+def count(alignment: Alignment, segments: tuple[Segment, ...], *, min_base_quality: int) -> AlleleCounts:
+    """Count what the reads say at every position, in one pass over the BAM and in flat memory.
+
+    Bases without a quality count as good. Raises ProcessingFailure when the BAM is damaged or lies
+    on another reference.
+    """
+    counter = _Counter(segments, min_base_quality)
+    with BamReader(alignment.bam) as reader:
+        counter.fits(reader.segments)
+        held = b""
+        while True:
+            batch = reader.read(held)
+            held = counter.add(batch, at_end=reader.at_end)
+            if reader.at_end:
+                return counter.result(alignment)
+
+
+class _Counter:
+    def __init__(self, segments: tuple[Segment, ...], min_base_quality: int) -> None:
+        self._segments = segments
+        self._minimum = min_base_quality
+        lengths = [len(segment.sequence) for segment in segments]
+        self._origins = np.cumsum([0, *lengths])[:-1].astype(np.int64)
+        self._lengths = np.array(lengths, dtype=np.int64)
+        size = sum(lengths)
+        self._reference = np.full(size, _NEVER, dtype=np.uint8)
+        sequence = np.frombuffer("".join(segment.sequence for segment in segments).encode(), dtype=np.uint8)
+        for allele in (A, C, G, T):
+            self._reference[sequence == ord(ALLELES[allele])] = allele
+        self._counts = np.zeros((2, len(ALLELES), size), dtype=np.int64)
+        self._quality_sums = np.zeros((4, size), dtype=np.int64)
+        self._clips = np.zeros((2, size), dtype=np.int64)
+        self._indels = IndelCounter()
+
+    def fits(self, found: tuple[tuple[str, int], ...]) -> None:
+        """Refuse a BAM whose reference sequences are not the segments."""
+        if found != tuple((segment.name, len(segment.sequence)) for segment in self._segments):
+            raise ProcessingFailure("consensus", "the alignment lies on another reference")
+
+    def add(self, batch: Batch, *, at_end: bool) -> bytes:
+        """Count a batch; the bytes of the records that wait for their mates."""
+        if not fragments.are_sound(batch, self._lengths):
+            raise ProcessingFailure("consensus", "the BAM has a damaged record")
+        found = fragments.find(batch, at_end=at_end)
+        events = np.empty((found.indels + 1, counting_kernel.EVENT), dtype=np.int64)
+        counted = counting_kernel.count_records(
+            batch.buffer,
+            batch.offset,
+            found.mate,
+            found.end,
+            found.is_lead,
+            self._origins,
+            self._reference,
+            self._minimum,
+            self._counts,
+            self._quality_sums,
+            self._clips,
+            events,
+            np.empty((4, found.longest + 1), dtype=np.uint8),
+        )
+        self._indels.add(batch.buffer, events[:counted])
+        return batch.raw(found.waiting)
+
+    def result(self, alignment: Alignment) -> AlleleCounts:
+        insertions, deletions = self._indels.results()
+        origins = tuple(int(origin) for origin in self._origins)
+        starts = {segment.name: origin for segment, origin in zip(self._segments, origins, strict=True)}
+        for site in alignment.primers:
+            begin, end = starts[site.segment] + site.start, starts[site.segment] + site.end
+            self._clips[0, end : end + 1] = 0
+            self._clips[1, max(begin - 1, 0) : begin] = 0
+        return AlleleCounts(
+            self._segments, origins, self._counts, self._quality_sums, insertions, deletions, self._clips
+        )

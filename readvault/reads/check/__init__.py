@@ -1,0 +1,1 @@
+"""The verdict on a sample, and what people and machines read of it."""

@@ -1,0 +1,1 @@
+"""Human reads leave, and nothing that was not screened goes on."""

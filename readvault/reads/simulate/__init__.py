@@ -1,0 +1,1 @@
+"""Reads made from a genome, with their truth."""

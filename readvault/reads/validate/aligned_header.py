@@ -1,0 +1,146 @@
+"""The header of an aligned file: what of it is used, and that is little.
+
+Only the number of references and the names of read groups are taken from it; programs, comments,
+paths, samples and libraries are never looked at and go nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from readvault.domain.annotations import Reason
+from readvault.domain.reads import Platform
+from readvault.reads.validate.fastq_stream import Readable
+from readvault.reads.validate.formats import UnreadableFileError
+
+MOST_GROUPS = 200
+"""Read groups that become lanes of their own; where there are more, all reads are one lane."""
+_LARGEST_TEXT = 1 << 26
+_MOST_REFERENCES = 10_000_000
+_64_BITS = (1 << 64) - 1
+_GROUP_NAME = re.compile(rb"^@RG\t(?:.*\t)?ID:([^\t\r\n]+)", re.MULTILINE)
+_PLATFORM = re.compile(rb"^@RG\t(?:.*\t)?PL:([^\t\r\n]+)", re.MULTILINE)
+_PLATFORMS = {
+    b"ILLUMINA": Platform.ILLUMINA,
+    b"ONT": Platform.OXFORD_NANOPORE,
+    b"OXFORD_NANOPORE": Platform.OXFORD_NANOPORE,
+    b"NANOPORE": Platform.OXFORD_NANOPORE,
+    b"PACBIO": Platform.PACBIO_SMRT,
+    b"PACBIO_SMRT": Platform.PACBIO_SMRT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """How many references there are, the hashes of the read groups' names in order, and the machine they name.
+
+    `lines` is the number of lines before the first record, where the header is text.
+    """
+
+    references: int
+    groups: npt.NDArray[np.int64]
+    platform: Platform | None = None
+    lines: int | None = None
+
+
+def header_of(text: bytes, references: int) -> Header:
+    """What is used of a header's text."""
+    names = list(dict.fromkeys(_GROUP_NAME.findall(text)))
+    hashes = [_hash(name) for name in names] if len(names) <= MOST_GROUPS else []
+    platforms = {_PLATFORMS.get(name.upper()) for name in _PLATFORM.findall(text)}
+    platform = platforms.pop() if len(platforms) == 1 else None
+    return Header(references, np.array(hashes, np.int64), platform)
+
+
+def _hash(name: bytes) -> int:
+    """What `aligned_records.hash_of` says of a name; it is compiled into other functions and not called from here."""
+    value = 0xCBF29CE484222325
+    for byte in name:
+        value = (value ^ byte) * 0x100000001B3 & _64_BITS
+    value ^= value >> 32
+    value = value * 0xD6E8FEB86659FD93 & _64_BITS
+    value ^= value >> 32
+    return value - (1 << 64) if value >> 63 else value
+
+
+class _Exactly:
+    """Reads as many bytes as are asked for, or says that the file is cut."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        pieces = []
+        while size:
+            if not (data := self._stream.read(min(size, 1 << 20))):
+                raise UnreadableFileError(Reason.TRUNCATED_FILE, "The BAM is cut off within its header.")
+            pieces.append(data)
+            size -= len(data)
+        return b"".join(pieces)
+
+    def number(self, most: int) -> int:
+        number = int.from_bytes(self.read(4), "little", signed=True)
+        if not 0 <= number <= most:
+            raise UnreadableFileError(Reason.UNREADABLE_FILE, "The header of the BAM is damaged.")
+        return number
+
+
+def bam_header(stream: Readable) -> Header:
+    """Read a BAM's header off the stream, which stands at the first record afterwards.
+
+    Raises UnreadableFileError where it is cut or states lengths that no header has.
+    """
+    exactly = _Exactly(stream)
+    if exactly.read(4) != b"BAM\x01":
+        raise UnreadableFileError(Reason.UNREADABLE_FILE, "The header of the BAM is damaged.")
+    text = exactly.read(exactly.number(_LARGEST_TEXT))
+    references = exactly.number(_MOST_REFERENCES)
+    for _ in range(references):
+        exactly.read(exactly.number(1 << 20) + 4)
+    return header_of(text.rstrip(b"\x00"), references)
+
+
+class SamStream:
+    """The records of a SAM's text, after its header has been taken off. `read` gives bytes as a file does."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._held = b""
+
+    def header(self) -> Header:
+        """Take the lines that begin with `@` off the beginning."""
+        text = bytearray()
+        while True:
+            data = self._stream.read(1 << 20)
+            text += data
+            end = _end_of_header(text)
+            if end >= 0 or not data:
+                end = len(text) if end < 0 else end
+                self._held = bytes(text[end:])
+                return replace(header_of(bytes(text[:end]), 0), lines=text.count(b"\n", 0, end))
+            if len(text) > _LARGEST_TEXT:
+                raise UnreadableFileError(Reason.UNREADABLE_FILE, "The header of the SAM is endless.")
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most `size`."""
+        if self._held:
+            data, self._held = self._held[:size], self._held[size:]
+            return data
+        return self._stream.read(size)
+
+
+def _end_of_header(text: bytearray) -> int:
+    """Where the first line begins that is no header line; -1 when none has come yet."""
+    at = 0
+    while at < len(text):
+        if text[at] != ord("@"):
+            return at
+        end = text.find(b"\n", at)
+        if end < 0:
+            return -1
+        at = end + 1
+    return -1
