@@ -134,8 +134,8 @@ def prepare(plan: dict[str, Any]) -> tuple[Callable[..., hand.LocalSteps], dict[
     module, _, name = plan["local_run"].partition(":")
     steps = importlib.import_module(module)
     local_run: Callable[..., hand.LocalSteps] = getattr(steps, name)
-    for needed_by_some in getattr(steps, "LOADED_AHEAD", ()):
-        importlib.import_module(needed_by_some)
+    if hasattr(steps, "load_ahead"):
+        steps.load_ahead()
     digests: dict[str, str] = {}
     faults: dict[str, str] = {}
     if plan["indexes"]:

@@ -34,19 +34,25 @@ def minimap2_command() -> tuple[str, ...]:
     return (sys.executable, "-m", "readvault.reads.align.minimap2_child")
 
 
-@functools.cache
 def versions() -> dict[str, str]:
     """The versions of everything that has a say in the results, by tool name."""
+    installed = versions_of_packages()
     command = minimap2_command()
-    minimap2 = _version_on_path(command[0]) if len(command) == 1 else version("pyminimap2")
+    minimap2 = _version_on_path(command[0]) if len(command) == 1 else installed["pyminimap2"]
     return {
-        "readvault": version("readvault"),
+        "readvault": installed["readvault"],
         "minimap2": str(minimap2),
         "samtools": str(pysam.__samtools_version__),
         "htslib": str(pysam.version.__htslib_version__),
         "pysam": str(pysam.__version__),
-        "deacon": version("deacon"),
+        "deacon": installed["deacon"],
     }
+
+
+@functools.cache
+def versions_of_packages() -> dict[str, str]:
+    """The versions of the packages that have a say in the results, as installed when this process first asked."""
+    return {package: version(package) for package in ("readvault", "pyminimap2", "deacon")}
 
 
 def samtools(step: str, command: Any, *arguments: str) -> None:
@@ -109,6 +115,7 @@ def minimap2_fed(step: str, arguments: list[str], sam: Path) -> Iterator[Callabl
         raise ProcessingFailure(step, f"minimap2 ended with status {status}")
 
 
+@functools.cache
 def _version_on_path(executable: str) -> str | None:
     """The version of a minimap2 that is recent enough, else None."""
     try:

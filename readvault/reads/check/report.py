@@ -59,36 +59,32 @@ def write_report(
         ]
         shown, hidden = _worth_showing(calls.variants, consensus.min_depth)
         rows = _with_changes(shown, reference)
-    text = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            sample_name=sample.name,
-            organism=sample.organism,
-            is_wastewater=sample.sample_type is SampleType.WASTEWATER,
-            validation=found.validation,
-            depletion=found.depletion,
-            alignment=found.alignment,
-            consensus=consensus,
-            check=check,
-            metadata=check.processed_metadata,
-            determination=check.processed_metadata["qualityControlDetermination"],
-            errors=messages(check.errors),
-            warnings=messages((*found.warnings, *check.warnings)),
-            verdicts=sorted(check.verdicts, key=lambda v: ("error", "warn", "pass").index(v.verdict)),
-            plots=plots,
-            layout=coverage_plot,
-            variants=rows,
-            hidden_variants=hidden,
-            with_changes=bool(reference.genes),
-            proteins=_notable_proteins(calls),
-            several_segments=len(plots) > 1,
-            reference_name=references.spoken(reference),
-            thresholds=sample.organism.pipeline.thresholds(found.validation.platform) if found.validation else None,
-            tools=dict(provenance.get("tools", {})),
-            digests=_digests(provenance),
-            parameters=json.dumps(provenance.get("parameters", {}), indent=2, sort_keys=True),
-        )
+    text = _template().render(
+        sample_name=sample.name,
+        organism=sample.organism,
+        is_wastewater=sample.sample_type is SampleType.WASTEWATER,
+        validation=found.validation,
+        depletion=found.depletion,
+        alignment=found.alignment,
+        consensus=consensus,
+        check=check,
+        metadata=check.processed_metadata,
+        determination=check.processed_metadata["qualityControlDetermination"],
+        errors=messages(check.errors),
+        warnings=messages((*found.warnings, *check.warnings)),
+        verdicts=sorted(check.verdicts, key=lambda v: ("error", "warn", "pass").index(v.verdict)),
+        plots=plots,
+        layout=coverage_plot,
+        variants=rows,
+        hidden_variants=hidden,
+        with_changes=bool(reference.genes),
+        proteins=_notable_proteins(calls),
+        several_segments=len(plots) > 1,
+        reference_name=references.spoken(reference),
+        thresholds=sample.organism.pipeline.thresholds(found.validation.platform) if found.validation else None,
+        tools=dict(provenance.get("tools", {})),
+        digests=_digests(provenance),
+        parameters=json.dumps(provenance.get("parameters", {}), indent=2, sort_keys=True),
     )
     path.write_text(text, encoding="utf-8")
 
@@ -138,8 +134,13 @@ def _digests(provenance: Mapping[str, Any]) -> dict[str, str]:
     return {words.get(key, key): value for key, value in provenance.items() if key.endswith("Sha256") and value}
 
 
+def load_ahead() -> None:
+    """Compile the template, so that whoever is forked from this process need not."""
+    _template()
+
+
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("readvault.reads.check", "templates"),
         autoescape=True,
@@ -152,7 +153,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["shortened"] = lambda text: text if len(text) <= 24 else f"{text[:20]}… ({len(text)} bases)"
     environment.filters["measured"] = _measured
     environment.filters["in_words"] = _in_words
-    return environment
+    return environment.get_template("report.html")
 
 
 def _measured(value: float, metric: str) -> str:
