@@ -10,6 +10,7 @@ supplementary alignments count; unmapped, secondary, duplicate and failed ones d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ FORWARD, REVERSE = 0, 1
 _NEVER = 255
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AlleleCounts:
     """Fragments per strand (forward, reverse), allele (`ACGTN-`) and position, all segments in a row.
 
@@ -52,16 +53,15 @@ class AlleleCounts:
         """The positions of segment `index` in the arrays."""
         return slice(self.origins[index], self.origins[index] + len(self.segments[index].sequence))
 
-    @property
+    @cached_property
     def depth(self) -> NDArray[np.int64]:
         """Fragments that say A, C, G, T or deletion at each position."""
-        both = self.counts.sum(axis=0)
-        return np.asarray(both[[A, C, G, T, GAP]].sum(axis=0), dtype=np.int64)
+        return np.asarray(self.strand_depth.sum(axis=0), dtype=np.int64)
 
-    @property
+    @cached_property
     def strand_depth(self) -> NDArray[np.int64]:
         """The depth of each position by strand (forward, reverse)."""
-        return np.asarray(self.counts[:, [A, C, G, T, GAP]].sum(axis=1), dtype=np.int64)
+        return np.asarray(self.counts[:, :4].sum(axis=1) + self.counts[:, GAP], dtype=np.int64)
 
 
 def count(alignment: Alignment, segments: tuple[Segment, ...], *, min_base_quality: int) -> AlleleCounts:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.organism import Consensus, PlatformThresholds
 from readvault.domain.reports import ConsensusReport, SegmentCoverage
-from readvault.reads.call import coverage, junctions, variants
+from readvault.reads.call import coverage, junctions, read_ends, variants
 from readvault.reads.call.allele_counts import GAP, AlleleCounts, count
 from readvault.reads.call.calls import Calls, SegmentCall, Variant
 from readvault.reads.call.gene_annotation import Gene
@@ -54,11 +54,7 @@ def call(
     there are several), `variants.vcf.gz` with `.tbi`, `coverage.tsv.gz`, `allele_counts.tsv.gz`.
     Raises ProcessingFailure when the BAM is damaged or lies on another reference.
     """
-    counts = count(alignment, segments, min_base_quality=thresholds.min_base_quality)
-    counts, unresolved = junctions.resolve(
-        counts, alignment.bam, min_depth=thresholds.min_depth, min_base_quality=thresholds.min_base_quality
-    )
-    counts = tidy(counts)
+    counts, unresolved = _counted(alignment, segments, thresholds)
     called = call_segments(counts, thresholds=thresholds, rules=rules, unresolved=unresolved)
     aligned = {call.segment: call.aligned for call in called}
     calls = Calls(
@@ -71,6 +67,25 @@ def call(
     coverage.write_coverage(directory / "coverage.tsv.gz", counts)
     coverage.write_allele_counts(directory / "allele_counts.tsv.gz", counts)
     return calls, replace(_report(counts, calls, thresholds.min_depth), warnings=_warnings(unresolved))
+
+
+def _counted(
+    alignment: Alignment, segments: tuple[Segment, ...], thresholds: PlatformThresholds
+) -> tuple[AlleleCounts, tuple[Unresolved, ...]]:
+    """What the reads say, with the indels that only ends and clipped ends of them show."""
+    quality = thresholds.min_base_quality
+    counts = tidy(count(alignment, segments, min_base_quality=quality))
+    counts = read_ends.add_ends(
+        counts,
+        alignment.bam,
+        min_frequency=thresholds.min_frequency,
+        min_base_quality=quality,
+        homopolymers=Homopolymers(segments) if thresholds.homopolymer_indels == "ignore" else None,
+    )
+    resolved, unresolved = junctions.resolve(
+        counts, alignment.bam, min_depth=thresholds.min_depth, min_base_quality=quality
+    )
+    return (counts if resolved is counts else tidy(resolved)), unresolved
 
 
 def _warnings(unresolved: tuple[Unresolved, ...]) -> tuple[Annotation, ...]:
@@ -98,7 +113,8 @@ def call_segments(
     for gap in unresolved:
         origin = counts.origins[[segment.name for segment in counts.segments].index(gap.segment)]
         letters[origin + gap.first - 1 : origin + gap.last] = ord("N")
-    insertions = _insertions(counts, letters, thresholds.min_depth, rules, homopolymers if ignore else None)
+    insertions, undecided = _insertions(counts, letters, thresholds.min_depth, rules, homopolymers if ignore else None)
+    letters[undecided] = ord("N")
     depth = counts.depth
     called = []
     for index, segment in enumerate(counts.segments):
@@ -201,11 +217,12 @@ def _insertions(
     min_depth: int,
     rules: Consensus,
     homopolymers: Homopolymers | None,
-) -> dict[int, str]:
-    """The inserted bases after each position where most fragments have an insertion.
+) -> tuple[dict[int, str], list[int]]:
+    """The inserted bases after each position where most fragments have an insertion, and where it can't be told.
 
-    The majority decides that there is one; the most frequent length and, for each of its bases, the vote of those
-    fragments say which.
+    The majority decides whether there is one; the most frequent length and, for each of its bases, the vote of those
+    fragments say which. It can't be told in a tie, where neither side reaches the consensus frequency
+    though a quarter of the fragments have an insertion, and where the lengths disagree.
     """
     depth, strand_depth = counts.depth, counts.strand_depth
     found: dict[int, dict[int, list[Indel]]] = defaultdict(lambda: defaultdict(list))
@@ -214,7 +231,7 @@ def _insertions(
             continue
         if homopolymers is None or not homopolymers.doubt(event, strand_depth):
             found[event.place][event.length].append(event)
-    called = {}
+    called, undecided = {}, []
     for place, by_length in found.items():
         fragments = {length: sum(event.fragments for event in events) for length, events in by_length.items()}
         total = sum(fragments.values())
@@ -226,7 +243,9 @@ def _insertions(
             votes = column_votes(by_length[length])
             with_gaps = np.vstack([votes, np.zeros_like(votes[:1])])
             called[place] = _letters(with_gaps, rules.min_frequency).tobytes().decode("ascii")
-    return called
+        elif share >= AMBIGUOUS_FROM and (share >= 0.5 or 1 - share < rules.min_frequency - _ROUNDING):
+            undecided.append(place)
+    return called, undecided
 
 
 def _assemble(aligned: str, insertions: dict[int, str]) -> str:

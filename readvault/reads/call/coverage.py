@@ -1,7 +1,6 @@
 """Tables with one line per reference position: coverage and allele counts.
 
-They are gzip without a date, so the same counts give the same bytes. Lines are made from numpy
-columns at once: a genome of 200,000 positions takes milliseconds.
+They are gzip without a date, so the same counts give the same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from readvault.domain.reports import SegmentCoverage
 from readvault.reads.call.allele_counts import ALLELES, FORWARD, REVERSE, AlleleCounts
+from readvault.reads.call.table_lines import lines
 from readvault.reads.sample import Segment
 
 _LEVEL = 4
@@ -37,7 +37,7 @@ def write_coverage(path: Path, counts: AlleleCounts) -> None:
         out.write(b"segment\tposition\tdepth\n")
         for index, segment in enumerate(counts.segments):
             numbers = np.stack([np.arange(1, len(segment.sequence) + 1), depth[counts.span(index)]], axis=1)
-            out.write(_lines(f"{segment.name}\t".encode(), numbers))
+            out.write(lines(f"{segment.name}\t".encode(), numbers))
 
 
 def write_allele_counts(path: Path, counts: AlleleCounts) -> None:
@@ -60,36 +60,8 @@ def write_allele_counts(path: Path, counts: AlleleCounts) -> None:
             span = counts.span(index)
             strands = [np.vstack([counts.counts[strand][:, span], inserted[strand, span]]) for strand in (0, 1)]
             numbers = np.vstack([np.arange(1, len(segment.sequence) + 1), depth[span], *strands]).T
-            out.write(_lines(f"{segment.name}\t".encode(), numbers, letters=segment.sequence))
+            out.write(lines(f"{segment.name}\t".encode(), numbers, letters=segment.sequence))
 
 
 def _table(path: Path) -> gzip.GzipFile:
     return gzip.GzipFile(filename="", fileobj=path.open("wb"), mode="wb", compresslevel=_LEVEL, mtime=0)
-
-
-def _lines(prefix: bytes, numbers: NDArray[np.int64], letters: str | None = None) -> bytes:
-    """Tab-separated lines of non-negative numbers after a prefix; `letters` become the second column."""
-    widths = np.ones(numbers.shape, dtype=np.int64)
-    for power in range(1, len(str(int(numbers.max(initial=0))))):
-        widths += numbers >= 10**power
-    before = np.ones(numbers.shape, dtype=np.int64)  # what stands before a number: a tab, the prefix, a letter
-    before[:, 0] = len(prefix)
-    if letters is not None:
-        before[:, 1] += 2
-    behind = np.zeros(numbers.shape, dtype=np.int64)
-    behind[:, -1] = 1  # the end of the line
-    ends = np.cumsum(before + widths + behind).reshape(numbers.shape) - behind
-    text = np.full(int(ends[-1, -1]) + 1, ord("\t"), dtype=np.uint8)
-    text[ends[:, -1]] = ord("\n")
-    starts = ends[:, 0] - widths[:, 0] - len(prefix)
-    text[starts[:, None] + np.arange(len(prefix))] = np.frombuffer(prefix, dtype=np.uint8)
-    if letters is not None:
-        text[ends[:, 0] + 1] = np.frombuffer(letters.encode(), dtype=np.uint8)
-    left, place = numbers.copy(), 1
-    while True:
-        row, column = np.nonzero(widths >= place)
-        if not len(row):
-            return text.tobytes()
-        text[ends[row, column] - place] = ord("0") + left[row, column] % 10
-        left //= 10
-        place += 1

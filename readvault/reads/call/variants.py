@@ -7,6 +7,7 @@ suffice for a call, FILTER says why; being listed with a filter is not the same 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pysam
 from readvault.domain.organism import Consensus, PlatformThresholds
 from readvault.reads.call.allele_counts import ALLELES, FORWARD, REVERSE, AlleleCounts
 from readvault.reads.call.calls import Variant
-from readvault.reads.call.homopolymers import Homopolymers
+from readvault.reads.call.homopolymers import MIN_LENGTH, SURE_LENGTH, SURE_PART, Homopolymers
 from readvault.reads.call.indel_counts import Indel
 
 MIN_FRAGMENTS = 10
@@ -68,12 +69,13 @@ class _Finder:
         self._homopolymers = Homopolymers(counts.segments)
 
     def substitutions(self) -> Iterator[Variant]:
-        bases = self._counts.counts.sum(axis=0)[:4]
+        bases = self._counts.counts[:, :4].sum(axis=0)
         wanted = (bases >= 2) & (bases >= self._thresholds.min_frequency * self._depth - 1e-9)
+        letters = np.frombuffer(self._sequence.encode(), dtype=np.uint8)
+        same = np.frombuffer(ALLELES[:4].encode(), dtype=np.uint8)[:, None] == letters
+        wanted &= ~same & same.any(axis=0)  # where the reference has no base, nothing differs from it
         for allele, place in np.argwhere(wanted).tolist():
-            reference = ALLELES.find(self._sequence[place])
-            if reference in (-1, allele) or reference > 3:
-                continue
+            reference = ALLELES.index(self._sequence[place])
             count = int(bases[allele, place])
             error = 10 ** (-(self._counts.quality_sums[allele, place] / count) / 10)
             strands = (
@@ -82,7 +84,31 @@ class _Finder:
                 int(self._counts.counts[FORWARD, allele, place]),
                 int(self._counts.counts[REVERSE, allele, place]),
             )
-            yield self._variant(place, place, self._sequence[place], ALLELES[allele], strands, error, ())
+            doubtful = self._miscounted(place, ALLELES[allele])
+            yield self._variant(place, place, self._sequence[place], ALLELES[allele], strands, error, (), doubtful)
+
+    def _miscounted(self, place: int, base: str) -> int:
+        """Fragments of deletions that only shorten a homopolymer which the substitution makes, where nanopores err.
+
+        They say nothing about the base: the place is a gap since nothing else of the homopolymer differs from the
+        reference.
+        """
+        if self._thresholds.homopolymer_indels != "ignore":
+            return 0
+        start, end = place, place + 1
+        while start > 0 and self._sequence[start - 1] == base:
+            start -= 1
+        while end < len(self._sequence) and self._sequence[end] == base:
+            end += 1
+        if end - start < MIN_LENGTH:
+            return 0
+        first = bisect_left(self._counts.deletions, start, key=lambda event: event.place)
+        last = bisect_right(self._counts.deletions, place, key=lambda event: event.place)
+        return sum(
+            event.fragments
+            for event in self._counts.deletions[first:last]
+            if place < event.place + event.length <= end and event.length < max(SURE_LENGTH, SURE_PART * (end - start))
+        )
 
     def deletions(self) -> Iterator[Variant]:
         for event in self._counts.deletions:
@@ -121,9 +147,10 @@ class _Finder:
         strands: tuple[int, int, int, int],
         error: float,
         filters: tuple[str, ...],
+        doubtful: int = 0,
     ) -> Variant:
         count = strands[2] + strands[3]
-        depth = max(int(self._depth[place]), count)
+        depth = max(int(self._depth[place]) - doubtful, count)
         frequency = count / depth
         log_probability = _log_tail(depth, count, error)
         if count < MIN_FRAGMENTS:

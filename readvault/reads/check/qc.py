@@ -27,7 +27,7 @@ from readvault.domain.reports import (
     ValidationReport,
 )
 from readvault.reads import references
-from readvault.reads.call.calls import Calls
+from readvault.reads.call.calls import Calls, GeneCall
 from readvault.reads.check import amplicons, qc_rules, submitted_consensus
 from readvault.reads.check.submitted_consensus import Agreement
 from readvault.reads.sample import ChosenReference, PrimerSite, Sample
@@ -68,7 +68,8 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the steps found of one sample; None for what has not been done."""
+    """What the steps found of one sample; None for what has not been done. `submitted_genes` are the proteins of a
+    submitted consensus."""
 
     validation: ValidationReport | None = None
     depletion: HostDepletionReport | None = None
@@ -76,6 +77,12 @@ class Findings:
     consensus: ConsensusReport | None = None
     calls: Calls | None = None
     sites: tuple[PrimerSite, ...] = ()
+    submitted_genes: tuple[GeneCall, ...] = ()
+
+    @property
+    def genes(self) -> tuple[GeneCall, ...]:
+        """The proteins of the sequence that the reads say and of the submitted one."""
+        return (*(self.calls.genes if self.calls is not None else ()), *self.submitted_genes)
 
     @property
     def warnings(self) -> list[Annotation]:
@@ -202,8 +209,8 @@ def _metrics(
     if found.calls is not None:
         depth = np.concatenate([call.depth for call in found.calls.segments])
         metrics |= {"medianDepth": float(np.median(depth)), "breadthAt10x": float((depth >= 10).mean())}
-        if found.calls.genes:
-            metrics["unknownFrameshifts"] = len(_unknown_frameshifts(sample, found.calls))
+    if found.genes:
+        metrics["unknownFrameshifts"] = len(_unknown_frameshifts(sample, found.genes))
     if tiles:
         metrics["droppedAmpliconFraction"] = amplicons.dropped_fraction(tiles)
     if (depletion := found.depletion) is not None:
@@ -216,16 +223,11 @@ def _metrics(
     return metrics
 
 
-def _unknown_frameshifts(sample: Sample, calls: Calls) -> list[str]:
+def _unknown_frameshifts(sample: Sample, genes: tuple[GeneCall, ...]) -> list[str]:
     """Frameshifts and stops by their names (`ORF8:Q27*`), without those that the organism knows, by gene or by name."""
     known = set(sample.organism.pipeline.known_frameshifts)
-    return [
-        name
-        for gene in calls.genes
-        if gene.name not in known
-        for name in (*gene.frameshifts, *gene.stops)
-        if name not in known
-    ]
+    names = [name for gene in genes if gene.name not in known for name in (*gene.frameshifts, *gene.stops)]
+    return [name for name in dict.fromkeys(names) if name not in known]
 
 
 def _judge(rule: QcRule, value: float) -> QcVerdict:
@@ -270,7 +272,7 @@ def _details(
         details[Reason.CONSENSUS_DISAGREES] = f" First: {'; '.join(agreement.first)}."
     if dropped := [tile.name for tile in tiles if tile.dropped]:
         details[Reason.DROPPED_AMPLICONS] = f" They are: {_listed(dropped)}."
-    if found.calls is not None and (shifted := _unknown_frameshifts(sample, found.calls)):
+    if shifted := _unknown_frameshifts(sample, found.genes):
         details[Reason.UNKNOWN_FRAMESHIFTS] = f" They are: {_listed(shifted)}."
     return details
 

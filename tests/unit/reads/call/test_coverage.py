@@ -9,6 +9,7 @@ import numpy as np
 
 from readvault.reads.call import coverage
 from readvault.reads.call.allele_counts import AlleleCounts, count
+from readvault.reads.call.table_lines import lines
 from readvault.reads.sample import Segment
 from tests.unit.reads.bam_maker import Read, make_bam
 
@@ -48,9 +49,9 @@ def test_allele_counts_list_bases_deletions_and_insertions_by_strand(tmp_path: P
 
 
 def test_numbers_of_any_width_are_written_as_python_writes_them() -> None:
-    numbers = np.array([[1, 0, 10**12], [999, 1000, 9], [10, 123456, 7]], dtype=np.int64)
+    numbers = np.array([[1, 0, 10**18], [999, 1000, 9], [10, 123456, 2**63 - 1]], dtype=np.int64)
     plain = "".join("s\t" + "\t".join(map(str, row)) + "\n" for row in numbers.tolist())
-    assert coverage._lines(b"s\t", numbers) == plain.encode()
+    assert lines(b"s\t", numbers) == plain.encode()
 
 
 def test_tables_carry_no_date(tmp_path: Path) -> None:
