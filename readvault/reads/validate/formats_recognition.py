@@ -11,6 +11,8 @@ from readvault.domain.annotations import Reason
 from readvault.reads.validate.formats import Compression, Content, Decompressed, UnreadableFileError, what_is_corrupt
 
 _HEAD = 1 << 16
+_ENOUGH = 1 << 12
+"""Bytes by which any content is recognized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,23 @@ def kind_of(path: Path) -> Kind:
     _refuse_unreadable(head)
     if head.startswith(b"\x1f\x8b"):
         inside = _beginning_of_gzip(head)
+        if len(inside) < _ENOUGH and len(head) == _HEAD:  # a long comment, or many empty members, come first
+            inside = _beginning(path, Compression.GZIP)
         if inside.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
             raise UnreadableFileError(Reason.WRONG_FORMAT, "The file is compressed twice; compress it once, with gzip.")
         _refuse_unreadable(inside)
         return Kind(_content(inside), Compression.GZIP, bgzf=head[3:4] == b"\x04" and head[12:14] == b"BC")
     if head.startswith(b"\x28\xb5\x2f\xfd") or (head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F):
-        with Decompressed(path, Compression.ZSTD, limit=1 << 62) as stream:
-            inside = stream.read(_HEAD)
+        inside = _beginning(path, Compression.ZSTD)
         _refuse_unreadable(inside)
         return Kind(_content(inside), Compression.ZSTD)
     return Kind(_content(head), Compression.NONE)
+
+
+def _beginning(path: Path, compression: Compression) -> bytes:
+    """The first bytes that a file unpacks to, however far into the file they begin."""
+    with Decompressed(path, compression, limit=1 << 62) as stream:
+        return stream.read(_HEAD)
 
 
 def _beginning_of_gzip(head: bytes) -> bytes:

@@ -35,12 +35,25 @@ def content(path: Path, *, limit: int = 10**9) -> bytes:
         (GZIP, Compression.GZIP),
         (gzip.compress(FASTQ[:1000]) + gzip.compress(b"") + gzip.compress(FASTQ[1000:]), Compression.GZIP),
         (gzip.compress(b"") + GZIP, Compression.GZIP),
+        (gzip.compress(b"") * 4000 + GZIP, Compression.GZIP),
+        (GZIP[:3] + b"\x10" + GZIP[4:10] + b"c" * 100_000 + b"\0" + GZIP[10:], Compression.GZIP),
         (GZIP + b"\0" * 64, Compression.GZIP),
         (ZSTD, Compression.ZSTD),
         (zstandard.compress(FASTQ[:1000]) + zstandard.compress(FASTQ[1000:]), Compression.ZSTD),
         (b"\x50\x2a\x4d\x18\x04\0\0\0skip" + ZSTD, Compression.ZSTD),
     ],
-    ids=["plain", "gzip", "members", "empty member first", "zero padding", "zstd", "frames", "skippable frame"],
+    ids=[
+        "plain",
+        "gzip",
+        "members",
+        "empty member first",
+        "80 kB of empty members",
+        "comment",
+        "zero padding",
+        "zstd",
+        "frames",
+        "skippable frame",
+    ],
 )
 def test_every_packing_unpacks_to_the_same_bytes(tmp_path: Path, data: bytes, compression: Compression) -> None:
     path = tmp_path / "anything"
