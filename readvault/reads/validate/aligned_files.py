@@ -71,6 +71,11 @@ class _Counts:
     faults: list[Annotation] = field(default_factory=list)
 
 
+def records_beside(path: Path) -> Path:
+    """The file beside a FASTQ file of `reads_of` that says which record each read was, from 1, as 64-bit integers."""
+    return path.with_suffix(".records")
+
+
 class _Outputs:
     """FASTQ files by read group and mate, made when the first read of their kind comes."""
 
@@ -86,6 +91,8 @@ class _Outputs:
             out = np.empty(room, np.uint8)
             size = write_fastq(data, table, chosen, self._packed, out)
             self._file(group, kind).write(out[:size].data)
+            with records_beside(self.path(group, kind)).open("ab") as records:
+                records.write(table[chosen, ORDINAL].tobytes())
 
     def _file(self, group: int, kind: int) -> IO[bytes]:
         if (group, kind) not in self._files:
@@ -255,6 +262,6 @@ def _concluded(outputs: _Outputs, counts: _Counts, label: str, content: Content)
         lanes = [*outputs.made(_SINGLE), *outputs.made(_ONE), *outputs.made(_TWO)]
         return GivenBack(tuple(lanes), tuple(warnings))
     if alone:
-        message = f"{alone} reads whose mate is not in the {content} were left out."
+        message = f"{alone} reads that have no mate in the {content} were left out: most of its reads are pairs."
         warnings.append(Annotation(Reason.UNPAIRED_MATES, message, file=label))
     return GivenBack(tuple(outputs.made(_ONE, _TWO)), tuple(warnings))

@@ -24,6 +24,8 @@ _MOST_REFERENCES = 10_000_000
 _64_BITS = (1 << 64) - 1
 _GROUP_NAME = re.compile(rb"^@RG\t(?:.*\t)?ID:([^\t\r\n]+)", re.MULTILINE)
 _PLATFORM = re.compile(rb"^@RG\t(?:.*\t)?PL:([^\t\r\n]+)", re.MULTILINE)
+_OTHER_LINE = re.compile(rb"^[^@]", re.MULTILINE)
+"""The beginning of a line that is no header line."""
 _PLATFORMS = {
     b"ILLUMINA": Platform.ILLUMINA,
     b"ONT": Platform.OXFORD_NANOPORE,
@@ -115,11 +117,12 @@ class SamStream:
         """Take the lines that begin with `@` off the beginning."""
         text = bytearray()
         while True:
+            looked_through = len(text)
             data = self._stream.read(1 << 20)
             text += data
-            end = _end_of_header(text)
-            if end >= 0 or not data:
-                end = len(text) if end < 0 else end
+            other = _OTHER_LINE.search(text, looked_through)
+            if other or not data:
+                end = other.start() if other else len(text)
                 self._held = bytes(text[end:])
                 return replace(header_of(bytes(text[:end]), 0), lines=text.count(b"\n", 0, end))
             if len(text) > _LARGEST_TEXT:
@@ -131,16 +134,3 @@ class SamStream:
             data, self._held = self._held[:size], self._held[size:]
             return data
         return self._stream.read(size)
-
-
-def _end_of_header(text: bytearray) -> int:
-    """Where the first line begins that is no header line; -1 when none has come yet."""
-    at = 0
-    while at < len(text):
-        if text[at] != ord("@"):
-            return at
-        end = text.find(b"\n", at)
-        if end < 0:
-            return -1
-        at = end + 1
-    return -1

@@ -58,6 +58,15 @@ def hash_of(data: Bytes, start: int, end: int) -> Any:
 
 
 @helper
+def end_of_name(data: Bytes, start: int, end: int, flag: int) -> Any:
+    """Where a read's name ends without the `/1` or `/2` that old aligners left at a mate's."""
+    if not flag & PAIRED or end - start < 3 or data[end - 2] != 47:
+        return end
+    mate = FIRST if data[end - 1] == 49 else SECOND if data[end - 1] == 50 else 0
+    return end - 2 if flag & mate else end
+
+
+@helper
 def _int32(data: Bytes, at: int) -> Any:
     value = (
         np.int64(data[at]) | np.int64(data[at + 1]) << 8 | np.int64(data[at + 2]) << 16 | np.int64(data[at + 3]) << 24
@@ -152,11 +161,12 @@ def scan_bam(data: Bytes, references: int, groups: Table, table: Table, ordinal:
         if data[name_at + name_size - 1] != 0:
             return row, at, DAMAGED
         line = table[row]
-        line[NAME_AT], line[NAME_SIZE], line[FLAG] = name_at, name_size - 1, flag
+        name_end = end_of_name(data, name_at, name_at + name_size - 1, flag)
+        line[NAME_AT], line[NAME_SIZE], line[FLAG] = name_at, name_end - name_at, flag
         line[BASES_AT], line[BASES] = name_at + name_size + 4 * cigar, bases
         line[QUALITIES_AT] = line[BASES_AT] + (bases + 1) // 2
         line[ORDINAL], line[FAULT], line[HARD_CLIPPED] = ordinal + row + 1, 0, 0
-        line[HASH] = hash_of(data, name_at, name_at + name_size - 1)
+        line[HASH] = hash_of(data, name_at, name_end)
         covered = 0
         for operation in range(cigar):
             packed = _int32(data, name_at + name_size + 4 * operation) & 0xFFFFFFFF

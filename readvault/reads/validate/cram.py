@@ -77,9 +77,11 @@ def decoded(cram: Path, label: str, references: Sequence[Path], directory: Path,
                 raise
             raise _failed(child.wait(), unknown) from fault
         except UnreadableFileError as fault:
-            if fault.reason is Reason.COMPRESSION_BOMB:
+            if fault.reason in (Reason.COMPRESSION_BOMB, Reason.RECORD_TOO_LONG):
+                raise  # the decoder may be waiting for somebody to read on
+            if child.wait() == 0:
                 raise
-            raise _failed(child.wait(), unknown) from fault
+            raise _failed(child.returncode, unknown) from fault
         if child.wait() != 0:
             raise _failed(child.returncode, unknown)
     rewritten.unlink()

@@ -21,7 +21,7 @@ _MOST_CANDIDATES = 10_000
 _MOST_FAULTS = 1000
 
 
-def find_duplicates(hashes: NameHashes, stream: Decompressed, label: str, *, every: int = 1) -> list[Annotation]:
+def find_duplicates(hashes: NameHashes, stream: Decompressed, source: Source, *, every: int = 1) -> list[Annotation]:
     """One annotation for each read whose name came before in the file; record and line are 1-based.
 
     `every=2` looks at first mates of an interleaved file only. Memory is bounded: the hashes are
@@ -38,15 +38,15 @@ def find_duplicates(hashes: NameHashes, stream: Decompressed, label: str, *, eve
         if before == ordinal:
             continue
         if name == identifier:
-            message = f"The read has the same name as record {before}."
-            found.append(_fault(Reason.DUPLICATE_READ_NAME, message, label, ordinal))
+            message = f"The read has the same name as record {source.record(before)}."
+            found.append(_fault(Reason.DUPLICATE_READ_NAME, message, source, ordinal))
         elif not apart:
             apart = True
             message = (
-                f"The read is the mate of record {before}; mates must be in two files in the same order,"
+                f"The read is the mate of record {source.record(before)}; mates must be in two files in the same order,"
                 " or one right after the other."
             )
-            found.append(_fault(Reason.UNPAIRED_MATES, message, label, ordinal))
+            found.append(_fault(Reason.UNPAIRED_MATES, message, source, ordinal))
         if len(found) == _MOST_FAULTS:
             break
     return found
@@ -80,8 +80,9 @@ def _digest_of_bases(source: Source, limit: int) -> bytes:
     return digest.digest()
 
 
-def _fault(reason: Reason, message: str, label: str, record: int) -> Annotation:
-    return Annotation(reason, message, file=label, record=record, line=record * 4 - 3)
+def _fault(reason: Reason, message: str, source: Source, ordinal: int) -> Annotation:
+    line = ordinal * 4 - 3 if source.records is None else None
+    return Annotation(reason, message, file=source.label, record=source.record(ordinal), line=line)
 
 
 def _hashes_that_repeat(hashes: NameHashes, every: int) -> Hashes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,17 +22,30 @@ _DIGITS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One FASTQ file. `titles` are its first two title lines; none when it could not be opened."""
+    """One FASTQ file. `titles` are its first two title lines; none when it could not be opened.
+
+    Where its reads were given back from an aligned file, `records` holds the ordinal that each one's record
+    has there, from 1, as 64-bit integers.
+    """
 
     path: Path
     label: str
     compression: Compression
     titles: tuple[bytes, ...]
+    records: Path | None = None
 
     @property
     def first(self) -> bytes:
         """The identifier of the first read."""
         return identifier_of(self.titles[0]) if self.titles else b""
+
+    def record(self, ordinal: int) -> int:
+        """Which record of the submitted file a read is, both counted from 1."""
+        if self.records is None:
+            return ordinal
+        with self.records.open("rb") as file:
+            file.seek(8 * (ordinal - 1))
+            return int.from_bytes(file.read(8), sys.byteorder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from readvault.domain.annotations import Annotation, Reason
@@ -126,7 +126,10 @@ def _give_back(file: InputFile, kind: Kind, door: Door, intake: Intake, name: st
             stream, header, kind.content, file.label, door.directory, name=name, size=file.path.stat().st_size
         )
     intake.warnings += found.warnings
-    intake.lanes += [Lane(tuple(_source(path, file.label, Compression.NONE) for path in lane)) for lane in found.lanes]
+    for lane in found.lanes:
+        sources = [_source(path, file.label, Compression.NONE) for path in lane]
+        records = [aligned_files.records_beside(path) for path in lane]
+        intake.lanes.append(Lane(tuple(replace(s, records=r) for s, r in zip(sources, records, strict=True))))
     if header.platform is not None:
         intake.platforms.add(header.platform)
 

@@ -32,6 +32,7 @@ from readvault.reads.validate.aligned_records import (
     WHOLE,
     Bytes,
     Table,
+    end_of_name,
     group_of,
     hash_of,
     helper,
@@ -84,12 +85,12 @@ def _row_of_text(data: Bytes, columns: Table, found: int, groups: Table, line: T
     """Fill a row from a SAM line whose columns begin at `columns`; the code of its fault, 0 for none."""
     if found < 11:
         return FEW_COLUMNS
-    line[NAME_AT], line[NAME_SIZE] = columns[0], columns[1] - 1 - columns[0]
-    line[HASH] = hash_of(data, columns[0], columns[1] - 1)
     flag = _number(data, columns[1], columns[2] - 1)
     if flag < 0 or flag > 65535:
         return BAD_FLAG
-    line[FLAG] = flag
+    name_end = end_of_name(data, columns[0], columns[1] - 1, flag)
+    line[FLAG], line[NAME_AT], line[NAME_SIZE] = flag, columns[0], name_end - columns[0]
+    line[HASH] = hash_of(data, columns[0], name_end)
     for column in (3, 4, 7, 8):
         value = _number(data, columns[column], columns[column + 1] - 1)
         if value < (-(np.int64(1) << 31) if column == 8 else 0):

@@ -71,19 +71,21 @@ def validate(
     for lane in lanes:
         with ExitStack() as cleanup:  # a lane at a time: a thousand files may not be open at once
             checked.append(_check_lane(lane, intake, limit, directory, cleanup))
-    faults += [_in_its_file(fault, one.lane, intake) for one in checked for fault in one.faults]
+    faults += [fault for one in checked for fault in one.faults]
     faults += _mixed_layouts(lanes)
     if faults:
         raise InvalidSubmission(first_listed(faults))
     files = [(s, p) for one in checked for s, p in zip(one.lane.sources, one.profiles, strict=True)]
-    intake.warnings += repeated_files(files, limit)
+    intake.warnings += [*repeated_files(files, limit), *_two_kinds(intake)]
     report = _conclude(checked, platform, intake)
     return _written(checked, report.platform, directory, limit), report
 
 
-def _in_its_file(fault: Annotation, lane: Lane, intake: Intake) -> Annotation:
-    """A fault of reads that were given back: their records are counted, but no line is the file's."""
-    return replace(fault, line=None) if lane in intake.lanes else fault
+def _as_submitted(fault: Annotation, source: Source) -> Annotation:
+    """A fault of reads that were given back has the record of the submitted file, and no line."""
+    if source.records is None or fault.record is None:
+        return fault
+    return replace(fault, record=source.record(fault.record), line=None)
 
 
 def _mixed_layouts(lanes: list[Lane]) -> list[Annotation]:
@@ -95,6 +97,12 @@ def _mixed_layouts(lanes: list[Lane]) -> list[Annotation]:
         for lane in lanes
         if lane.layout is LibraryLayout.SINGLE
     ]
+
+
+def _two_kinds(intake: Intake) -> Iterator[Annotation]:
+    if intake.sources and intake.lanes:
+        message = "FASTQ was sent beside this aligned file; where both hold the same reads, each of them counts twice."
+        yield Annotation(Reason.REPEATED_FILE, message, file=intake.lanes[0].sources[0].label)
 
 
 def _check_lane(lane: Lane, intake: Intake, limit: int, directory: Path, cleanup: ExitStack) -> _Checked:
@@ -113,7 +121,7 @@ def _check_lane(lane: Lane, intake: Intake, limit: int, directory: Path, cleanup
         source = lane.sources[0]
         with Decompressed(source.path, source.compression, limit=limit) as stream:
             every = 2 if lane.interleaved else 1
-            checked.faults += find_duplicates(checked.hashes[0], stream, source.label, every=every)
+            checked.faults += find_duplicates(checked.hashes[0], stream, source, every=every)
     return checked
 
 
@@ -126,7 +134,7 @@ def _check_file(source: Source, limit: int, profile: Profile, hashes: NameHashes
     except UnreadableFileError:
         pass  # the slow reading says after which record
     with Decompressed(source.path, source.compression, limit=limit) as stream:
-        faults = find_faults(stream, source.label)
+        faults = [_as_submitted(fault, source) for fault in find_faults(stream, source.label)]
     if not faults:
         raise ProcessingFailure(STEP, "the fast and the slow check of FASTQ disagree")
     return faults

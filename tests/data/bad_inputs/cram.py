@@ -21,12 +21,12 @@ ELSEWHERE = bases(3000, 12)
 
 
 @functools.cache
-def cram(*options: str, reference: str = REFERENCE) -> bytes:
-    """A right CRAM of twenty reads."""
+def cram(*options: str, reference: str = REFERENCE, count: int = 20) -> bytes:
+    """A right CRAM of some reads."""
     with tempfile.TemporaryDirectory() as folder:
         fasta = Path(folder) / "ref.fa"
         fasta.write_text(f">ref\n{reference}\n")
-        reads = [record(f"r{n}", reference[n * 100 : n * 100 + 150], position=n * 100 + 1) for n in range(20)]
+        reads = [record(f"r{n}", reference[n * 100 : n * 100 + 150], position=n * 100 + 1) for n in range(count)]
         return write_cram(
             Path(folder) / "x.cram", fasta, {"SQ": [{"SN": "ref", "LN": 3000}]}, reads, *options
         ).read_bytes()
@@ -67,6 +67,7 @@ def rows() -> Iterator[Row]:
         ("no end-of-file container", lambda: cram()[:-38], CUT),
         ("only its first bytes", lambda: cram()[:20], CUT),
         ("something follows", lambda: cram() + b"garbage that follows", CUT),
+        ("without reads", lambda: cram(count=0), Reason.NO_READS),
         ("packed once more", lambda: gzip.compress(cram()), Reason.WRONG_FORMAT),
     ):
         yield Row(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+import time
 from pathlib import Path
 
 import pysam
@@ -15,6 +17,7 @@ from readvault.domain.organism import FileCategory
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import ValidationReport
 from readvault.reads.sample import InputFile, ReadFiles
+from readvault.reads.validate.aligned_header import SamStream
 from readvault.reads.validate.validation import validate
 from tests.unit.reads.fastq_maker import bases, records_of
 
@@ -242,3 +245,58 @@ def test_long_reads_pass_the_size_of_a_block(tmp_path: Path, kind: str, monkeypa
     text = HEADER + line("a", 4, "*", sequence, "F" * 20_001) + line("b")
     found, _ = validated(written(tmp_path, text, kind))
     assert [each[1] for each in records_of(found.r1[0])] == [sequence, FORWARD]
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("bad", "reason", "said"),
+    [
+        (line("c", 0x10, "6M", "AAC=GT"), Reason.INVALID_BASE, "base 3"),
+        (line("a"), Reason.DUPLICATE_READ_NAME, "record 3"),
+    ],
+    ids=["base", "name"],
+)
+def test_a_fault_of_a_read_names_its_record_in_the_aligned_file(
+    tmp_path: Path, kind: str, bad: str, reason: Reason, said: str
+) -> None:
+    """Records that are no reads of their own, and those of other read groups, count too."""
+    text = HEADER + "@RG\tID:g\n" + line("b", 0, "6M") + line("b", 0x100, "6M", "*", "*") + line("a")
+    text += line("d", 4, "*", FORWARD, "ABCDEF", "RG:Z:g") + bad
+    [fault] = refused(written(tmp_path, text, kind))
+    assert (fault.reason, fault.record, fault.line) == (reason, 5, None)
+    assert said in fault.message
+
+
+@KINDS
+def test_old_endings_of_mates_are_no_part_of_their_names(tmp_path: Path, kind: str) -> None:
+    text = HEADER + "".join(mates("p")).replace("p\t99", "p/1\t99").replace("p\t147", "p/2\t147") + line("s/1", 0x4)
+    found, report = validated(written(tmp_path, text, kind))
+    assert (report.layout, report.reads) == (LibraryLayout.PAIRED, 2)
+    assert [records_of(path)[0][0] for path in (*found.r1, *found.r2)] == ["@p", "@p"]
+
+
+class InPieces:
+    """A stream that gives little at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def read(self, size: int, /) -> bytes:
+        return self._data.read(min(size, 4096))
+
+
+def test_the_header_of_a_sam_is_looked_through_once() -> None:
+    """When each piece of it was begun anew, 30 MB took minutes."""
+    stream = SamStream(InPieces(b"@\n" * 400_000 + b"@RG\tID:g\n\nr"))
+    began = time.process_time()
+    header = stream.header()
+    assert (header.lines, len(header.groups), stream.read(10)) == (400_001, 1, b"\nr")
+    assert time.process_time() - began < 1
+
+
+def test_fastq_beside_an_aligned_file_is_warned_about(tmp_path: Path) -> None:
+    bam, fastq = written(tmp_path, HEADER + line("a"), "bam"), tmp_path / "x.fastq"
+    fastq.write_text("@a\nACGT\n+\nIIII\n")
+    inputs = [InputFile(fastq, "x.fastq"), InputFile(bam, "x.bam")]
+    _, report = validate(inputs, rules=FileCategory(), platform=None, directory=tmp_path)
+    assert [(each.reason, each.file) for each in report.warnings] == [(Reason.REPEATED_FILE, "x.bam")]

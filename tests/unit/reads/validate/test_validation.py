@@ -21,6 +21,7 @@ from readvault.reads.validate import fastq_stream
 from readvault.reads.validate.fastq_check import NameHashes, Profile, check
 from readvault.reads.validate.fastq_duplicates import find_duplicates
 from readvault.reads.validate.fastq_faults import find_faults
+from readvault.reads.validate.fastq_lanes import Source
 from readvault.reads.validate.formats import Compression, Decompressed
 from readvault.reads.validate.validation import validate
 from tests.unit.reads.fastq_maker import bases, reads, record, records_of, write
@@ -393,8 +394,9 @@ def test_equal_hashes_of_different_names_are_no_duplicates(tmp_path: Path) -> No
     path = write(tmp_path / "x.fastq", record("aa", "AC") + record("bb", "AC") + record("aa", "AC"))
     names = NameHashes(tmp_path)
     names.add(np.full(3, 7, np.int64))
+    source = Source(path, "x", Compression.NONE, ())
     with Decompressed(path, Compression.NONE, limit=1000) as stream:
-        assert [fault.record for fault in find_duplicates(names, stream, "x")] == [3]
+        assert [fault.record for fault in find_duplicates(names, stream, source)] == [3]
     names.close()
 
 
