@@ -12,6 +12,7 @@ import hashlib
 import re
 import shutil
 import struct
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from readvault.domain.reads import Platform
 from readvault.domain.reports import AlignmentReport
 from readvault.reads import references, tools
 from readvault.reads.align import primers as primer_schemes
+from readvault.reads.align.bam_index import BamIndex
 from readvault.reads.align.bam_sort import RecordSorter
 from readvault.reads.align.bgzf import BgzfWriter
 from readvault.reads.align.mapping import KEPT_TAGS, map_reads, take_bam
@@ -57,8 +59,9 @@ def align(
     header = _header(segments, lines)
     scratch = directory / "alignment.scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    try:
-        sorter = RecordSorter(scratch)
+    with ExitStack() as cleanup:
+        cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
+        sorter = cleanup.enter_context(RecordSorter(scratch))
         total, mapped_reads = map_reads(
             reads,
             reference,
@@ -73,13 +76,10 @@ def align(
         if sites:
             mapped = scratch / "mapped.bam"
             _write(mapped, header, segments, sorter, threads)
-            sorter = RecordSorter(scratch)
+            sorter = cleanup.enter_context(RecordSorter(scratch))
             mapped_reads = take_bam(_clip_primers(mapped, sites, scratch), segments, sorter)
         bam, bai = directory / "alignment.bam", directory / "alignment.bam.bai"
-        _write(bam, header, segments, sorter, threads)
-        tools.samtools(STEP, pysam.index, "-b", "-@", str(threads - 1), str(bam), str(bai))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _write(bam, header, segments, sorter, threads, bai)
     alignment = Alignment(bam=bam, bai=bai, reference=reference, platform=reads.platform, primers=sites)
     report = AlignmentReport(
         reads=total,
@@ -108,16 +108,26 @@ def _clip_primers(mapped: Path, sites: tuple[PrimerSite, ...], scratch: Path) ->
     return kept
 
 
-def _write(bam: Path, header: str, segments: tuple[Segment, ...], sorter: RecordSorter, threads: int) -> None:
-    """Write a BAM of the sorter's records."""
+def _write(
+    bam: Path, header: str, segments: tuple[Segment, ...], sorter: RecordSorter, threads: int, bai: Path | None = None
+) -> None:
+    """Write a BAM of the sorter's records and, where it is asked for, its index."""
+    index = BamIndex(segments)
     text = header.encode("ascii")
+    names = [segment.name.encode("ascii") + b"\0" for segment in segments]
+    head = b"BAM\1" + struct.pack("<i", len(text)) + text + struct.pack("<i", len(segments))
+    for name, segment in zip(names, segments, strict=True):
+        head += struct.pack("<i", len(name)) + name + struct.pack("<i", len(segment.sequence))
+    place = len(head)
     with BgzfWriter(bam, threads) as out:
-        out.write(b"BAM\1" + struct.pack("<i", len(text)) + text + struct.pack("<i", len(segments)))
-        for segment in segments:
-            name = segment.name.encode("ascii") + b"\0"
-            out.write(struct.pack("<i", len(name)) + name + struct.pack("<i", len(segment.sequence)))
+        out.write(head)
         for records in sorter.sorted():
             out.write(memoryview(records))
+            if bai is not None:
+                index.add(records, place)
+                place += len(records)
+    if bai is not None:
+        index.write(bai, out.blocks())
 
 
 def _header(segments: tuple[Segment, ...], read_groups: list[str]) -> str:

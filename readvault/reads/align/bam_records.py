@@ -7,6 +7,7 @@ records in the file's order. All positions are 0-based.
 from __future__ import annotations
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -105,6 +106,8 @@ class BamReader:
         self._stream = igzip_threaded.open(bam, "rb")
         self.at_end = False
         self.segments = self._read_header()
+        self._reading = ThreadPoolExecutor(1)
+        self._fresh = self._reading.submit(self._take, batch_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -112,17 +115,23 @@ class BamReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._reading.shutdown()
         self._stream.close()
 
     def read(self, held: bytes = b"") -> Batch:
-        """The next records, after those whose bytes are given; `at_end` tells whether there are more."""
-        fresh = self._take(self._batch_bytes)
+        """The next records, after those whose bytes are given; `at_end` tells whether there are more.
+
+        While the caller works on a batch, the next one is unpacked.
+        """
+        fresh = self._fresh.result()
+        self.at_end = len(fresh) < self._batch_bytes
+        if not self.at_end:
+            self._fresh = self._reading.submit(self._take, self._batch_bytes)
         content = bytearray().join((held, self._rest, fresh, bytes(_PADDING)))
         length = len(content) - _PADDING
         buffer = np.frombuffer(content, dtype=np.uint8)
         offsets = np.empty(length // _SMALLEST_RECORD + 1, dtype=np.int64)
         count, end = record_offsets(buffer, length, offsets)
-        self.at_end = len(fresh) < self._batch_bytes
         if end < 0 or (self.at_end and end < length):
             raise ProcessingFailure(_STEP, "the BAM is damaged or ends within a record")
         self._rest = bytes(content[end:length])

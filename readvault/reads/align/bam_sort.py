@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +22,33 @@ SUB_BITS = 4
 _RUN_BYTES = 48 << 20
 _MERGED_RECORDS = 200_000
 
+Part = tuple[Bytes, NDArray[np.uint64], Integers]
+"""Records, their keys and their sizes."""
+
 
 class RecordSorter:
-    """Takes records in any order and gives them back by key; equal keys stay in the order in which they came."""
+    """Takes records in any order and gives them back by key; equal keys stay in the order in which they came.
+
+    A run is sorted and written while the next records come. Use it as a context manager: at the end nothing is
+    being written any more.
+    """
 
     def __init__(self, directory: Path, *, run_bytes: int = _RUN_BYTES) -> None:
         self._directory = directory
         self._run_bytes = run_bytes
-        self._parts: list[tuple[Bytes, NDArray[np.uint64], Integers]] = []
+        self._parts: list[Part] = []
         self._held = 0
         self._runs: list[tuple[Path, Path, Path]] = []
+        self._writing = ThreadPoolExecutor(1)
+        self._written: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._writing.shutdown()
 
     def add(self, content: Bytes, keys: NDArray[np.uint64], sizes: Integers) -> None:
         """Take whole records that lie one after the other; the arrays must not change any more."""
@@ -42,30 +62,28 @@ class RecordSorter:
         """The records by key, some millions of bytes at a time; what was on disk is gone at the end."""
         if not self._runs:
             if self._parts:
-                yield self._sorted_parts()[0]
+                yield _sorted(self._parts)[0]
+                self._parts = []
             return
         if self._parts:
             self._spill()
+        self._wait()
         yield from self._merged()
         for paths in self._runs:
             for path in paths:
                 path.unlink()
 
-    def _sorted_parts(self) -> tuple[Bytes, NDArray[np.uint64], Integers]:
-        content = np.concatenate([part[0] for part in self._parts])
-        keys = np.concatenate([part[1] for part in self._parts])
-        sizes = np.concatenate([part[2] for part in self._parts])
-        self._parts, self._held = [], 0
-        return _ordered(content, keys, sizes)
-
     def _spill(self) -> None:
         number = len(self._runs)
-        paths = tuple(self._directory / f"run{number}.{kind}" for kind in ("records", "keys", "ends"))
-        content, keys, sizes = self._sorted_parts()
-        content.tofile(paths[0])
-        keys.tofile(paths[1])
-        np.cumsum(sizes).tofile(paths[2])
-        self._runs.append((paths[0], paths[1], paths[2]))
+        records, keys, ends = (self._directory / f"run{number}.{kind}" for kind in ("records", "keys", "ends"))
+        self._runs.append((records, keys, ends))
+        self._wait()  # or memory would hold as many runs as come while one is written
+        self._written = self._writing.submit(_write_run, self._parts, records, keys, ends)
+        self._parts, self._held = [], 0
+
+    def _wait(self) -> None:
+        if self._written is not None:
+            self._written.result()
 
     def _merged(self) -> Iterator[Bytes]:
         maps = [[_mapped(path) for path in paths] for paths in self._runs]
@@ -93,12 +111,27 @@ class RecordSorter:
                 return
 
 
+def _write_run(parts: list[Part], records: Path, keys: Path, ends: Path) -> None:
+    content, sorted_keys, sizes = _sorted(parts)
+    content.tofile(records)
+    sorted_keys.tofile(keys)
+    np.cumsum(sizes).tofile(ends)
+
+
+def _sorted(parts: list[Part]) -> Part:
+    content = np.concatenate([part[0] for part in parts])
+    keys = np.concatenate([part[1] for part in parts])
+    sizes = np.concatenate([part[2] for part in parts])
+    parts.clear()
+    return _ordered(content, keys, sizes)
+
+
 def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _ordered(content: Bytes, keys: NDArray[np.uint64], sizes: Integers) -> tuple[Bytes, NDArray[np.uint64], Integers]:
+def _ordered(content: Bytes, keys: NDArray[np.uint64], sizes: Integers) -> Part:
     order = np.argsort(keys, kind="stable")
     sorted_content = np.empty_like(content)
     _gather(content, np.cumsum(sizes) - sizes, sizes, order, sorted_content)

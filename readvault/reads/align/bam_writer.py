@@ -23,7 +23,7 @@ def _put(target: Bytes, at: Any, value: Any, size: Any) -> Any:
 
 
 @inlined
-def _bin(start: Any, end: Any) -> Any:
+def bin_of(start: Any, end: Any) -> Any:
     """The bin of an interval, as the SAM specification computes it (section 5.3)."""
     last = end - 1
     offset = 4681
@@ -68,7 +68,7 @@ def placed_record(
     at = _put(target, at + 4, segment, 4)
     at = _put(target, at, start, 4)
     target[at], target[at + 1] = name_length + 1, 60
-    at = _put(target, at + 2, _bin(start, start + length), 2)
+    at = _put(target, at + 2, bin_of(start, start + length), 2)
     at = _put(target, at, 1, 2)
     at = _put(target, at, flag, 2)
     at = _put(target, at, length, 4)

@@ -9,13 +9,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 from isal import igzip_lib, isal_zlib
+from numpy.typing import NDArray
 
 LEVEL = 1
 """ISA-L's: smaller than zlib's level 1, at ten times the speed of zlib's level 6 (docs/decisions.md)."""
 
-_BLOCK = 0xFF00  # uncompressed; what htslib takes
-_TASK = 64 * _BLOCK
+BLOCK = 0xFF00
+"""Uncompressed bytes of each block but the last; what htslib takes."""
+
+_TASK = 64 * BLOCK
 _HEADER = struct.Struct("<4BI2BH2BHH")
 _TRAILER = struct.Struct("<II")
 _END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -28,8 +32,9 @@ class BgzfWriter:
         self._file = path.open("wb")
         self._pool = ThreadPoolExecutor(threads)
         self._ahead = threads + 2
-        self._pending: deque[Future[bytes]] = deque()
+        self._pending: deque[Future[tuple[bytes, list[int]]]] = deque()
         self._rest = bytearray()
+        self._sizes: list[int] = []
 
     def __enter__(self) -> Self:
         return self
@@ -41,7 +46,7 @@ class BgzfWriter:
             if kind is None:
                 self._submit(bytes(self._rest))
                 while self._pending:
-                    self._file.write(self._pending.popleft().result())
+                    self._take()
                 self._file.write(_END)
         finally:
             self._pool.shutdown(cancel_futures=True)
@@ -55,15 +60,26 @@ class BgzfWriter:
             self._submit(bytes(self._rest[start : start + _TASK]))
         del self._rest[:whole]
 
+    def blocks(self) -> NDArray[np.int64]:
+        """Where each block begins in the file, and where behind the last one; known after the writer's end."""
+        return np.cumsum([0, *self._sizes], dtype=np.int64)
+
     def _submit(self, content: bytes) -> None:
         self._pending.append(self._pool.submit(_blocks, content))
         while len(self._pending) > self._ahead:
-            self._file.write(self._pending.popleft().result())
+            self._take()
+
+    def _take(self) -> None:
+        content, sizes = self._pending.popleft().result()
+        self._file.write(content)
+        self._sizes += sizes
 
 
-def _blocks(content: bytes) -> bytes:
+def _blocks(content: bytes) -> tuple[bytes, list[int]]:
+    """Blocks of the content, and the size of each."""
     view = memoryview(content)
-    return b"".join(_block(view[start : start + _BLOCK]) for start in range(0, len(content), _BLOCK))
+    blocks = [_block(view[start : start + BLOCK]) for start in range(0, len(content), BLOCK)]
+    return b"".join(blocks), [len(block) for block in blocks]
 
 
 def _block(content: memoryview) -> bytes:

@@ -26,6 +26,8 @@ KEPT_TAGS = "NM,AS,RG"
 """Clipping primers makes MD stale, and readers who want it can make it from the reference."""
 
 _PIPE_BYTES = 1 << 20
+_FED_AT_ONCE = "4M"
+"""Bases: minimap2 aligns while more is placed, and not only when it has all. Its answers don't depend on it."""
 
 
 def map_reads(
@@ -75,7 +77,7 @@ def _place(
     templates = []
     with ExitStack() as opened:
         streams = [opened.enter_context(_Chain(paths)) for paths in files]
-        with tools.minimap2_fed(STEP, [*arguments, "-"], sam) as feed:
+        with tools.minimap2_fed(STEP, ["-K", _FED_AT_ONCE, *arguments, "-"], sam) as feed:
             for placed in placer.place(streams):
                 sorter.add(placed.records, placed.keys, placed.sizes)
                 templates.append(placed.templates)

@@ -21,13 +21,13 @@ def test_records_are_ordered_by_key_and_equal_keys_as_they_came(
     monkeypatch.setattr("readvault.reads.align.bam_sort._MERGED_RECORDS", 1)
     dice = random.Random(3)
     records = [(dice.randrange(3000), b"%d;" % number) for number in range(4000)]
-    sorter = RecordSorter(tmp_path, run_bytes=run_bytes)
-    for start in range(0, len(records), 50):
-        part = records[start : start + 50]
-        content = np.frombuffer(b"".join(text for _, text in part), dtype=np.uint8)
-        keys, sizes = np.array([key for key, _ in part], np.uint64), np.array([len(text) for _, text in part], np.int64)
-        sorter.add(content.copy(), keys, sizes)
-    found = b"".join(part.tobytes() for part in sorter.sorted())
+    with RecordSorter(tmp_path, run_bytes=run_bytes) as sorter:
+        for start in range(0, len(records), 50):
+            part = records[start : start + 50]
+            content = np.frombuffer(b"".join(text for _, text in part), dtype=np.uint8)
+            keys = np.array([key for key, _ in part], np.uint64)
+            sorter.add(content.copy(), keys, np.array([len(text) for _, text in part], np.int64))
+        found = b"".join(part.tobytes() for part in sorter.sorted())
     assert found == b"".join(text for _, text in sorted(records, key=lambda record: record[0]))
     assert list(tmp_path.iterdir()) == []
 
