@@ -14,7 +14,7 @@ N ?=
 help:  ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/ready  ## make the virtual environment from requirements.lock
+setup: $(VENV)/compiled  ## make the virtual environment from requirements.lock, and compile the loops over reads
 
 # --no-deps: the lock is complete, and older pips stumble over extras of what is pinned.
 $(VENV)/ready: requirements.lock pyproject.toml .python-version
@@ -23,6 +23,12 @@ $(VENV)/ready: requirements.lock pyproject.toml .python-version
 	$$python -m venv --clear $(VENV)
 	@$(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Once, before processes that start at the same time would each do it. It takes up to a minute, and seconds later on.
+$(VENV)/compiled: $(VENV)/ready $(shell grep -rl --include='*.py' 'reads.native import' readvault) readvault/reads/native.py
+	@echo "compiling the loops over reads"
+	@$(PYTHON) -c "from readvault.reads.local_run import load_ahead; load_ahead()"
 	@touch $@
 
 demo: setup  ## the main job: real servers, reads from upload to release (READS="R1 R2" for your own)
