@@ -6,12 +6,12 @@ process itself for `readvault process` on a laptop.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from readvault.domain.annotations import Reason
 from readvault.domain.errors import InvalidSubmission, ProcessingFailure
 from readvault.domain.organism import FileCategory, SampleType
 from readvault.domain.reads import READ_LEVEL, ProcessedCategory
@@ -24,20 +24,31 @@ from readvault.domain.reports import (
     ValidationReport,
 )
 from readvault.failpoints import failpoint
-from readvault.reads import references
+from readvault.reads import native, references, tools
 from readvault.reads.align import alignment, reference_choice, scheme_choice
 from readvault.reads.call import consensus
 from readvault.reads.call.calls import Calls
 from readvault.reads.call.gene_annotation import load_genes
-from readvault.reads.check import metrics, on_reference, provenance, qc, report
+from readvault.reads.check import metrics, on_reference, provenance, qc, report, submitted_consensus
 from readvault.reads.check.on_reference import OnReference
 from readvault.reads.dehumanize import dehumanization, published_reads
 from readvault.reads.local_result import FILES, LocalResult, described
 from readvault.reads.sample import Alignment, ChosenReference, ReadFiles, Sample
 from readvault.reads.validate import validation
 
-LOADED_AHEAD = ("readvault.reads.validate.aligned_files", "readvault.reads.validate.cram")
-"""Modules that only some samples need: the nursery loads them once, before it forks."""
+_NEEDED_LATER = ("readvault.reads.validate.aligned_files", "readvault.reads.validate.cram", "numpy.ma")
+
+
+def load_ahead() -> None:
+    """Load what a process otherwise loads when its sample first needs it; the nursery does so once, before it forks.
+
+    Starts no thread: a process with threads can't be forked safely.
+    """
+    for module in _NEEDED_LATER:
+        importlib.import_module(module)
+    native.load_ahead()
+    report.load_ahead()
+    tools.versions_of_packages()
 
 
 class LocalRun:
@@ -73,16 +84,14 @@ class LocalRun:
 
     def result(self) -> LocalResult:
         """What has been made so far."""
-        source, sequences = self._sequences_of_record()
-        found, calls = self._submitted, self._calls
-        if source == "reads" and calls is not None:
-            found = on_reference.of_calls(calls)
+        source, found = self._of_record()
+        sequences, calls = found.sequences or self._sample.submitted or {}, self._calls
         return LocalResult(
             reports=dict(self._reports),
             outputs=tuple(self._outputs()),
             screened=self._screened,
             consensus_source=source,
-            sequences=sequences,
+            sequences={self._name(segment): sequence for segment, sequence in sequences.items()},
             called_sequences={self._name(c.segment): c.sequence for c in calls.segments} if calls else {},
             aligned_sequences={self._name(segment): aligned for segment, aligned in found.aligned.items()},
             insertions={self._name(segment): inserted for segment, inserted in found.insertions.items()},
@@ -186,6 +195,7 @@ class LocalRun:
             genes=load_genes(self._chosen.genes, self._chosen.segments),
             sample_name=sample.name,
             directory=self._outputs_directory,
+            threads=sample.threads,
         )
         return found
 
@@ -196,6 +206,8 @@ class LocalRun:
                 sample.organism, sample.submitted or {}, directory=self._directory("reference")
             )
             self._reference = choice.reference
+        if sample.submitted and not submitted_consensus.faults(sample.submitted, self._chosen.segments)[0]:
+            self._submitted = on_reference.of_submitted(sample.submitted, self._chosen)
         findings = qc.Findings(
             validation=self._found("validate", ValidationReport),
             depletion=self._found("dehumanize", HostDepletionReport),
@@ -203,10 +215,9 @@ class LocalRun:
             consensus=self._found("consensus", ConsensusReport),
             calls=self._calls,
             sites=self._scheme.sites,
+            submitted=self._submitted,
         )
         found = qc.check(sample, self._chosen, findings)
-        if sample.submitted and not any(error.reason is Reason.INVALID_CONSENSUS for error in found.errors):
-            self._submitted = on_reference.of_submitted(sample.submitted, self._chosen)
         if sample.inputs:
             report.write_report(
                 self._outputs_directory / "report.html",
@@ -224,16 +235,14 @@ class LocalRun:
         depletion = self._found("dehumanize", HostDepletionReport)
         return depletion is not None and depletion.screened
 
-    def _sequences_of_record(self) -> tuple[str | None, dict[str, str]]:
-        """A submitted consensus stays the entry's sequence; only an entry without one takes ours."""
-        submitted = self._sample.submitted
-        if submitted:
-            if len(submitted) == 1 and self._is_unsegmented:
-                return "submitted", {"main": next(iter(submitted.values()))}
-            return "submitted", dict(submitted)
+    def _of_record(self) -> tuple[str | None, OnReference]:
+        """A submitted consensus stays the entry's sequence; only an entry without one takes ours, if it says a base."""
+        if self._sample.submitted:
+            return "submitted", self._submitted
         if self._calls is None or self._sample.sample_type is SampleType.WASTEWATER:
-            return None, {}
-        return "reads", {self._name(call.segment): call.sequence for call in self._calls.segments}
+            return None, OnReference()
+        found = on_reference.of_calls(self._calls)
+        return ("reads", found) if found.sequences else (None, OnReference())
 
     def _outputs(self) -> list[tuple[OutputFile, Path]]:
         """The files to publish. Reads that were not screened are none of them."""

@@ -30,11 +30,15 @@ class Projection:
     """Sequences on the reference, by segment.
 
     `aligned` has one character per reference position: a base, an IUPAC code, `-` for deleted, `N` for unknown or
-    not aligned. `insertions` are `position:BASES`, after that 1-based position, in Loculus's shape.
+    not aligned. `insertions` are `position:BASES`, after that 1-based position, in Loculus's shape. `segments` says
+    on which segment each sequence lies, by the sequence's name, also of a second one there; `reversed` names those
+    that lie on the other strand.
     """
 
     aligned: dict[str, str]
     insertions: dict[str, tuple[str, ...]]
+    segments: dict[str, str]
+    reversed: frozenset[str]
 
 
 def project(sequences: Mapping[str, str], reference: Path, segments: tuple[Segment, ...]) -> Projection:
@@ -46,14 +50,19 @@ def project(sequences: Mapping[str, str], reference: Path, segments: tuple[Segme
     lengths = {segment.name: len(segment.sequence) for segment in segments}
     aligned: dict[str, str] = {}
     insertions: dict[str, tuple[str, ...]] = {}
-    for records in _aligned(list(sequences.values()), reference):
+    found: dict[str, str] = {}
+    turned = set()
+    for label, records in zip(sequences, _aligned(list(sequences.values()), reference), strict=True):
         primary = next((record for record in records if not record.is_supplementary), None)
-        if primary is None or primary.reference_name in aligned:
+        if primary is None:
             continue
-        name = str(primary.reference_name)
-        strand = [r for r in records if r.reference_name == name and r.is_reverse == primary.is_reverse]
-        aligned[name], insertions[name] = _laid(strand, lengths[name])
-    return Projection(aligned, insertions)
+        name = found[label] = str(primary.reference_name)
+        if primary.is_reverse:
+            turned.add(label)
+        if name not in aligned:
+            strand = [r for r in records if r.reference_name == name and r.is_reverse == primary.is_reverse]
+            aligned[name], insertions[name] = _laid(strand, lengths[name])
+    return Projection(aligned, insertions, found, frozenset(turned))
 
 
 def _aligned(sequences: list[str], reference: Path) -> list[list[pysam.AlignedSegment]]:

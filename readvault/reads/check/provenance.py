@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from readvault.domain.reads import Platform
 from readvault.reads import references, tools
 from readvault.reads.align import primers, reference_choice
 from readvault.reads.dehumanize import host_index
@@ -28,7 +29,7 @@ def describe(sample: Sample, reference: ChosenReference | None, sites: tuple[Pri
     organism = sample.organism
     found: dict[str, Any] = {
         "tools": tools.versions(),
-        "parameters": organism.pipeline.model_dump(mode="json", by_alias=True, exclude=_NO_SAY),
+        "parameters": _parameters(sample),
         "referenceSha256": references.digest_of(reference.segments) if reference else None,
         "genesSha256": _digest(reference.genes) if reference and reference.genes else None,
         "primersSha256": primers.digest(sites) if sites else None,
@@ -37,6 +38,14 @@ def describe(sample: Sample, reference: ChosenReference | None, sites: tuple[Pri
     if organism.references:
         found["candidateReferences"] = reference_choice.digests(organism)
     return found
+
+
+def _parameters(sample: Sample) -> dict[str, Any]:
+    """What the organism says, and what readvault takes where it says nothing."""
+    pipeline = sample.organism.pipeline
+    said = pipeline.model_dump(mode="json", by_alias=True, exclude=_NO_SAY)
+    thresholds = {str(each): pipeline.thresholds(each).model_dump(mode="json", by_alias=True) for each in Platform}
+    return {**said, "platforms": thresholds, "sampleType": str(sample.sample_type)}
 
 
 def _digest(files: tuple[Path, ...]) -> str:

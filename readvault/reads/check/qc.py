@@ -10,7 +10,7 @@ import json
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from readvault.domain.reports import (
 from readvault.reads import references
 from readvault.reads.call.calls import Calls, GeneCall
 from readvault.reads.check import amplicons, qc_rules, submitted_consensus
+from readvault.reads.check.on_reference import OnReference
 from readvault.reads.check.submitted_consensus import Agreement
 from readvault.reads.sample import ChosenReference, PrimerSite, Sample
 
@@ -68,8 +69,10 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the steps found of one sample; None for what has not been done. `submitted_genes` are the proteins of a
-    submitted consensus."""
+    """What the steps found of one sample; None for what has not been done.
+
+    `submitted` is the submitted consensus on the reference.
+    """
 
     validation: ValidationReport | None = None
     depletion: HostDepletionReport | None = None
@@ -77,12 +80,12 @@ class Findings:
     consensus: ConsensusReport | None = None
     calls: Calls | None = None
     sites: tuple[PrimerSite, ...] = ()
-    submitted_genes: tuple[GeneCall, ...] = ()
+    submitted: OnReference = field(default_factory=OnReference)
 
     @property
     def genes(self) -> tuple[GeneCall, ...]:
         """The proteins of the sequence that the reads say and of the submitted one."""
-        return (*(self.calls.genes if self.calls is not None else ()), *self.submitted_genes)
+        return (*(self.calls.genes if self.calls is not None else ()), *self.submitted.genes)
 
     @property
     def warnings(self) -> list[Annotation]:
@@ -100,9 +103,12 @@ def check(sample: Sample, reference: ChosenReference, found: Findings) -> CheckR
     """
     submitted = sample.submitted
     errors, warnings = submitted_consensus.faults(submitted, reference.segments) if submitted else ([], [])
+    errors += found.submitted.errors
+    warnings += found.submitted.warnings
     agreement = None
     if submitted and not errors and found.calls is not None and sample.sample_type is not SampleType.WASTEWATER:
         agreement = submitted_consensus.compare(submitted, found.calls, reference.fasta)
+        errors += submitted_consensus.nothing_in_common(agreement, found.calls)
     tiles = _amplicons(sample, found)
     earlier = found.warnings
     warnings += [*_uncovered_segments(found.consensus), *_unlike_declared(sample, found.validation)]
@@ -159,7 +165,8 @@ def _searchable(
 ) -> dict[str, Any]:
     """The figures that become metadata of the entry."""
     validation, depletion, alignment, consensus = found.validation, found.depletion, found.alignment, found.consensus
-    source = None if sample.sample_type is SampleType.WASTEWATER or found.calls is None else "reads"
+    called = found.calls.segments if found.calls and sample.sample_type is not SampleType.WASTEWATER else ()
+    source = "reads" if any(call.sequence.strip("N") for call in called) else None
     figures: dict[str, Any] = {
         "totalReads": validation.reads if validation else None,
         "mappedReads": alignment.mapped_reads if alignment else None,

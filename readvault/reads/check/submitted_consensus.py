@@ -135,6 +135,15 @@ def compare(submitted: dict[str, str], calls: Calls, reference: Path) -> Agreeme
     return Agreement(compared, len(found), first, silent)
 
 
+def nothing_in_common(agreement: Agreement, calls: Calls) -> list[Annotation]:
+    """An error where nothing could be compared although the reads are deep: the sequence lies elsewhere, or nowhere."""
+    deep = any((call.depth >= MIN_DEPTH).any() for call in calls.segments)
+    if agreement.compared or not deep:
+        return []
+    message = "These are not the reads of this sequence: it resembles no part of the reference on which the reads lie."
+    return [Annotation(Reason.CONSENSUS_DISAGREES, message, (Field(FieldType.NUCLEOTIDE_SEQUENCE, "main"),))]
+
+
 def _align(
     submitted: dict[str, str], calls: Calls, reference: Path
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, list[_Gap]]]:

@@ -61,7 +61,7 @@ def test_every_sequence_goes_to_its_segment_whatever_its_name(fasta: Path) -> No
 
 
 def test_what_does_not_fit_is_left_out(fasta: Path) -> None:
-    assert projected(fasta, "ACGT" * 100) == Projection({}, {})
+    assert projected(fasta, "ACGT" * 100) == Projection({}, {}, {}, frozenset())
 
 
 def test_proteins_of_a_submitted_consensus_are_told_too(fasta: Path, tmp_path: Path) -> None:

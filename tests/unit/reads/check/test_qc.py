@@ -242,6 +242,20 @@ def test_a_consensus_of_another_sample_is_an_error(organism: Organism) -> None:
     assert report.processed_metadata["qualityControlDetermination"] == "FAIL"
 
 
+def test_a_consensus_that_can_not_be_compared_with_deep_reads_is_an_error(organism: Organism) -> None:
+    """Perhaps of another virus: no position is compared, so none disagrees."""
+    strange = "".join(random.Random(9).choices("ACGT", k=len(GENOME)))
+    (error,) = with_reads(organism, submitted={"a": strange}).errors
+    assert error.reason is Reason.CONSENSUS_DISAGREES
+    assert "resembles no part" in error.message
+    assert with_reads(organism, calls=calls(depth=19), submitted={"a": strange}).errors == ()
+
+
+def test_a_genome_of_which_no_base_is_known_is_no_consensus(organism: Organism) -> None:
+    report = with_reads(organism, calls=calls("N" * len(GENOME), depth=0))
+    assert report.processed_metadata["consensusSource"] is None
+
+
 def test_few_reads_on_the_reference_mean_more_after_amplicons(organism: Organism) -> None:
     """9 % is little of an amplicon library and much of a shotgun one; a scheme or the strategy tells which it is."""
     few = alignment(900, of=10_000)
