@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from Bio.Align import PairwiseAligner, substitution_matrices
@@ -13,6 +14,8 @@ from readvault.reads.simulate.simulation import Simulated
 
 ANCHOR = 24
 """Bases that two sequences must share for their parts between to be compared one by one."""
+EQUALLY_GOOD = 50
+"""Alignments that are looked at: a gap beside N may as well stand among them."""
 _MEANINGS = {
     **{base: base for base in "ACGT"},
     **{"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
@@ -67,13 +70,18 @@ def _gaps(truth: str, called: str) -> Iterator[tuple[int, int, int, int]]:
         yield mine, len(truth), theirs, len(called)
 
 
-def _compare(segment: str, start: int, truth: str, called: str) -> Iterator[Difference]:
+def _compare(segment: str, start: int, truth: str, called: str) -> list[Difference]:
+    """The differences between two stretches; of alignments that are equally good those of the one with the fewest."""
     if len(truth) == len(called):
-        columns = list(zip(truth, called, strict=True))
+        columns = [list(zip(truth, called, strict=True))]
     elif not truth or not called:
-        columns = [(base, "") for base in truth] or [("", base) for base in called]
+        columns = [[(base, "") for base in truth] or [("", base) for base in called]]
     else:
-        columns = _aligned(truth, called)
+        columns = list(_alignments(truth, called))
+    return min((list(_differing(segment, start, len(truth), each)) for each in columns), key=len)
+
+
+def _differing(segment: str, start: int, length: int, columns: list[tuple[str, str]]) -> Iterator[Difference]:
     position, run, begin, beside_unknown = start, ["", ""], start, False
     before = ""
     for mine, theirs in [*columns, ("N", "N")]:
@@ -83,22 +91,22 @@ def _compare(segment: str, start: int, truth: str, called: str) -> Iterator[Diff
             run[0] += mine
             run[1] += theirs
         elif any(run):
-            if len(run[0]) == len(run[1]) or not (beside_unknown or (theirs == "N" and position < start + len(truth))):
+            if len(run[0]) == len(run[1]) or not (beside_unknown or (theirs == "N" and position < start + length)):
                 yield Difference(segment, begin, run[0], run[1])
             run = ["", ""]
         position += len(mine)
         before = theirs
 
 
-def _aligned(truth: str, called: str) -> list[tuple[str, str]]:
+def _alignments(truth: str, called: str) -> Iterator[list[tuple[str, str]]]:
     letters = "ACGTRYSWKMBDHVN"
     matrix = substitution_matrices.Array(letters, 2)
     for a in letters:
         for b in letters:
             matrix[a, b] = 0.5 if "N" in (a, b) else 2 if a == b else 1 if a in _MEANINGS[b] else -4
     aligner = PairwiseAligner(substitution_matrix=matrix, open_gap_score=-6, extend_gap_score=-0.2)
-    best = aligner.align(truth, called)[0]
-    return [(a.replace("-", ""), b.replace("-", "")) for a, b in zip(best[0], best[1], strict=True)]
+    for best in islice(aligner.align(truth, called), EQUALLY_GOOD):
+        yield [(a.replace("-", ""), b.replace("-", "")) for a, b in zip(best[0], best[1], strict=True)]
 
 
 class Call(NamedTuple):

@@ -24,8 +24,6 @@ MIN_FRAGMENTS = 10
 MAX_ERROR_PROBABILITY = 1e-4
 MAX_STRAND_PROBABILITY = 1e-6
 NEARLY_ALL = 0.9
-MAX_SILENCE_PROBABILITY = 0.05
-"""Of a strand that lacks a minor allele by chance; where that is likelier, as at ends of amplicons, nothing is said."""
 INDEL_ERROR = {"call": 1e-3, "ignore": 2e-2}
 """The assumed share of reads with an indel error at one place; FASTQ has no quality for absent bases."""
 
@@ -53,6 +51,7 @@ _MAX_QUALITY = 999.0
 def find(counts: AlleleCounts, *, thresholds: PlatformThresholds, rules: Consensus) -> tuple[Variant, ...]:
     """All substitutions, insertions and deletions of at least the minimal frequency and two fragments."""
     finder = _Finder(counts, thresholds, rules)
+    # Substitutions first: they tell of homopolymers that the sample has and the reference has not.
     found = [*finder.substitutions(), *finder.deletions(), *finder.insertions()]
     order = {segment.name: index for index, segment in enumerate(counts.segments)}
     return tuple(sorted(found, key=lambda v: (order[v.segment], v.position, v.reference, v.alternative)))
@@ -67,6 +66,7 @@ class _Finder:
         self._depth = counts.depth
         self._strand_depth = counts.strand_depth
         self._homopolymers = Homopolymers(counts.segments)
+        self._doubtful: set[Indel] = set()
 
     def substitutions(self) -> Iterator[Variant]:
         bases = self._counts.counts[:, :4].sum(axis=0)
@@ -84,10 +84,10 @@ class _Finder:
                 int(self._counts.counts[FORWARD, allele, place]),
                 int(self._counts.counts[REVERSE, allele, place]),
             )
-            doubtful = self._miscounted(place, ALLELES[allele])
+            doubtful = self._miscounted(place, ALLELES[allele], count)
             yield self._variant(place, place, self._sequence[place], ALLELES[allele], strands, error, (), doubtful)
 
-    def _miscounted(self, place: int, base: str) -> int:
+    def _miscounted(self, place: int, base: str, count: int) -> int:
         """Fragments of deletions that only shorten a homopolymer which the substitution makes, where nanopores err.
 
         They say nothing about the base: the place is a gap since nothing else of the homopolymer differs from the
@@ -104,11 +104,15 @@ class _Finder:
             return 0
         first = bisect_left(self._counts.deletions, start, key=lambda event: event.place)
         last = bisect_right(self._counts.deletions, place, key=lambda event: event.place)
-        return sum(
-            event.fragments
+        short = max(SURE_LENGTH, SURE_PART * (end - start))
+        doubtful = [
+            event
             for event in self._counts.deletions[first:last]
-            if place < event.place + event.length <= end and event.length < max(SURE_LENGTH, SURE_PART * (end - start))
-        )
+            if place < event.place + event.length <= end and event.length < short
+        ]
+        if 2 * count >= int(self._depth[place]):
+            self._doubtful.update(doubtful)
+        return sum(event.fragments for event in doubtful)
 
     def deletions(self) -> Iterator[Variant]:
         for event in self._counts.deletions:
@@ -133,7 +137,7 @@ class _Finder:
         strands = (forward, reverse, event.forward, event.reverse)
         filters: tuple[str, ...] = ()
         ignored = self._thresholds.homopolymer_indels == "ignore"
-        if ignored and self._homopolymers.doubt(event, self._strand_depth):
+        if ignored and (event in self._doubtful or self._homopolymers.doubt(event, self._strand_depth)):
             filters = (HOMOPOLYMER,)
         error = INDEL_ERROR[self._thresholds.homopolymer_indels]
         return self._variant(event.place, anchor, reference, alternative, strands, error, filters)
@@ -174,7 +178,7 @@ class _Finder:
         )
 
     def _strands_disagree(self, place: int, strands: tuple[int, int, int, int], frequency: float) -> bool:
-        """A minor allele must be on both strands where both are deep enough to show it; none may lean beyond chance.
+        """A minor allele must be on both strands where both have reads; none may lean beyond chance.
 
         A majority on one strand only is no error of sequencing: amplicons are often read from one side. What nearly
         all fragments have can't lean, whichever mate of them shows it.
@@ -183,8 +187,7 @@ class _Finder:
             return False
         forward, reverse = strands[2], strands[3]
         if frequency < self._rules.min_frequency and min(forward, reverse) == 0:
-            silent = int(self._strand_depth[FORWARD if forward == 0 else REVERSE][place])
-            return (1 - frequency) ** silent < MAX_SILENCE_PROBABILITY
+            return bool(self._strand_depth[FORWARD if forward == 0 else REVERSE][place] > 0)
         # Clipped reads that support an insertion may be more than those whose bases count here.
         depths = [max(int(self._strand_depth[s][place]), strands[s] + strands[s + 2]) for s in (FORWARD, REVERSE)]
         share = depths[FORWARD] / sum(depths) if sum(depths) else 0.0

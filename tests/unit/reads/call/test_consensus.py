@@ -84,6 +84,20 @@ def test_an_insertion_of_the_majority_is_called_and_one_of_the_minority_is_not(t
     assert called(tmp_path, *with_insertion[:5], *without)[0].segments[0].insertions == ()
 
 
+def test_a_tie_about_an_insertion_gives_n_before_it(tmp_path: Path) -> None:
+    reads = [*copies(5, 0, "3M2I3M", "ACGGATAC"), *copies(5, 0, "6M", "ACGTAC")]
+    (segment,) = called(tmp_path, *reads)[0].segments
+    assert (segment.aligned[:6], segment.insertions) == ("ACNTAC", ())
+
+
+def test_an_insertion_and_none_that_both_miss_the_frequency_give_n_before_it(tmp_path: Path) -> None:
+    reads = [*copies(8, 0, "3M2I3M", "ACGGATAC"), *copies(5, 0, "6M", "ACGTAC")]
+    (segment,) = called(tmp_path, *reads, min_frequency=0.75)[0].segments
+    assert (segment.aligned[:6], segment.insertions) == ("ACNTAC", ())
+    rare = [*copies(3, 0, "3M2I3M", "ACGGATAC"), *copies(10, 0, "6M", "ACGTAC")]
+    assert called(tmp_path, *rare, min_frequency=0.8)[0].segments[0].aligned[:6] == "ACGTAC"
+
+
 def test_nanopore_indels_within_a_homopolymer_are_ignored(tmp_path: Path) -> None:
     """TTTTT shorter by one, and longer by one, is an error of the platform; a longer deletion is not."""
     shorter = [*copies(15, 3, "4M1D8M", "TACGTTTTACGC"), *copies(3, 3, "13M", "TACGTTTTTACGC")]

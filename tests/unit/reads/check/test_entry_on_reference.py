@@ -90,3 +90,10 @@ def test_a_shifted_frame_of_a_submitted_consensus_without_reads_warns(tmp_path: 
     (warning,) = report.warnings
     assert warning.reason is Reason.UNKNOWN_FRAMESHIFTS
     assert "P:" in warning.message
+
+
+def test_a_sequence_half_of_which_is_of_something_else_is_warned_about(tmp_path: Path) -> None:
+    strange = "".join(random.Random(6).choices("ACGT", k=700))
+    _, report = _checked(tmp_path, {"a": HA[:700] + "N" * 600 + strange, "b": NA[:600] + "N" * 600})
+    assert [(w.reason, w.record) for w in report.warnings] == [(Reason.INVALID_CONSENSUS, 1)]
+    assert "50%" in report.warnings[0].message
