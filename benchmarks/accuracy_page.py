@@ -36,16 +36,17 @@ of the fragments that were really read there.
 LESSONS = """\
 Why they differ:
 
-- At a depth of about 10 an insertion that half of the fragments show is not taken here, since reads that are
-  clipped before it count as depth of the base beside it. samtools' Bayesian mode takes it.
-- Reads that end just after an indel are laid over it with mismatches. iVar calls these mismatches as
-  variants of their own; the evidence that is asked for here keeps them out.
+- At a depth of about 10 an insertion that half of the fragments show is a tie, which is `N` here; samtools'
+  Bayesian mode takes it.
+- Reads that end just after an indel are clipped there or laid over it with mismatches. iVar calls these mismatches
+  as variants of their own; here such ends are compared with the indel and count with it.
 - samtools' Bayesian mode has no minimal frequency and few N: it calls a base from little, right or wrong.
 - Amplicons that are read 2×250 have outer parts that one strand alone shows; a minority that is linked to an
   indel nearby can then be on one strand only, and is listed as `StrandBias`. So mixtures of amplicons are judged
   on amplicons of 300 bases, of which both mates read nearly all, and on substitutions.
-- An insertion of 20 to 30 bases is clipped from half of the reads, so one of 5 % can fall below the 3 % from
-  which variants are listed.
+- An insertion of 20 to 30 bases is clipped from half of the reads; iVar counts the others only.
+- Where a substitution makes a homopolymer, a nanopore often loses one of its bases, and the gap stands at the
+  substitution. Such gaps are not part of its depth here, as in iVar.
 - A long insertion in few reads is clipped from all of them. *nothing* in the table means that it was not seen at all.
 """
 
