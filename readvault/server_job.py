@@ -169,7 +169,7 @@ class ServerJob:
             self._claim.accession_version,
             organism=self._organism.name,
             pipeline_version=self._claim.pipeline_version,
-            metadata={**self._inputs.metadata, **(result.check.processed_metadata if result else {})},
+            metadata=_merged(self._inputs.metadata, result.check.processed_metadata if result else {}),
             sequences=result.sequences if result else {},
             consensus_source=result.consensus_source if result else None,
             files=[(f.category, f.name, f.size, f.sha256) for f in self._staged],
@@ -243,6 +243,11 @@ def _declared[E: StrEnum](kind: type[E], metadata: dict[str, str], column: str) 
     """The value of a column, whatever its letter case; None where it says nothing that we know."""
     said = metadata.get(column, "").strip().casefold()
     return next((each for each in kind if each.value.casefold() == said), None)
+
+
+def _merged(submitted: dict[str, str], found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, and where nothing was found what was submitted: without reads the platform is the submitter's."""
+    return {**submitted, **{name: value for name, value in found.items() if value is not None or name not in submitted}}
 
 
 def _processed_data(metadata: dict[str, Any], result: LocalResult | None) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from readvault.reads.call.genes import call_genes
 from readvault.reads.check.projection import Projection, project
 from readvault.reads.sample import ChosenReference
 
+MOSTLY = 0.8
+"""Of a virus, however variable, this share of a sequence lies on its reference."""
+
 
 @dataclass(frozen=True, slots=True)
 class OnReference:
@@ -94,5 +97,16 @@ def _misfits(
         elif label in found.reversed:
             message = f"Sequence {number} is the reverse complement of the reference's strand."
             warnings.append(Annotation(Reason.INVALID_CONSENSUS, message, where, record=number))
+        elif (share := _placed_share(submitted[label], found, segment)) < MOSTLY:
+            message = f"Only {share:.0%} of sequence {number} resemble the reference: is the rest of something else?"
+            warnings.append(Annotation(Reason.INVALID_CONSENSUS, message, where, record=number))
         taken |= {segment} if segment else set()
     return tuple(errors), tuple(warnings)
+
+
+def _placed_share(sequence: str, found: Projection, segment: str) -> float:
+    """The share of a sequence's known bases that lie on its segment, or are inserted there."""
+    aligned = found.aligned[segment]
+    inserted = sum(len(each.partition(":")[2].replace("N", "")) for each in found.insertions[segment])
+    placed = len(aligned) - aligned.count("N") - aligned.count("-") + inserted
+    return placed / max(len(sequence) - sequence.upper().count("N"), 1)

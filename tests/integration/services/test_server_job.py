@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -82,6 +83,22 @@ def test_a_swap_and_a_file_sent_twice_are_registered_with_the_entry(house: House
     assert f"They fit the sequence of {neighbour} (sample-{neighbour})" in error["message"]
     assert warning["message"] == f"The entry {neighbour.accession} has the same file."
     assert "reads_0.fastq" not in manifest.body
+
+
+def test_what_the_metadata_say_stays_where_the_steps_found_nothing(house: House, tmp_path: Path) -> None:
+    said = {"platform": "ILLUMINA", "country": "Benin", "reference": ""}
+    name, job_id = entry(house, group(house, "alice"), submitted_metadata=said)
+    claim = claimed(house, job_id)
+    job = ServerJob(house, claim, Lease(house, claim), tmp_path, lambda sample: nullcontext())
+    job.fetch()
+    found = {"platform": None, "totalReads": None, "reference": "v"}
+    nothing = {"aligned_sequences": {}, "insertions": {}, "called_sequences": {}, "provenance": {}}
+    genes: dict[str, Any] = {"aligned_amino_acid_sequences": {}, "amino_acid_insertions": {}}
+    check = {"check": CheckReport((), found)}
+    job.register(LocalResult(check, (), True, None, sequences={}, **nothing, **genes), ())
+    [manifest] = manifests(house, name)
+    merged = json.loads(manifest.body)["metadata"]
+    assert merged == {"platform": "ILLUMINA", "country": "Benin", "reference": "v", "totalReads": None}
 
 
 def _fetched(house: House, name: AccessionVersion) -> None:
