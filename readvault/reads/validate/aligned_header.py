@@ -21,6 +21,7 @@ MOST_GROUPS = 200
 """Read groups that become lanes of their own; where there are more, all reads are one lane."""
 _LARGEST_TEXT = 1 << 26
 _MOST_REFERENCES = 10_000_000
+_LONGEST_NAME = 1 << 20
 _64_BITS = (1 << 64) - 1
 _GROUP_NAME = re.compile(rb"^@RG\t(?:.*\t)?ID:([^\t\r\n]+)", re.MULTILINE)
 _PLATFORM = re.compile(rb"^@RG\t(?:.*\t)?PL:([^\t\r\n]+)", re.MULTILINE)
@@ -69,41 +70,54 @@ def _hash(name: bytes) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-class _Exactly:
-    """Reads as many bytes as are asked for, or says that the file is cut."""
+class BamStream:
+    """The records of a BAM, after its header has been taken off. `read` gives bytes as a file does."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
+        self._held = bytearray()
+        self._at = 0
 
-    def read(self, size: int) -> bytes:
-        pieces = []
-        while size:
-            if not (data := self._stream.read(min(size, 1 << 20))):
+    def header(self) -> Header:
+        """Take the header off the beginning.
+
+        Raises UnreadableFileError where it is cut or states lengths that no header has.
+        """
+        if self._take(4) != b"BAM\x01":
+            raise _damaged()
+        text = self._take(self._number(_LARGEST_TEXT))
+        references = self._number(_MOST_REFERENCES)
+        for _ in range(references):
+            self._take(self._number(_LONGEST_NAME) + 4)
+        return header_of(text.rstrip(b"\x00"), references)
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most `size`."""
+        if self._at < len(self._held):
+            data = bytes(self._held[self._at : self._at + size])
+            self._at += len(data)
+            return data
+        return self._stream.read(size)
+
+    def _take(self, size: int) -> bytes:
+        while self._at + size > len(self._held):
+            if not (data := self._stream.read(1 << 20)):
                 raise UnreadableFileError(Reason.TRUNCATED_FILE, "The BAM is cut off within its header.")
-            pieces.append(data)
-            size -= len(data)
-        return b"".join(pieces)
+            del self._held[: self._at]
+            self._held += data
+            self._at = 0
+        self._at += size
+        return bytes(self._held[self._at - size : self._at])
 
-    def number(self, most: int) -> int:
-        number = int.from_bytes(self.read(4), "little", signed=True)
+    def _number(self, most: int) -> int:
+        number = int.from_bytes(self._take(4), "little", signed=True)
         if not 0 <= number <= most:
-            raise UnreadableFileError(Reason.UNREADABLE_FILE, "The header of the BAM is damaged.")
+            raise _damaged()
         return number
 
 
-def bam_header(stream: Readable) -> Header:
-    """Read a BAM's header off the stream, which stands at the first record afterwards.
-
-    Raises UnreadableFileError where it is cut or states lengths that no header has.
-    """
-    exactly = _Exactly(stream)
-    if exactly.read(4) != b"BAM\x01":
-        raise UnreadableFileError(Reason.UNREADABLE_FILE, "The header of the BAM is damaged.")
-    text = exactly.read(exactly.number(_LARGEST_TEXT))
-    references = exactly.number(_MOST_REFERENCES)
-    for _ in range(references):
-        exactly.read(exactly.number(1 << 20) + 4)
-    return header_of(text.rstrip(b"\x00"), references)
+def _damaged() -> UnreadableFileError:
+    return UnreadableFileError(Reason.UNREADABLE_FILE, "The header of the BAM is damaged.")
 
 
 class SamStream:

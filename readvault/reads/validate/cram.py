@@ -32,6 +32,8 @@ from readvault.reads.validate.fastq_stream import Readable
 from readvault.reads.validate.formats import RATIO_COUNTS_FROM, UnreadableFileError
 
 _MOST_NAMED = 5
+_TO_END = 2.0
+"""Seconds."""
 RATIO_LIMIT = 1000
 """Bytes of BAM per byte of CRAM: reads that equal their reference, with one quality for all, take very little."""
 _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
@@ -77,9 +79,7 @@ def decoded(cram: Path, label: str, references: Sequence[Path], directory: Path,
                 raise
             raise _failed(child.wait(), unknown) from fault
         except UnreadableFileError as fault:
-            if fault.reason in (Reason.COMPRESSION_BOMB, Reason.RECORD_TOO_LONG):
-                raise  # the decoder may be waiting for somebody to read on
-            if child.wait() == 0:
+            if fault.reason is Reason.COMPRESSION_BOMB or not _ends_badly(child):
                 raise
             raise _failed(child.returncode, unknown) from fault
         if child.wait() != 0:
@@ -104,6 +104,14 @@ def _decoder(source: BinaryIO, references: Path) -> Iterator[subprocess.Popen[by
             yield child
         finally:
             child.kill()
+
+
+def _ends_badly(child: subprocess.Popen[bytes]) -> bool:
+    """Whether the decoder ends, and not well; one that waits for somebody to read on has no part in the fault."""
+    try:
+        return child.wait(_TO_END) != 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _failed(status: int, unknown: list[Annotation]) -> Exception:

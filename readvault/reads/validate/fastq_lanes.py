@@ -86,7 +86,7 @@ def arrange(sources: Sequence[Source]) -> tuple[list[Lane], list[Annotation]]:
         rest = []
     lanes = [Lane(pair) for pair in pairs]
     lanes += [Lane((source,), interleaved=is_interleaved(source)) for source in rest]
-    return sorted(lanes, key=lambda lane: _natural(lane.sources[0].label)), faults
+    return sorted(lanes, key=lambda lane: natural(lane.sources[0].label)), faults
 
 
 def _by_illumina_names(
@@ -145,6 +145,6 @@ def _without_mate(source: Source) -> Annotation:
     return Annotation(Reason.UNPAIRED_MATES, message, file=source.label)
 
 
-def _natural(label: str) -> list[tuple[int, str]]:
+def natural(label: str) -> list[tuple[int, str]]:
     """A sort key in which 2 comes before 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(label) if part]

@@ -117,19 +117,17 @@ def _give_back(file: InputFile, kind: Kind, door: Door, intake: Intake, name: st
             )
         else:
             stream = files.enter_context(Decompressed(file.path, kind.compression, limit=door.limit))
-        if kind.content is Content.SAM:
-            stream = aligned_header.SamStream(stream)
-            header = stream.header()
-        else:
-            header = aligned_header.bam_header(stream)
+        kind_of_stream = aligned_header.SamStream if kind.content is Content.SAM else aligned_header.BamStream
+        records = kind_of_stream(stream)
+        header = records.header()
         found = aligned_files.reads_of(
-            stream, header, kind.content, file.label, door.directory, name=name, size=file.path.stat().st_size
+            records, header, kind.content, file.label, door.directory, name=name, size=file.path.stat().st_size
         )
     intake.warnings += found.warnings
     for lane in found.lanes:
         sources = [_source(path, file.label, Compression.NONE) for path in lane]
-        records = [aligned_files.records_beside(path) for path in lane]
-        intake.lanes.append(Lane(tuple(replace(s, records=r) for s, r in zip(sources, records, strict=True))))
+        ordinals = [aligned_files.records_beside(path) for path in lane]
+        intake.lanes.append(Lane(tuple(replace(s, records=o) for s, o in zip(sources, ordinals, strict=True))))
     if header.platform is not None:
         intake.platforms.add(header.platform)
 

@@ -23,7 +23,7 @@ from readvault.reads.sample import InputFile, ReadFiles
 from readvault.reads.validate.fastq_check import NameHashes, Profile, check
 from readvault.reads.validate.fastq_duplicates import find_duplicates, repeated_files
 from readvault.reads.validate.fastq_faults import find_faults
-from readvault.reads.validate.fastq_lanes import Lane, Source, arrange
+from readvault.reads.validate.fastq_lanes import Lane, Source, arrange, natural
 from readvault.reads.validate.fastq_mates import mate_faults
 from readvault.reads.validate.fastq_names import Lengths, detect_platform
 from readvault.reads.validate.fastq_rewrite import is_padded, rewrite
@@ -65,7 +65,7 @@ def validate(
     limit = rules.max_bytes_per_file * UNPACKED_PER_BYTE
     intake = take_in(inputs, Door(rules, directory, limit, references))
     lanes, faults = arrange(intake.sources)
-    lanes += intake.lanes
+    lanes += sorted(intake.lanes, key=lambda lane: natural(lane.sources[0].label))
     faults = [*intake.faults, *faults]
     checked = []
     for lane in lanes:

@@ -17,7 +17,8 @@ from readvault.domain.organism import FileCategory
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import ValidationReport
 from readvault.reads.sample import InputFile, ReadFiles
-from readvault.reads.validate.aligned_header import SamStream
+from readvault.reads.validate.aligned_header import BamStream, SamStream
+from readvault.reads.validate.formats import UnreadableFileError
 from readvault.reads.validate.validation import validate
 from tests.unit.reads.fastq_maker import bases, records_of
 
@@ -292,6 +293,27 @@ def test_the_header_of_a_sam_is_looked_through_once() -> None:
     header = stream.header()
     assert (header.lines, len(header.groups), stream.read(10)) == (400_001, 1, b"\nr")
     assert time.process_time() - began < 1
+
+
+def test_the_header_of_a_bam_is_taken_off_in_pieces() -> None:
+    text, names = b"@RG\tID:g\n@CO\t" + b"x" * 9000 + b"\n", [b"n" * 5000 + b"\0", b"b\0"]
+    data = b"BAM\1" + struct.pack("<i", len(text)) + text + struct.pack("<i", len(names))
+    data += b"".join(struct.pack("<i", len(name)) + name + struct.pack("<i", 10) for name in names)
+    stream = BamStream(InPieces(data + b"the rest"))
+    header = stream.header()
+    assert (header.references, len(header.groups)) == (2, 1)
+    assert [stream.read(4), stream.read(10), stream.read(10)] == [b"the ", b"rest", b""]
+    with pytest.raises(UnreadableFileError, match="cut off"):
+        BamStream(InPieces(data[:-1])).header()
+
+
+def test_aligned_files_are_lanes_in_the_order_of_their_names(tmp_path: Path) -> None:
+    inputs = []
+    for name in ("x10", "x2"):
+        (path := tmp_path / name).write_text(HEADER + line(name))
+        inputs.append(InputFile(path, f"{name}.sam"))
+    found, _ = validate(inputs, rules=FileCategory(), platform=None, directory=tmp_path)
+    assert [records_of(path)[0][0] for path in found.r1] == ["@x2", "@x10"]
 
 
 def test_fastq_beside_an_aligned_file_is_warned_about(tmp_path: Path) -> None:
