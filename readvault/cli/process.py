@@ -32,7 +32,7 @@ SUBMITTERS_FAULT, OUR_FAULT = 2, 1
 
 def process(
     reads: list[Path] = typer.Argument(
-        None, help="FASTQ (plain, gzip, bgzf, zstd), BAM, SAM, CRAM; mates in any order."
+        None, help="FASTQ (plain, gzip, bgzf, zstd), BAM, SAM, CRAM; mates in any order; or their folder."
     ),
     organism: Path = typer.Option(..., help="The organism's YAML file."),
     out: Path = typer.Option(..., help="Where the outputs go; made when it is not there."),
@@ -50,9 +50,10 @@ def process(
     Exit status: 0 processed, 2 the reads or the consensus are at fault (annotations on standard
     error and in result.json), 1 we are, 64 the command line is wrong.
     """
+    from readvault.cli.read_files import read_files
     from readvault.config import load_organism
     from readvault.domain.errors import NotReady, ReadvaultError
-    from readvault.reads.sample import Declared, InputFile, Sample
+    from readvault.reads.sample import Declared, Sample
 
     errors = Console(stderr=True)
     _refuse_contradictions(host_index, no_dehumanize, name)
@@ -74,7 +75,7 @@ def process(
             sample = Sample(
                 name=name,
                 organism=chosen,
-                inputs=tuple(InputFile(path, path.name) for path in reads or ()),
+                inputs=read_files(reads or ()),
                 directory=directory,
                 host_index=index,
                 platform=_platform(platform),

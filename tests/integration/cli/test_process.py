@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,9 @@ def test_what_is_no_file_is_one_clear_line(house: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.idx").write_bytes(b"nonsense")
     assert "host index" in only_line(process(house, tmp_path / "out", "--host-index", tmp_path / "bad.idx"))
     (house / "simulated_D.fastq.gz").mkdir(exist_ok=True)
-    assert "no regular file" in only_line(process(house, tmp_path / "out", reads=("D",)))
+    assert "no files of reads" in only_line(process(house, tmp_path / "out", reads=("D",)))
+    os.mkfifo(tmp_path / "pipe.fastq")
+    assert "no regular file" in only_line(process(house, tmp_path / "out", tmp_path / "pipe.fastq", reads=()))
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a\n>b", "../up", "<b>", "é"])
