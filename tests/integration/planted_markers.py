@@ -246,7 +246,8 @@ def found(text: str, markers: dict[str, list[str]]) -> dict[str, int]:
     there = np.sort(values[known])
     counts = {}
     for place, each in markers.items():
-        wanted = np.concatenate([kmers.canonical(marker.encode(), 31)[0] for marker in each])
+        pieces, whole = kmers.canonical("\n".join(each).encode(), 31)
+        wanted = pieces[whole]
         counts[place] = int((np.searchsorted(there, wanted, "right") > np.searchsorted(there, wanted)).sum())
     return counts
 
