@@ -55,13 +55,16 @@ def load_genes(files: Iterable[Path], segments: tuple[Segment, ...]) -> tuple[Ge
 
     A gene is all CDS rows of one ID (a file without CDS rows has its gene rows taken). Its name is the attribute
     `gene`, else `Name`, else `ID`; what several share is passed over. Rows about other sequences are left out. Raises
-    ProcessingFailure when a file can't be read, is no GFF3, or a row lies outside its segment: annotations are the
-    maintainer's, never the submitter's fault.
+    ProcessingFailure when a file can't be read, is no GFF3, has rows but none on these segments, or a row lies outside
+    its segment: annotations are the maintainer's, never the submitter's fault.
     """
     lengths = {segment.name: len(segment.sequence) for segment in segments}
     genes: list[Gene] = []
     for file in files:
-        rows = [row for row in _rows(file) if row.segment in lengths]
+        everything = _rows(file)
+        rows = [row for row in everything if row.segment in lengths]
+        if everything and not rows:
+            raise ProcessingFailure(_STEP, f"the GFF3 is about {everything[0].segment}, which the reference has not")
         if any(row.end > lengths[row.segment] for row in rows):
             raise ProcessingFailure(_STEP, "the GFF3 has a row that lies outside of its segment")
         wanted = "CDS" if any(row.kind == "CDS" for row in rows) else "gene"

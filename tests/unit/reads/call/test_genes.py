@@ -148,6 +148,7 @@ def test_phase_and_loose_ends_are_left_out(tmp_path: Path) -> None:
         ("main . CDS 9 3 . + 0 ID=a", "coordinates"),
         ("main . CDS three 3 . + 0 ID=a", "columns"),
         ("main . CDS 3 4 . + 0 ID=a", "codon"),
+        ("main.1 . CDS 3 44 . + 0 ID=a", "is about main.1, which the reference has not"),
     ],
 )
 def test_a_wrong_annotation_is_the_maintainers_fault(tmp_path: Path, row: str, words: str) -> None:
