@@ -52,9 +52,22 @@ def main() -> None:
             raise
         sys.exit(f"readvault: this command needs the server parts (pip install 'readvault[server]'): {missing}")
     except Exception as fault:
+        if wrong := _wrong_settings(fault):
+            sys.exit(f"readvault: {wrong}")
         if not _is_known(fault):
             raise
         sys.exit(f"readvault: {fault}")
+
+
+def _wrong_settings(fault: Exception) -> str:
+    """Which settings are wrong, and how, but not what they are: some are secrets. Nothing for another error."""
+    if type(fault).__name__ != "ValidationError" or getattr(fault, "title", None) != "Settings":
+        return ""
+    errors = fault.errors()  # type: ignore[attr-defined]
+    named = (
+        ("__".join(["READVAULT", *map(str, error["loc"])]).replace("__", "_", 1).upper(), error) for error in errors
+    )
+    return "; ".join(f"{name}: {error['msg']}" if error["loc"] else error["msg"] for name, error in named)
 
 
 def _is_known(fault: Exception) -> bool:
