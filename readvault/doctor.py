@@ -80,7 +80,9 @@ def _organisms(settings: Settings) -> Iterator[Finding]:
             organism = load_organism(path)
             segments = [references.load_segments(candidate.fasta) for candidate in organism.candidates]
         except ReadvaultError as fault:
-            yield Finding("organisms", Level.FAIL, str(fault), f"Correct {path.name}: no worker starts before.")
+            yield Finding(
+                "organisms", Level.FAIL, str(fault), f"Correct {path.name} or what it names: no worker starts before."
+            )
             continue
         if organism.name in names:
             advice = "Rename one of them: no worker starts before."

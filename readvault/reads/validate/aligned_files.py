@@ -48,6 +48,8 @@ from readvault.reads.validate.sam_records import scan_sam
 _BLOCK = 4 << 20
 _ROWS = 1 << 15
 _MOST_FAULTS = 1000
+LARGEST_PART = 1 << 30
+"""Bytes of a scratch file of mates. Only names that are all alike, or made to be put together, fill one so far."""
 _LEAST_PAIRED = 2 / 3
 """Of all reads, so that the rest may be left out."""
 _SINGLE, _ONE, _TWO = 0, 1, 2
@@ -208,6 +210,9 @@ def _put_aside(data: Bytes, table: Table, rows: Table, packed: bool, waiting: li
         chosen = rows[part == number]
         out = np.empty(int((table[chosen, NAME_SIZE] + 2 * table[chosen, BASES] + 49).sum()), np.uint8)
         waiting[number].write(out[: pack(data, table, chosen, packed, out)].data)
+        if waiting[number].tell() > LARGEST_PART:
+            message = "Too many reads have one name, or names that were made to be mistaken for each other."
+            raise UnreadableFileError(Reason.DUPLICATE_READ_NAME, message)
 
 
 def _join(part: IO[bytes], packed: bool, outputs: _Outputs, counts: _Counts, label: str) -> None:

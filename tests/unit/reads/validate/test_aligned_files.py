@@ -17,6 +17,7 @@ from readvault.domain.organism import FileCategory
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import ValidationReport
 from readvault.reads.sample import InputFile, ReadFiles
+from readvault.reads.validate import aligned_files
 from readvault.reads.validate.aligned_header import BamStream, SamStream
 from readvault.reads.validate.formats import UnreadableFileError
 from readvault.reads.validate.validation import validate
@@ -314,6 +315,13 @@ def test_aligned_files_are_lanes_in_the_order_of_their_names(tmp_path: Path) -> 
         inputs.append(InputFile(path, f"{name}.sam"))
     found, _ = validate(inputs, rules=FileCategory(), platform=None, directory=tmp_path)
     assert [records_of(path)[0][0] for path in found.r1] == ["@x2", "@x10"]
+
+
+def test_mates_that_all_have_one_name_fill_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aligned_files, "LARGEST_PART", 10_000)
+    [fault] = refused(written(tmp_path, HEADER + line("p", 0x4D) * 200, "bam"))
+    assert (fault.reason, fault.record) == (Reason.DUPLICATE_READ_NAME, None)
+    assert validated(written(tmp_path, HEADER + line("s", 0x4) + line("p", 0x4D) * 1, "bam"))[1].reads == 2
 
 
 def test_fastq_beside_an_aligned_file_is_warned_about(tmp_path: Path) -> None:
