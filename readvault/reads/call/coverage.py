@@ -5,10 +5,12 @@ They are gzip without a date, so the same counts give the same bytes.
 
 from __future__ import annotations
 
-import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 from readvault.domain.reports import SegmentCoverage
@@ -16,7 +18,8 @@ from readvault.reads.call.allele_counts import ALLELES, FORWARD, REVERSE, Allele
 from readvault.reads.call.table_lines import lines
 from readvault.reads.sample import Segment
 
-_LEVEL = 4
+_LEVEL = 1
+"""As for reads: a sixth of the time of zlib's level 4, a tenth more bytes."""
 
 
 def summarize(segment: Segment, depth: NDArray[np.int64], *, min_depth: int) -> SegmentCoverage:
@@ -63,5 +66,10 @@ def write_allele_counts(path: Path, counts: AlleleCounts) -> None:
             out.write(lines(f"{segment.name}\t".encode(), numbers, letters=segment.sequence))
 
 
-def _table(path: Path) -> gzip.GzipFile:
-    return gzip.GzipFile(filename="", fileobj=path.open("wb"), mode="wb", compresslevel=_LEVEL, mtime=0)
+@contextmanager
+def _table(path: Path) -> Iterator[igzip.IGzipFile]:
+    with (
+        path.open("wb") as file,
+        igzip.IGzipFile(filename="", fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0) as table,
+    ):
+        yield table
