@@ -38,6 +38,9 @@ LONGEST_END = 1000
 SLACK = 6
 """Aligners end an alignment some bases before or behind an indel, where they fit both."""
 
+LONGEST_LAID = 40
+"""Bases beyond an indel over which an aligner lays what belongs elsewhere, at most: longer, it is cheaper clipped."""
+
 MAX_WRONG = 0.06
 """The share of an end's bases that may differ from the indel's sequence by errors of reading."""
 
@@ -209,7 +212,7 @@ class _Realigner:
         first, last = max(marks[0][0] - SLACK, 0), marks[-1][0] + SLACK + 1
         for record in self._file.fetch(self._counts.segments[index].name, first, last):
             at = bisect_left(marks, (record.reference_start - SLACK, -1))
-            if at == len(marks) or record.flag & _SKIPPED or not record.query_length:
+            if at == len(marks) or record.flag & _SKIPPED or not record.query_length or record.reference_end is None:
                 continue
             while at < len(marks) and marks[at][0] < record.reference_end + SLACK:
                 fragments, name = found[marks[at]], str(record.query_name)
@@ -229,7 +232,7 @@ def _end(record: pysam.AlignedSegment, place: int, outwards: int) -> _End | None
         return None
     edge = record.reference_end - 1 if outwards > 0 else record.reference_start
     aligned = (edge - place) * outwards  # bases beyond the place
-    if aligned < -SLACK or block[1] - aligned < ANCHORED or aligned + clipped < 1:
+    if not -SLACK <= aligned <= LONGEST_LAID or block[1] - aligned < ANCHORED or aligned + clipped < 1:
         return None
     number = aligned + clipped
     bases, qualities = str(record.query_sequence), record.query_qualities
