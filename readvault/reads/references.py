@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
+import zlib
 from pathlib import Path
 
 from readvault.domain.errors import ProcessingFailure
@@ -72,6 +74,15 @@ def spoken(reference: ChosenReference) -> str:
         return ",".join(segment.name for segment in reference.segments)
     names = set(reference.names.values())
     return names.pop() if len(names) == 1 else ",".join(f"{contig}:{name}" for contig, name in reference.names.items())
+
+
+def text_of(file: Path, what: str) -> str:
+    """The text of a maintainer's file, plain or gzip. Raises ProcessingFailure, which names `what` it should be."""
+    try:
+        content = file.read_bytes()
+        return (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeError) as fault:
+        raise ProcessingFailure(_STEP, f"{what} can't be read") from fault
 
 
 def _canonical(sequence: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from pathlib import Path
 
 from readvault.domain.errors import ProcessingFailure
+from readvault.reads import references
 from readvault.reads.sample import PrimerSite, Segment
 
 _STEP = "align"
@@ -26,7 +25,7 @@ def load_primers(bed: Path, segments: tuple[Segment, ...]) -> tuple[PrimerSite, 
     for segment in segments:
         lengths[segment.name] = min(len(segment.sequence), lengths.get(segment.name, len(segment.sequence)))
     sites = []
-    for number, line in enumerate(_text(bed).splitlines(), start=1):
+    for number, line in enumerate(references.text_of(bed, "the primer scheme").splitlines(), start=1):
         if not line.strip() or line.startswith(("#", "track", "browser")):
             continue
         columns = line.rstrip("\r\n").split("\t")
@@ -66,11 +65,3 @@ def _strand(columns: list[str]) -> str:
     if len(columns) > 5 and columns[5] in ("+", "-"):
         return columns[5]
     return "-" if "_RIGHT" in columns[3].upper() else "+"
-
-
-def _text(bed: Path) -> str:
-    try:
-        content = bed.read_bytes()
-        return (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8")
-    except (OSError, UnicodeError, EOFError, zlib.error) as fault:
-        raise ProcessingFailure(_STEP, "the primer scheme can't be read") from fault

@@ -7,7 +7,6 @@ clearly prefer two genomes, the sample is a mixture or a recombinant, and the su
 
 from __future__ import annotations
 
-import gzip
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -208,10 +207,5 @@ def _write(records: list[_Record], chosen: list[_Record], directory: Path) -> Ch
 
 def _about(gff3: Path, contigs: set[str]) -> str:
     """The lines of a GFF3 that are about some records."""
-    try:
-        content = gff3.read_bytes()
-        text = (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8")
-    except (OSError, EOFError, UnicodeError) as fault:
-        raise ProcessingFailure(STEP, "the reference's GFF3 can't be read") from fault
-    lines = text.split("##FASTA")[0].splitlines()
+    lines = references.text_of(gff3, "the reference's GFF3").split("##FASTA")[0].splitlines()
     return "##gff-version 3\n" + "".join(f"{line}\n" for line in lines if line.split("\t")[0] in contigs)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from readvault.domain.errors import ProcessingFailure
+from readvault.reads import references
 from readvault.reads.sample import Segment
 
 _STEP = "reference"
@@ -75,10 +76,7 @@ def load_genes(files: Iterable[Path], segments: tuple[Segment, ...]) -> tuple[Ge
 
 
 def _rows(file: Path) -> list[_Row]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeError) as fault:
-        raise ProcessingFailure(_STEP, "the GFF3 can't be read") from fault
+    lines = references.text_of(file, "the GFF3").splitlines()
     rows = []
     for line in lines:
         if line.startswith(("##FASTA", ">")):

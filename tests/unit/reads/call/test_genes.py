@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,16 @@ def test_the_shipped_genes_are_whole_proteins() -> None:
         assert gene.amino_acids.startswith("M")
         assert gene.amino_acids.index("*") == len(gene.amino_acids) - 1
     assert [len(gene.amino_acids) for gene in found][:3] == [4406, 7097, 1274]
+
+
+def test_an_annotation_may_be_compressed(tmp_path: Path) -> None:
+    plain = gff(tmp_path, "main . CDS 3 44 . + 0 ID=cds1;gene=S")
+    packed = tmp_path / "genes.gff3.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert [gene.name for gene in load_genes([packed], (SEGMENT,))] == ["S"]
+    packed.write_bytes(packed.read_bytes()[:30])
+    with pytest.raises(ProcessingFailure, match="can't be read"):
+        load_genes([packed], (SEGMENT,))
 
 
 def test_names_that_are_shared_are_passed_over(tmp_path: Path) -> None:
