@@ -74,13 +74,13 @@ def arrange(sources: Sequence[Source]) -> tuple[list[Lane], list[Annotation]]:
     """Put mates together and lanes in the order of their names; and say which file has lost its mate.
 
     Two files are mates when their names differ only in R1 and R2 (or a last 1 and 2, unless these
-    number the chunks of a nanopore run), or when they are the only two and begin with the same read.
+    number the chunks of a nanopore run); where no names do so, when just these two begin with one read.
     """
     pairs, rest, faults = _by_illumina_names(sources)
     more, rest = _by_last_number(rest)
     pairs += more
-    if not pairs and len(rest) == 2 and _begin_alike(rest[0], rest[1]):
-        pairs, rest = [(rest[0], rest[1])], []
+    if not pairs:
+        pairs, rest = _by_first_reads(rest)
     if pairs:
         faults += [_without_mate(source) for source in rest]
         rest = []
@@ -127,8 +127,19 @@ def _are_nanopore_chunks(sources: Iterable[Source]) -> bool:
     return all(source.titles and name.match(source.titles[0][1:]) for source in sources)
 
 
-def _begin_alike(one: Source, two: Source) -> bool:
-    return bool(one.titles and two.titles) and template_of(one.first) == template_of(two.first) != b""
+def _by_first_reads(sources: list[Source]) -> tuple[list[tuple[Source, Source]], list[Source]]:
+    """Mates by their first reads, or their names would hide from everybody that a human read has a mate."""
+    families: dict[bytes, list[Source]] = defaultdict(list)
+    for source in sources:
+        if template := template_of(source.first):
+            families[template].append(source)
+    pairs = []
+    for family in families.values():
+        if len(family) == 2 and not _are_nanopore_chunks(family):
+            one, two = sorted(family, key=lambda source: mate_of(source.titles[0]) or 0)
+            pairs.append((one, two))
+    taken = {id(source) for pair in pairs for source in pair}
+    return pairs, [source for source in sources if id(source) not in taken]
 
 
 def is_interleaved(source: Source) -> bool:

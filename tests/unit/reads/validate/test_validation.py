@@ -233,9 +233,30 @@ def test_two_files_are_mates_by_their_names_or_their_reads(
     tmp_path: Path, names: tuple[str, str], turned: bool
 ) -> None:
     files = pair(tmp_path, *names)
-    found, report = validated(tmp_path, *(reversed(files) if turned and names != ("x", "y") else files))
+    found, report = validated(tmp_path, *(reversed(files) if turned else files))
     assert (found.layout, found.r1, found.r2) == (LibraryLayout.PAIRED, (files[0],), (files[1],))
     assert report.reads == 40
+
+
+def test_mates_of_several_lanes_are_found_whatever_their_files_are_called(tmp_path: Path) -> None:
+    """Else a human read's mate would stay."""
+    lanes = [
+        (
+            write(tmp_path / f"{lane}_forward.fq", reads(3, name=lane + "{}", seed=n)),
+            write(tmp_path / f"{lane}_reverse.fq", reads(3, name=lane + "{}", seed=n + 9)),
+        )
+        for n, lane in enumerate("ab")
+    ]
+    found, _ = validated(tmp_path, *lanes[0], *lanes[1])
+    assert (found.r1, found.r2) == tuple(zip(*lanes, strict=True))
+    single = write(tmp_path / "c.fq", reads(3, name="c{}"))
+    assert refused(tmp_path, *lanes[0], single)[0].file == "c.fq"
+
+
+def test_a_nanopore_file_sent_twice_is_no_pair(tmp_path: Path) -> None:
+    text = reads(3, name="0000000{}-0000-4000-8000-000000000000")
+    found, report = validated(tmp_path, write(tmp_path / "x.fastq", text), write(tmp_path / "y.fastq", text))
+    assert (found.layout, [each.reason for each in report.warnings]) == (LibraryLayout.SINGLE, [Reason.REPEATED_FILE])
 
 
 def test_lanes_are_grouped_in_one_order_for_both_mates(tmp_path: Path) -> None:
