@@ -42,7 +42,7 @@ test: setup lint types  ## all tests: rules, science, servers, the journey
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests readvault/domain
 
 unit: setup  ## only the fast tests
-	@$(PYTHON) -m pytest -q tests/unit readvault/domain
+	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/unit readvault/domain
 
 test-postgres: setup  ## all that meets the database, and the journey, on a PostgreSQL that the tests start
 	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m pytest -q tests/unit tests/integration/db tests/integration/services \
