@@ -139,4 +139,4 @@ def _span(records: Bytes, at: Any) -> int:
         if word & 15 in (MATCH, EQUAL, DIFFERENT, SKIP, DELETION):
             span += word >> 4
         operation += 4
-    return span
+    return int(span)

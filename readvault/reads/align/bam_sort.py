@@ -20,7 +20,7 @@ RANK_BITS = 36
 
 SUB_BITS = 4
 _RUN_BYTES = 48 << 20
-_MERGED_RECORDS = 200_000
+_MERGED_RECORDS = 50_000
 
 Part = tuple[Bytes, NDArray[np.uint64], Integers]
 """Records, their keys and their sizes."""

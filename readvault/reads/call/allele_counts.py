@@ -9,8 +9,11 @@ supplementary alignments count; unmapped, secondary, duplicate and failed ones d
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,9 @@ ALLELES = "ACGTN-"
 FORWARD, REVERSE = 0, 1
 
 _NEVER = 255
+_FEW_RECORDS = 1000
+_LARGEST_SHARED = 1_000_000
+"""Bases of a reference: with a larger one, tables for each thread would take more memory than they save time."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,16 @@ class AlleleCounts:
         return np.asarray(self.counts[:, :4].sum(axis=1) + self.counts[:, GAP], dtype=np.int64)
 
 
-def count(alignment: Alignment, segments: tuple[Segment, ...], *, min_base_quality: int) -> AlleleCounts:
+def count(
+    alignment: Alignment, segments: tuple[Segment, ...], *, min_base_quality: int, threads: int = 1
+) -> AlleleCounts:
     """Count what the reads say at every position, in one pass over the BAM and in flat memory.
 
     Bases without a quality count as good. Raises ProcessingFailure when the BAM is damaged or lies
     on another reference.
     """
-    counter = _Counter(segments, min_base_quality)
-    with BamReader(alignment.bam) as reader:
+    counter = _Counter(segments, min_base_quality, threads)
+    with counter, BamReader(alignment.bam) as reader:
         counter.fits(reader.segments)
         held = b""
         while True:
@@ -81,8 +89,24 @@ def count(alignment: Alignment, segments: tuple[Segment, ...], *, min_base_quali
                 return counter.result(alignment)
 
 
+class _Share:
+    """What one thread has counted."""
+
+    def __init__(self, size: int) -> None:
+        self.counts = np.zeros((2, len(ALLELES), size), dtype=np.int64)
+        self.quality_sums = np.zeros((4, size), dtype=np.int64)
+        self.clips = np.zeros((2, size), dtype=np.int64)
+
+    def add(self, other: _Share) -> None:
+        self.counts += other.counts
+        self.quality_sums += other.quality_sums
+        self.clips += other.clips
+
+
 class _Counter:
-    def __init__(self, segments: tuple[Segment, ...], min_base_quality: int) -> None:
+    """Each thread counts its part of every batch. Use it as a context manager."""
+
+    def __init__(self, segments: tuple[Segment, ...], min_base_quality: int, threads: int) -> None:
         self._segments = segments
         self._minimum = min_base_quality
         lengths = [len(segment.sequence) for segment in segments]
@@ -93,10 +117,17 @@ class _Counter:
         sequence = np.frombuffer("".join(segment.sequence for segment in segments).encode(), dtype=np.uint8)
         for allele in (A, C, G, T):
             self._reference[sequence == ord(ALLELES[allele])] = allele
-        self._counts = np.zeros((2, len(ALLELES), size), dtype=np.int64)
-        self._quality_sums = np.zeros((4, size), dtype=np.int64)
-        self._clips = np.zeros((2, size), dtype=np.int64)
+        self._shares = [_Share(size) for _ in range(threads if size <= _LARGEST_SHARED else 1)]
+        self._pool = ThreadPoolExecutor(len(self._shares))
         self._indels = IndelCounter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
 
     def fits(self, found: tuple[tuple[str, int], ...]) -> None:
         """Refuse a BAM whose reference sequences are not the segments."""
@@ -108,33 +139,49 @@ class _Counter:
         if not fragments.are_sound(batch, self._lengths):
             raise ProcessingFailure("consensus", "the BAM has a damaged record")
         found = fragments.find(batch, at_end=at_end)
+        shares = self._shares if len(batch) >= _FEW_RECORDS else self._shares[:1]
+        borders = np.linspace(0, len(batch), len(shares) + 1).astype(np.int64).tolist()
+        parts = zip(shares, borders[:-1], borders[1:], strict=True)
+        jobs = [self._pool.submit(self._count, batch, found, *part) for part in parts]
+        for job in jobs:
+            self._indels.add(batch.buffer, job.result())
+        return batch.raw(found.waiting)
+
+    def _count(
+        self, batch: Batch, found: fragments.Fragments, share: _Share, begin: int, end: int
+    ) -> NDArray[np.int64]:
+        """Count some records (and the mates of the leads among them); their insertions and deletions."""
+        mate = np.full_like(found.mate, fragments.IGNORED)
+        mate[begin:end] = found.mate[begin:end]
         events = np.empty((found.indels + 1, counting_kernel.EVENT), dtype=np.int64)
         counted = counting_kernel.count_records(
             batch.buffer,
             batch.offset,
-            found.mate,
+            mate,
             found.end,
             found.is_lead,
             self._origins,
             self._reference,
             self._minimum,
-            self._counts,
-            self._quality_sums,
-            self._clips,
+            share.counts,
+            share.quality_sums,
+            share.clips,
             events,
             np.empty((4, found.longest + 1), dtype=np.uint8),
         )
-        self._indels.add(batch.buffer, events[:counted])
-        return batch.raw(found.waiting)
+        return events[:counted]
 
     def result(self, alignment: Alignment) -> AlleleCounts:
         insertions, deletions = self._indels.results()
+        total, *others = self._shares
+        for other in others:
+            total.add(other)
         origins = tuple(int(origin) for origin in self._origins)
         starts = {segment.name: origin for segment, origin in zip(self._segments, origins, strict=True)}
         for site in alignment.primers:
             begin, end = starts[site.segment] + site.start, starts[site.segment] + site.end
-            self._clips[0, end : end + 1] = 0
-            self._clips[1, max(begin - 1, 0) : begin] = 0
+            total.clips[0, end : end + 1] = 0
+            total.clips[1, max(begin - 1, 0) : begin] = 0
         return AlleleCounts(
-            self._segments, origins, self._counts, self._quality_sums, insertions, deletions, self._clips
+            self._segments, origins, total.counts, total.quality_sums, insertions, deletions, total.clips
         )
