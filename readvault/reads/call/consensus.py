@@ -47,6 +47,7 @@ def call(
     sample_name: str,
     directory: Path,
     genes: tuple[Gene, ...] = (),
+    threads: int = 1,
 ) -> tuple[Calls, ConsensusReport]:
     """Call consensus, variants and coverage from a BAM and write them.
 
@@ -54,7 +55,7 @@ def call(
     there are several), `variants.vcf.gz` with `.tbi`, `coverage.tsv.gz`, `allele_counts.tsv.gz`.
     Raises ProcessingFailure when the BAM is damaged or lies on another reference.
     """
-    counts, unresolved = _counted(alignment, segments, thresholds)
+    counts, unresolved = _counted(alignment, segments, thresholds, threads)
     called = call_segments(counts, thresholds=thresholds, rules=rules, unresolved=unresolved)
     aligned = {call.segment: call.aligned for call in called}
     calls = Calls(
@@ -70,11 +71,11 @@ def call(
 
 
 def _counted(
-    alignment: Alignment, segments: tuple[Segment, ...], thresholds: PlatformThresholds
+    alignment: Alignment, segments: tuple[Segment, ...], thresholds: PlatformThresholds, threads: int
 ) -> tuple[AlleleCounts, tuple[Unresolved, ...]]:
     """What the reads say, with the indels that only ends and clipped ends of them show."""
     quality = thresholds.min_base_quality
-    counts = tidy(count(alignment, segments, min_base_quality=quality))
+    counts = tidy(count(alignment, segments, min_base_quality=quality, threads=threads))
     counts = read_ends.add_ends(
         counts,
         alignment.bam,
@@ -162,12 +163,20 @@ def _vote(
 
 def _letters(votes: NDArray[np.int64], min_frequency: float) -> NDArray[np.uint8]:
     depth = votes.sum(axis=0)
-    ordered = np.sort(votes, axis=0)
-    clear = (ordered[-1] >= min_frequency * depth - _ROUNDING) & (ordered[-1] > ordered[-2])
+    best, most, second = _leaders(votes)
+    clear = (most >= min_frequency * depth - _ROUNDING) & (most > second)
     frequent = (votes >= AMBIGUOUS_FROM * depth - _ROUNDING) & (votes > 0)
     code = _CODES[frequent[:4].T.astype(np.uint8) @ np.array([1, 2, 4, 8], dtype=np.uint8)]
     code = np.where(frequent[4], np.uint8(ord("N")), code)
-    return np.where(clear, _BASES_AND_GAP[votes.argmax(axis=0)], code).astype(np.uint8)
+    return np.where(clear, _BASES_AND_GAP[best], code).astype(np.uint8)
+
+
+def _leaders(votes: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
+    """At each position the allele with the most votes, how many these are, and those of the next allele."""
+    best = votes.argmax(axis=0)
+    others = votes.copy()
+    np.put_along_axis(others, best[None, :], -1, axis=0)
+    return best, votes.max(axis=0), others.max(axis=0)
 
 
 class _Deletions:
@@ -263,7 +272,7 @@ def _report(counts: AlleleCounts, calls: Calls, min_depth: int) -> ConsensusRepo
     known = np.isin(aligned, list(b"ACGT"))
     deleted = [np.frombuffer(call.aligned.encode(), dtype=np.uint8) == ord("-") for call in calls.segments]
     depth = counts.depth
-    minor = np.sort(counts.counts.sum(axis=0)[:4], axis=0)[-2]
+    minor = _leaders(counts.counts[:, :4].sum(axis=0))[2]
     mixed = (minor >= MIXED_FROM * depth) & (minor <= MIXED_TO * depth) & (depth >= min_depth)
     segments: tuple[SegmentCoverage, ...] = tuple(call.coverage for call in calls.segments)
     return ConsensusReport(
