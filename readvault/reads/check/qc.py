@@ -224,7 +224,7 @@ def _metrics(
         if depletion.screened:
             metrics["humanFraction"] = depletion.human_fraction
         metrics["unscreenableFraction"] = depletion.reads_too_short / max(depletion.reads_in, 1)
-    if agreement is not None:
+    if agreement is not None and agreement.compared:
         metrics["consensusDisagreements"] = agreement.disagreements
         metrics["consensusDisagreementFraction"] = agreement.fraction
     return metrics

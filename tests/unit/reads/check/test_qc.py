@@ -232,7 +232,8 @@ def test_a_submitted_consensus_that_disagrees_is_warned_about_with_the_places(or
 def test_where_the_reads_are_shallow_they_have_no_say(organism: Organism) -> None:
     submitted = GENOME[:1000] + ("A" if GENOME[1000] != "A" else "C") + GENOME[1001:]
     report = with_reads(organism, calls=calls(depth=19), submitted={"a": submitted})
-    assert {v.metric: v.value for v in report.verdicts}["consensusDisagreements"] == 0
+    assert not [v for v in report.verdicts if v.metric.startswith("consensus")]  # a rule that saw nothing holds nowhere
+    assert report.errors == ()
 
 
 def test_a_consensus_of_another_sample_is_an_error(organism: Organism) -> None:
