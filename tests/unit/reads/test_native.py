@@ -93,6 +93,19 @@ def test_what_is_kept_depends_on_all_that_was_compiled_into_it(tmp_path: Path) -
     assert len({first, *others}) == 5
 
 
+def test_a_kept_function_is_compiled_anew_when_a_helper_in_another_file_changed(
+    tmp_path: Path, loaders: dict[Any, Callable[[], object]]
+) -> None:
+    def answer(helper: str) -> tuple[int, bool]:
+        doubled = module(tmp_path, "helpers", helper)["doubled"]
+        made = module(tmp_path, "callers", f"@native.compiled('int64(int64)')\n{CALLER}", doubled=doubled, MORE=1)
+        return made["answer"](20), bool(made["answer"].stats.cache_hits)
+
+    assert answer(HELPER) == (41, False)
+    assert answer(HELPER) == (41, True)
+    assert answer(HELPER.replace("2", "3")) == (61, False)
+
+
 def test_another_fault_of_the_compiler_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def njit(**options: Any) -> Any:
         raise RuntimeError("no such option")
