@@ -75,11 +75,11 @@ def align(
         )
         if sites:
             mapped = scratch / "mapped.bam"
-            _write(mapped, header, segments, sorter, threads)
+            _write(mapped, header, segments, sorter)
             sorter = cleanup.enter_context(RecordSorter(scratch))
             mapped_reads = take_bam(_clip_primers(mapped, sites, scratch), segments, sorter)
         bam, bai = directory / "alignment.bam", directory / "alignment.bam.bai"
-        _write(bam, header, segments, sorter, threads, bai)
+        _write(bam, header, segments, sorter, bai)
     alignment = Alignment(bam=bam, bai=bai, reference=reference, platform=reads.platform, primers=sites)
     report = AlignmentReport(
         reads=total,
@@ -109,7 +109,7 @@ def _clip_primers(mapped: Path, sites: tuple[PrimerSite, ...], scratch: Path) ->
 
 
 def _write(
-    bam: Path, header: str, segments: tuple[Segment, ...], sorter: RecordSorter, threads: int, bai: Path | None = None
+    bam: Path, header: str, segments: tuple[Segment, ...], sorter: RecordSorter, bai: Path | None = None
 ) -> None:
     """Write a BAM of the sorter's records and, where it is asked for, its index."""
     index = BamIndex(segments)
@@ -119,7 +119,7 @@ def _write(
     for name, segment in zip(names, segments, strict=True):
         head += struct.pack("<i", len(name)) + name + struct.pack("<i", len(segment.sequence))
     place = len(head)
-    with BgzfWriter(bam, threads) as out:
+    with BgzfWriter(bam) as out:
         out.write(head)
         for records in sorter.sorted():
             out.write(memoryview(records))

@@ -45,7 +45,7 @@ def _indexed(source: Path, bam: Path) -> None:
     with pysam.BGZFile(str(source)) as file:
         content = file.read()
     head, records = content[: len(content) - end], np.frombuffer(content[len(content) - end :], np.uint8)
-    with BgzfWriter(bam, 2) as out:
+    with BgzfWriter(bam) as out:
         out.write(head)
         for begin, stop in ((0, int(batch.offset[1000])), (int(batch.offset[1000]), end)):
             out.write(memoryview(records[begin:stop]))
