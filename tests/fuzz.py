@@ -8,6 +8,7 @@ crash or a hang ends none but its child; the next run goes on where the last one
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gzip
 import os
 import random
@@ -255,6 +256,7 @@ def _batch(numbers: range) -> list[tuple[int, str]]:
 def _work(numbers: range, folder: Path, writing: int) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 2)
+    faulthandler.disable()  # pytest's writes to the terminal all the same
     reference = folder / "reference.fa"
     reference.write_text(f">ref\n{aligned.REFERENCE}\n")
     for number in numbers:
