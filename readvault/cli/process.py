@@ -69,6 +69,8 @@ def process(
         if primers is not None and not primers.is_file():
             raise NotReady(f"there is no primer scheme {primers}")
         _refuse_unknown_scheme(chosen, primers, primer_scheme)
+        if consensus is not None and chosen.submission.consensus_sequences == "forbidden":
+            raise typer.BadParameter(f"{chosen.name} takes no consensus", param_hint="--consensus")
         submitted, faults = _submitted(consensus)
         out.mkdir(parents=True, exist_ok=True)
         with _work_directory(out) as directory:

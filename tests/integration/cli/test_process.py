@@ -166,3 +166,13 @@ def test_a_mistake_in_the_organisms_file_is_one_clear_line(
     line = only_line(process(house, tmp_path / "out", "--organism", house / "mistaken.yaml"))
     assert message in line
     assert "pydantic" not in line
+
+
+def test_a_consensus_that_the_organism_forbids_is_refused(house: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "organism.yaml"
+    reference = house / "reference.fasta"
+    rules.write_text(f"name: test\nreference: {{fasta: {reference}}}\nsubmission: {{consensusSequences: forbidden}}\n")
+    result = process(house, tmp_path / "out", "--organism", rules, "--consensus", reference)
+    assert result.exit_code == EXIT_USAGE
+    assert "takes no consensus" in result.stderr
+    assert not (tmp_path / "out").exists()
