@@ -24,9 +24,9 @@ from readvault.reads import references, tools
 from readvault.reads.align import primers as primer_schemes
 from readvault.reads.align.bam_index import BamIndex
 from readvault.reads.align.bam_sort import RecordSorter
-from readvault.reads.align.bgzf import BgzfWriter
 from readvault.reads.align.mapping import KEPT_TAGS, map_reads, take_bam
 from readvault.reads.align.placement import Groups
+from readvault.reads.bgzf import BgzfWriter
 from readvault.reads.sample import Alignment, PrimerSite, ReadFiles, Segment
 
 STEP = "align"

@@ -26,7 +26,7 @@ from readvault.reads.align.bam_records import (
     uint16_at,
 )
 from readvault.reads.align.bam_writer import bin_of
-from readvault.reads.align.bgzf import BLOCK
+from readvault.reads.bgzf import BLOCK
 from readvault.reads.native import compiled
 from readvault.reads.sample import Segment
 

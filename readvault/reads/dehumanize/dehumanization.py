@@ -22,13 +22,14 @@ from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Dehumanize
 from readvault.domain.reads import LibraryLayout
 from readvault.domain.reports import HostDepletionReport
+from readvault.reads.bgzf import BgzfWriter
 from readvault.reads.dehumanize import host_index
 from readvault.reads.dehumanize.host_screen import STEP, HostScreen
 from readvault.reads.dehumanize.host_verdict import HostTally, judge
 from readvault.reads.sample import ReadFiles
 from readvault.reads.validate import fastq_native
 from readvault.reads.validate.fastq_native import keep_records
-from readvault.reads.validate.fastq_stream import BLOCK, GzipFile, Window, abreast
+from readvault.reads.validate.fastq_stream import BLOCK, Window, abreast
 
 _LONGEST_NAME = len(b"@9223372036854775807")
 _SMALLEST_RECORD = len(b"@\nA\n+\nI\n")
@@ -59,7 +60,7 @@ def dehumanize(
     tally = HostTally()
     outputs = _outputs(directory, reads.layout)
     with ExitStack() as files:
-        writers = [files.enter_context(GzipFile(path)) for path in outputs]
+        writers = [files.enter_context(BgzfWriter(path)) for path in outputs]
         keeper = _Keeper(writers, tally, screen.shortest if screen else 0)
         lanes = [
             _pass_on(mates, keeper) if screen is None else _screen(mates, screen, keeper) for mates in _lanes(reads)
@@ -91,7 +92,7 @@ def _outputs(directory: Path, layout: LibraryLayout) -> list[Path]:
 class _Keeper:
     """Drops what can't be screened, renames what is kept, and writes it. `shortest` 0 keeps all."""
 
-    writers: list[GzipFile]
+    writers: list[BgzfWriter]
     tally: HostTally
     shortest: int
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from isal import igzip_threaded
 
 from readvault.domain.errors import ProcessingFailure
+from readvault.reads.bgzf import BgzfWriter
 from readvault.reads.native import compiled
-from readvault.reads.validate.fastq_stream import GzipFile
 
 STEP = "align"
 _BLOCK = 8 << 20
@@ -37,7 +37,7 @@ def keep_mapped(files: tuple[Path, ...], bam: Path, templates: int) -> int:
     for path in files:
         part = path.with_name(path.name + ".part")
         try:
-            with igzip_threaded.open(str(path), "rb", threads=1) as source, GzipFile(part) as target:
+            with igzip_threaded.open(str(path), "rb", threads=1) as source, BgzfWriter(part) as target:
                 if _copy(source, target, mapped) != templates:
                     raise ProcessingFailure(STEP, "the dehumanized reads are not as many as were counted")
             part.replace(path)
@@ -104,7 +104,7 @@ def _mark(block: Bytes, bits: Bytes, templates: int) -> int:
     return at
 
 
-def _copy(source: Any, target: GzipFile, mapped: Bytes) -> int:
+def _copy(source: Any, target: BgzfWriter, mapped: Bytes) -> int:
     """Write the records whose bit is set; how many records there were."""
     records = 0
     held = b""

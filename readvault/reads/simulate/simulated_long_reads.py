@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from readvault.domain.reads import Platform
+from readvault.reads.bgzf import BgzfWriter
 from readvault.reads.simulate.simulated_genome import BASES, Genome
 from readvault.reads.simulate.simulated_strains import Strain, Tally
-from readvault.reads.validate.fastq_stream import GzipFile
 
 _SHORTEST = 100
 _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
@@ -63,7 +63,7 @@ def write_long_reads(
         tally.add(strain, starts[own], starts[own] + sizes[own], int(sizes[own].max(initial=0)))
     if foreign is not None:
         starts[from_host], sizes[from_host] = foreign.places(sizes[from_host], rng)
-    with GzipFile(output) as writer:
+    with BgzfWriter(output) as writer:
         for ordinal, alien in enumerate(from_host):
             source = foreign if alien and foreign is not None else strains[chosen[ordinal]].genome
             template = source.bases[starts[ordinal] : starts[ordinal] + sizes[ordinal]]

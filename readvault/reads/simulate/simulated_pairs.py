@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from readvault.reads.bgzf import BgzfWriter
 from readvault.reads.simulate.simulated_genome import BASES, Genome
 from readvault.reads.simulate.simulated_strains import Strain, Tally
-from readvault.reads.validate.fastq_stream import GzipFile
 
 PAIRS_AT_ONCE = 20_000
 _MEAN_FRAGMENT, _SD_FRAGMENT = 2.2, 0.35
@@ -76,7 +76,7 @@ def write_pairs(
     """Write two gzip FASTQ files; gives the names of the host's pairs."""
     host_names: list[str] = []
     with ExitStack() as files:
-        writers = [files.enter_context(GzipFile(path)) for path in outputs]
+        writers = [files.enter_context(BgzfWriter(path)) for path in outputs]
         for start in range(0, from_host.size, PAIRS_AT_ONCE):
             part = from_host[start : start + PAIRS_AT_ONCE]
             mates = np.empty((2, part.size, length), np.uint8)

@@ -8,7 +8,8 @@ from typing import Any
 
 from isal import isal_zlib
 
-from readvault.reads.validate.fastq_stream import Batch, GzipFile, batches
+from readvault.reads.bgzf import BgzfWriter
+from readvault.reads.validate.fastq_stream import Batch, batches
 from readvault.reads.validate.formats import Decompressed
 
 END_OF_BGZF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -46,7 +47,7 @@ def is_padded(path: Path) -> bool:
 def rewrite(stream: Decompressed, targets: tuple[Path, ...]) -> None:
     """Write checked FASTQ anew; with two targets, odd records go to the first and even ones to the second."""
     with ExitStack() as files:
-        writers = [files.enter_context(GzipFile(path)) for path in targets]
+        writers = [files.enter_context(BgzfWriter(path)) for path in targets]
         offset = 0
         for lines in batches(stream):
             if b"\r" in b"".join(lines):

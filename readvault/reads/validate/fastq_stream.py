@@ -1,17 +1,13 @@
-"""FASTQ as streams: blocks of text in, or lists of lines where few reads are looked at; reproducible gzip out."""
+"""FASTQ as streams: blocks of text in, or lists of lines where few reads are looked at."""
 
 from __future__ import annotations
 
 import os
 import selectors
 from collections.abc import Iterator
-from io import BufferedWriter
-from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
-from isal import igzip_threaded
 
 BLOCK = 1 << 20
 PIPE_SIZE = 1 << 20
@@ -20,8 +16,6 @@ LONGEST_LINE = 10_000_000
 LONGEST_RECORD = 4 * LONGEST_LINE
 _LARGEST_BLOCK = 8 * BLOCK
 _LF = 10
-_GZIP_BLOCK = 1 << 20
-_GZIP_LEVEL = 1
 
 Batch = list[bytes]
 """Lines without their ends; four are a record."""
@@ -153,40 +147,3 @@ def arriving(pipes: list[int]) -> Iterator[tuple[Window, ...]]:
                 yield windows
                 wanted = max(BLOCK, 2 * min(window.size for window in windows))
     yield windows
-
-
-class GzipFile:
-    """A gzip file whose bytes depend on its content alone: no time, no name, no number of threads.
-
-    Compression runs on a thread of its own. Use it as a context manager.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file: BufferedWriter = igzip_threaded.open(
-            str(path), "wb", compresslevel=_GZIP_LEVEL, threads=1, block_size=_GZIP_BLOCK
-        )
-        self._waiting = bytearray()
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Add bytes; what comes out does not depend on how they were cut into calls."""
-        rest = memoryview(data)
-        while rest:
-            part = rest[: _GZIP_BLOCK - len(self._waiting)]
-            self._waiting += part
-            rest = rest[len(part) :]
-            if len(self._waiting) == _GZIP_BLOCK:
-                self._pass_on()
-
-    def _pass_on(self) -> None:
-        self._file.raw.write(bytes(self._waiting))  # whole blocks need no other buffer
-        self._waiting.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None and self._waiting:
-            self._pass_on()
-        self._file.close()

@@ -11,7 +11,7 @@ import pysam
 
 from readvault.reads.align.bam_index import BamIndex
 from readvault.reads.align.bam_records import BamReader
-from readvault.reads.align.bgzf import BgzfWriter
+from readvault.reads.bgzf import BgzfWriter
 from readvault.reads.sample import Segment
 
 _LENGTHS = {"one": 70_000, "none": 500, "two": 16_384, "late": 50_000}

@@ -11,7 +11,7 @@ import pysam
 import pytest
 
 from readvault.reads.align.bam_sort import RecordSorter
-from readvault.reads.align.bgzf import BgzfWriter
+from readvault.reads.bgzf import BgzfWriter
 
 
 @pytest.mark.parametrize("run_bytes", [700, 20_000, 1 << 20])

@@ -61,4 +61,4 @@ def test_tables_carry_no_date(tmp_path: Path) -> None:
     content = (tmp_path / "a.gz").read_bytes()
     assert content == (tmp_path / "b.gz").read_bytes()
     assert content[4:8] == bytes(4)
-    assert content[3] == 0  # no file name either
+    assert content[3] == 4  # only the extra field of BGZF: no file name either

@@ -14,6 +14,7 @@ import pytest
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Dehumanize
 from readvault.domain.reads import LibraryLayout, Platform
+from readvault.reads.bgzf import BgzfWriter
 from readvault.reads.dehumanize.dehumanization import dehumanize
 from readvault.reads.sample import ReadFiles
 from readvault.reads.validate import fastq_stream
@@ -28,7 +29,7 @@ from readvault.reads.validate.fastq_native import (
     Hashes,
     keep_records,
 )
-from readvault.reads.validate.fastq_stream import GzipFile, Window, abreast
+from readvault.reads.validate.fastq_stream import Window, abreast
 from readvault.reads.validate.sip_hash import sip_hash
 from tests.unit.reads.fastq_maker import bases, record, records_of, write
 
@@ -212,7 +213,7 @@ def test_gzip_does_not_depend_on_how_the_text_was_cut(tmp_path: Path) -> None:
         ("whole", [text]),
         ("cut", [text[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]),
     ):
-        with GzipFile(tmp_path / name) as file:
+        with BgzfWriter(tmp_path / name) as file:
             for piece in pieces:
                 file.write(piece)
     packed = (tmp_path / "whole").read_bytes()
