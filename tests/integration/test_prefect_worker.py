@@ -254,23 +254,6 @@ def test_a_schedule_makes_runs(prefect: Prefect, worker: Worker) -> None:
     assert until(lambda: prefect.post("/flow_runs/filter", wanted), 60)
 
 
-def test_a_prefect_that_has_forgotten_everything_is_told_again(prefect: Prefect, worker: Worker) -> None:
-    """As when its database is lost while the worker runs: nobody restarts the worker."""
-    # The pool first: a run of a deployment that has just lost its pool would wait for ever.
-    prefect.delete("/work_pools/reads")
-    for name in ("process-submission/default", "release/default", "recover/regularly"):
-        prefect.delete(f"/deployments/{prefect.get(f'/deployments/name/{name}')['id']}")
-    assert prefect.ended(deliver(prefect, "good-4"))["state"]["type"] == "COMPLETED"
-    assert worker.noted("good-4 registered NO_ISSUES")
-    prefect.delete("/work_pools/reads")
-    caught = deliver(prefect, "good-5")  # it may get no queue, and then waits in vain
-    orchestrator = PrefectOrchestrator(prefect.settings)
-    until(lambda: orchestrator.state_of(caught) in (RunState.MISSING, RunState.ENDED), 60)
-    regularly = {"deployments": {"name": {"any_": ["regularly"]}}}
-    [again] = until(lambda: prefect.post("/deployments/filter", regularly))
-    assert [schedule["slug"] for schedule in again["schedules"]] == ["every-five-minutes"]
-
-
 def test_cancelling_a_run_kills_the_child_of_its_job(prefect: Prefect, worker: Worker) -> None:
     run_id = deliver(prefect, "slow-1")
     until(lambda: worker.noted("slow-1 claimed"))
@@ -299,6 +282,23 @@ def test_an_idle_worker_stops_at_once(prefect: Prefect, worker: Worker) -> None:
     prefect.ended(deliver(prefect, "good-3"))
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(60) == 0
+
+
+def test_a_prefect_that_has_forgotten_everything_is_told_again(prefect: Prefect, worker: Worker) -> None:
+    """As when its database is lost while the worker runs: nobody restarts the worker."""
+    # The pool first: a run of a deployment that has just lost its pool would wait for ever.
+    prefect.delete("/work_pools/reads")
+    for name in ("process-submission/default", "release/default", "recover/regularly"):
+        prefect.delete(f"/deployments/{prefect.get(f'/deployments/name/{name}')['id']}")
+    assert prefect.ended(deliver(prefect, "good-4"))["state"]["type"] == "COMPLETED"
+    assert worker.noted("good-4 registered NO_ISSUES")
+    prefect.delete("/work_pools/reads")
+    caught = deliver(prefect, "good-5")  # it may get no queue, and then waits in vain
+    orchestrator = PrefectOrchestrator(prefect.settings)
+    until(lambda: orchestrator.state_of(caught) in (RunState.MISSING, RunState.ENDED), 60)
+    regularly = {"deployments": {"name": {"any_": ["regularly"]}}}
+    [again] = until(lambda: prefect.post("/deployments/filter", regularly))
+    assert [schedule["slug"] for schedule in again["schedules"]] == ["every-five-minutes"]
 
 
 def _children(pid: int) -> list[int]:
