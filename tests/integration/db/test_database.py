@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -103,6 +104,22 @@ def test_two_starts_at_once_migrate_once(tmp_path_factory: pytest.TempPathFactor
     with engine.connect() as connection:
         assert immutability.missing(connection) == []
     engine.dispose()
+
+
+def test_a_new_database_can_be_opened_by_several_at_once(tmp_path: Path) -> None:
+    """SQLite does not wait by itself when two switch a new database to WAL: one open in forty failed."""
+    for number in range(30):
+        url = f"sqlite:///{tmp_path / f'{number}.sqlite'}"
+        together = threading.Barrier(4)
+
+        def opened(url: str = url, together: threading.Barrier = together) -> None:
+            engine = create_engine(url)
+            together.wait()
+            with engine.begin() as connection:
+                connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (a INTEGER)")
+            engine.dispose()
+
+        in_threads(4, opened)
 
 
 def in_threads(count: int, work: Callable[[], None]) -> None:
