@@ -25,10 +25,10 @@ from readvault.failpoints import failpoint
 from readvault.pipeline import Hands
 from readvault.reads.local_result import LocalResult
 from readvault.reads.sample import Declared, InputFile, Sample
-from readvault.services import neighbours, processing
 from readvault.services.house import House
-from readvault.services.lease import Lease
-from readvault.services.processing import Claim, ProcessedVersion, SealedFile, StagedFile
+from readvault.services.processing import jobs, neighbours
+from readvault.services.processing.jobs import Claim, ProcessedVersion, SealedFile, StagedFile
+from readvault.services.processing.lease import Lease
 
 SCRATCH_FACTOR = 4
 """How many times the size of its originals a job needs on the scratch disk."""
@@ -50,7 +50,7 @@ class ServerJob:
         self._lease = lease
         self._directory = directory
         self._child = child
-        self._inputs = processing.inputs_of(house, claim)
+        self._inputs = jobs.inputs_of(house, claim)
         self._hashes: dict[str, str] = {}
         self._staged: tuple[StagedFile, ...] = ()
         categories = self._organism.submission.files
@@ -80,7 +80,7 @@ class ServerJob:
             self._hashes[file.file_id] = self._house.store.fetch(file.stored, originals / f"{number:04}")
             self._lease.check()
         wrong = [_wrong_hash(file) for file in files if file.declared_sha256 not in (None, self._hashes[file.file_id])]
-        processing.record_hashes(self._house, self._claim, self._hashes)
+        jobs.record_hashes(self._house, self._claim, self._hashes)
         if wrong:
             raise InvalidSubmission(wrong)
         return FetchReport(files=len(files), bytes=total)
@@ -117,7 +117,7 @@ class ServerJob:
         staged, already = [], 0
         for output, path in result.outputs:
             self._lease.check()
-            stored = processing.stored(self._house, self._claim, output.sha256)
+            stored = jobs.stored(self._house, self._claim, output.sha256)
             if stored is None:
                 key = f"vault/{self._claim.group_id}/{output.sha256}"
                 stored = self._house.store.store(path, key, sha256=output.sha256)
@@ -141,7 +141,7 @@ class ServerJob:
         record = manifest.canonical(self._record(digest))
         self._store_text(f"records/{place}/{manifest.digest(record)}.json", record, manifest.digest(record))
         failpoint("register-before-commit")
-        registered = processing.register(
+        registered = jobs.register(
             self._house,
             self._claim,
             ProcessedVersion(

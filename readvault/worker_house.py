@@ -20,10 +20,12 @@ from readvault.nursery import Nursery
 from readvault.pipeline import Around, directly, run
 from readvault.ports import Delivery
 from readvault.server_job import ServerJob
-from readvault.services import housekeeping, processing, release, requests
+from readvault.services import housekeeping
 from readvault.services.house import House
-from readvault.services.lease import Lease
-from readvault.services.processing import Claim
+from readvault.services.processing import jobs, reprocessing
+from readvault.services.processing.jobs import Claim
+from readvault.services.processing.lease import Lease
+from readvault.services.release import publication
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +89,7 @@ class WorkerHouse:
     def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
         """Claim a release job; calling what comes does its side effects."""
         with self._claimed(job_id, JobKind.RELEASE) as held:
-            yield None if held is None else functools.partial(release.publish, self.house, held[0])
+            yield None if held is None else functools.partial(publication.publish, self.house, held[0])
 
     def run(self, delivery: Delivery, around: Around = directly) -> None:
         """Do one delivered job from its claim to its end, as the inline orchestrator does."""
@@ -102,7 +104,7 @@ class WorkerHouse:
 
     def job_for(self, accession_version: str, reason: str, actor: str) -> str:
         """The job that processes an accession version, made anew when none is open."""
-        return requests.process_again(self.house, AccessionVersion.parse(accession_version), reason, actor)
+        return reprocessing.process_again(self.house, AccessionVersion.parse(accession_version), reason, actor)
 
     def look_at_indexes(self) -> None:
         """Leave the jobs of an organism alone while its host index is gone or isn't the pinned one any more.
@@ -129,10 +131,10 @@ class WorkerHouse:
 
     @contextmanager
     def _claimed(self, job_id: str, kind: JobKind) -> Iterator[tuple[Claim, Lease] | None]:
-        claim = processing.claim(self.house, job_id, self.name, self.ready)
+        claim = jobs.claim(self.house, job_id, self.name, self.ready)
         if claim is None or claim.kind != kind:
             if claim is not None:
-                processing.give_up(self.house, claim, "was delivered to another flow", counted=False)
+                jobs.give_up(self.house, claim, "was delivered to another flow", counted=False)
             yield None
             return
         failpoint("worker-claimed")
@@ -142,14 +144,14 @@ class WorkerHouse:
         except LeaseLost:
             raise
         except NurseryDied as death:
-            processing.give_up(self.house, claim, str(death), counted=False, alone=True)
+            jobs.give_up(self.house, claim, str(death), counted=False, alone=True)
             raise
         except ProcessingFailure as failure:
-            processing.give_up(self.house, claim, str(failure), counted=True)
+            jobs.give_up(self.house, claim, str(failure), counted=True)
             raise
         except BaseException as fault:
             # A drain raises what is no Exception (KeyboardInterrupt, CancelledError): not the job's fault.
-            processing.give_up(self.house, claim, type(fault).__name__, counted=isinstance(fault, Exception))
+            jobs.give_up(self.house, claim, type(fault).__name__, counted=isinstance(fault, Exception))
             raise
 
     def _dispatch_forever(self) -> None:

@@ -10,9 +10,9 @@ from readvault.config import Settings
 from readvault.domain.actor import MAINTAINER_ROLE, PIPELINE_ROLE, Actor
 from readvault.domain.group import Address, GroupDetails
 from readvault.domain.organism import FileCategory, MetadataField, MetadataType, Organism, Reference, Submission
-from readvault.services.groups import create_group
 from readvault.services.house import House
-from readvault.services.uploads import WantedFile, request_uploads
+from readvault.services.people.groups import create_group
+from readvault.services.uploads.upload_requests import WantedFile, request_uploads
 
 ALICE = Actor("alice")
 BOB = Actor("bob")

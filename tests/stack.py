@@ -20,7 +20,7 @@ from readvault import bootstrap, demo_organism
 from readvault.client import Client, files_cell
 from readvault.config import Settings
 from readvault.domain.organism import Organism
-from readvault.services import accounts
+from readvault.services.people import accounts
 from tests.prefect_database import PrefectDatabase
 
 ADDRESS = {"line1": "-", "line2": "", "city": "-", "state": "", "postalCode": "-", "country": "-"}

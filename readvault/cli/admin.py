@@ -15,7 +15,7 @@ def add_user(
 ) -> None:
     """Add a login to the built-in issuer."""
     from readvault import bootstrap
-    from readvault.services import accounts
+    from readvault.services.people import accounts
 
     accounts.create_account(bootstrap.house(bootstrap.settings()), name, password, role)
     typer.echo(f"user {name} can log in now")
@@ -26,7 +26,7 @@ def retry(job_id: str) -> None:
     """Queue a job that needs attention once more."""
     from readvault import bootstrap
     from readvault.domain.actor import MAINTAINER_ROLE, Actor
-    from readvault.services import processing
+    from readvault.services.processing import jobs
 
-    processing.retry(bootstrap.house(bootstrap.settings()), Actor("admin", frozenset({MAINTAINER_ROLE})), job_id)
+    jobs.retry(bootstrap.house(bootstrap.settings()), Actor("admin", frozenset({MAINTAINER_ROLE})), job_id)
     typer.echo(f"job {job_id} is queued again")

@@ -103,7 +103,7 @@ def _simulated(data_dir: Path, place: Path, pairs: int) -> Truth:
 def _new_user(data_dir: Path) -> tuple[str, str]:
     from readvault import bootstrap
     from readvault.config import Settings
-    from readvault.services import accounts
+    from readvault.services.people import accounts
 
     name, password = f"lab-{secrets.token_hex(3)}", secrets.token_urlsafe(12)
     house = bootstrap.house(Settings(data_dir=data_dir, orchestrator="inline"))

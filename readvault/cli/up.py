@@ -213,7 +213,7 @@ def _make_login(stack: Stack) -> None:
     from readvault.cli.stack import LOGIN
     from readvault.domain.actor import MAINTAINER_ROLE
     from readvault.domain.errors import Conflict
-    from readvault.services import accounts
+    from readvault.services.people import accounts
 
     if stack.settings.identity.jwks_url:
         return

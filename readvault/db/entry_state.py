@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, sel
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from readvault.db.tables import EntryVersion, Job, Manifest, Release
+from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, Release
 from readvault.domain.status import JobKind, JobState, Status
 
 _candidate = aliased(Manifest)
@@ -29,6 +29,21 @@ def current_manifest_id() -> ColumnElement[int | None]:
             col(_candidate.superseded_at).is_(None),
         )
         .order_by(col(_candidate.pipeline_version).desc())
+        .limit(1)
+        .correlate(EntryVersion)
+        .scalar_subquery()
+    )
+
+
+def _published_since() -> ColumnElement[int | None]:
+    """The manifest that was last published in place of the approved one, if any was."""
+    return (
+        select(col(CurrentResult.manifest_id))
+        .where(
+            col(CurrentResult.accession) == col(EntryVersion.accession),
+            col(CurrentResult.version) == col(EntryVersion.version),
+        )
+        .order_by(col(CurrentResult.id).desc())
         .limit(1)
         .correlate(EntryVersion)
         .scalar_subquery()
@@ -52,9 +67,9 @@ def status() -> ColumnElement[str]:
 
 
 def with_state(query: Select[Any]) -> Select[Any]:
-    """Join each entry version with its release and with the released or else the current manifest, if any."""
+    """Join each entry version with its release and with the manifest that stands for it, if any."""
     release = and_(
         col(Release.accession) == col(EntryVersion.accession), col(Release.version) == col(EntryVersion.version)
     )
-    manifest = col(Manifest.id) == func.coalesce(col(Release.manifest_id), current_manifest_id())
+    manifest = col(Manifest.id) == func.coalesce(_published_since(), col(Release.manifest_id), current_manifest_id())
     return query.select_from(EntryVersion).outerjoin(Release, release).outerjoin(Manifest, manifest)

@@ -15,12 +15,18 @@ from sqlmodel import SQLModel
 
 from readvault.db.tables import (
     AuditEntry,
+    CurrentResult,
+    DataUseTerms,
+    DeletedEntryVersion,
     EntryFile,
     EntryVersion,
+    FileAccess,
+    Intervention,
     Manifest,
     ManifestFile,
     Release,
     StoredObject,
+    SubmittedDataArchive,
     UploadedFile,
 )
 
@@ -73,23 +79,42 @@ def _released(row: str) -> str:
 
 
 def _manifest_released(reference: str) -> str:
-    return f"EXISTS (SELECT 1 FROM release r WHERE r.manifest_id = {reference})"  # noqa: S608 - no input
+    """True for the manifest that was approved and for those that were published since."""
+    return (
+        f"(EXISTS (SELECT 1 FROM release r WHERE r.manifest_id = {reference})"  # noqa: S608 - no input
+        f" OR EXISTS (SELECT 1 FROM current_result c WHERE c.manifest_id = {reference}))"
+    )
 
 
 _IN_RELEASED_MANIFEST = (
-    "EXISTS (SELECT 1 FROM manifest_file f JOIN release r ON r.manifest_id = f.manifest_id"
-    " WHERE f.stored_object_id = OLD.id)"
+    "EXISTS (SELECT 1 FROM manifest_file f WHERE f.stored_object_id = OLD.id"  # noqa: S608 - no input
+    f" AND {_manifest_released('f.manifest_id')})"
+)
+_UNMARKED = (
+    "NOT EXISTS (SELECT 1 FROM entry_version e"
+    " WHERE e.accession = NEW.accession AND e.version = NEW.version AND e.released)"
 )
 _IN_AN_ENTRY = "EXISTS (SELECT 1 FROM entry_file f WHERE f.file_id = OLD.id)"
+ONLY_GROWING: dict[type[SQLModel], str] = {
+    AuditEntry: "the audit log only grows",
+    FileAccess: "the trail of reads only grows",
+    Intervention: "an intervention never changes",
+    CurrentResult: "which results were published never changes",
+    DataUseTerms: "the history of data use terms only grows",
+    SubmittedDataArchive: "what was submitted before an edit never changes",
+    DeletedEntryVersion: "a deleted name is never used again",
+}
 
 
 def rules() -> Iterator[Rule]:
     """What is refused."""
     for verb in ("UPDATE", "DELETE"):
         yield Rule(_name(Release), verb, "1 = 1", "a release never changes")
-        yield Rule(_name(AuditEntry), verb, "1 = 1", "the audit log only grows")
+        for table, message in ONLY_GROWING.items():
+            yield Rule(_name(table), verb, "1 = 1", message)
         yield Rule(_name(EntryVersion), verb, _released("OLD"), "a released entry version never changes")
         yield Rule(_name(EntryFile), verb, _released("OLD"), "the files of a released entry version never change")
+    yield Rule(_name(Release), "INSERT", _UNMARKED, "a release needs an entry version that is marked as released")
     yield Rule(_name(EntryFile), "INSERT", _released("NEW"), "a released entry version gets no more files")
 
     only_superseded = _changed(Manifest, *_all_but(Manifest, "superseded_at"))
@@ -147,6 +172,12 @@ def missing(connection: Connection) -> list[str]:
     """The names of triggers that should be there and are not."""
     present = _installed(connection)
     return sorted(rule.name for rule in _wanted(connection) if rule.name not in present)
+
+
+def lift(connection: Connection) -> None:
+    """Drop all triggers, for a migration that has to fill new columns; `install` brings them back after it."""
+    for name, table in _installed(connection).items():
+        _drop(connection, name, table)
 
 
 def _wanted(connection: Connection) -> list[Rule]:

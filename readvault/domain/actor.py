@@ -28,3 +28,8 @@ class Actor:
     def is_pipeline(self) -> bool:
         """Whether this is a preprocessing pipeline."""
         return PIPELINE_ROLE in self.roles
+
+    @property
+    def is_external_updater(self) -> bool:
+        """Whether this is a program that tells what outside databases say of released entries."""
+        return EXTERNAL_METADATA_ROLE in self.roles

@@ -71,3 +71,13 @@ class JobKind(StrEnum):
 
     PROCESS_SUBMISSION = "process-submission"
     RELEASE = "release"
+
+
+class Visibility(StrEnum):
+    """What a maintainer made of a released accession version."""
+
+    PUBLIC = "PUBLIC"
+    SUPPRESSED = "SUPPRESSED"
+    """Found by nobody who searches, readable by who has the accession."""
+    WITHDRAWN = "WITHDRAWN"
+    """Gone (410), with the reason in its place."""

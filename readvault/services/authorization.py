@@ -28,8 +28,13 @@ class Action(StrEnum):
     READ_ORIGINALS = "read original files"
     APPROVE = "approve entries"
     DELETE = "delete unreleased entries"
+    CHANGE_TERMS = "change data use terms"
     READ_RELEASED = "read released data"
+    READ_LIMITS = "read how much a group may upload"
     PREPROCESS = "fetch unprocessed and submit processed data"
+    UPDATE_EXTERNAL_METADATA = "submit external metadata"
+    MANAGE_TOKENS = "make and revoke tokens of one's own"
+    BREAK_GLASS = "read another group's original files for a reason"
     MAINTAIN = "maintain the instance"
 
 
@@ -41,6 +46,7 @@ class Rule:
     users: bool = False
     members: bool = False
     pipelines: bool = False
+    external_updaters: bool = False
     maintainers: bool = True
 
 
@@ -59,8 +65,13 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
         Action.READ_ORIGINALS: Rule(members=True, maintainers=False),
         Action.APPROVE: Rule(members=True),
         Action.DELETE: Rule(members=True),
+        Action.CHANGE_TERMS: Rule(members=True),
         Action.READ_RELEASED: Rule(anyone=True),
+        Action.READ_LIMITS: Rule(members=True),
         Action.PREPROCESS: Rule(pipelines=True),
+        Action.UPDATE_EXTERNAL_METADATA: Rule(external_updaters=True),
+        Action.MANAGE_TOKENS: Rule(users=True),
+        Action.BREAK_GLASS: Rule(),
         Action.MAINTAIN: Rule(),
     }
 )
@@ -88,7 +99,12 @@ def authorize(
     groups = sorted({*group_ids, *(() if group_id is None else (group_id,))})
     if rule.members:
         _all_exist(session, groups)
-    if rule.users or (rule.maintainers and actor.is_maintainer) or (rule.pipelines and actor.is_pipeline):
+    by_role = (
+        (rule.maintainers and actor.is_maintainer)
+        or (rule.pipelines and actor.is_pipeline)
+        or (rule.external_updaters and actor.is_external_updater)
+    )
+    if rule.users or by_role:
         return
     if rule.members and groups:
         foreign = sorted(set(groups) - groups_with_member(session, actor.name, groups))

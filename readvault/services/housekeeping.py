@@ -19,8 +19,8 @@ from readvault.db.tables import Job, UploadedFile
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, RunState
-from readvault.services.fence import lease_ran_out, take_back
 from readvault.services.house import House
+from readvault.services.processing.fence import lease_ran_out, take_back
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from readvault.api.app import create_app
 from readvault.client import Client, ClientError, Ticket, files_cell
 from readvault.domain.identifiers import AccessionVersion
 from readvault.ports import SignedRequest, StoredVersion
-from readvault.services.accounts import create_account
 from readvault.services.house import House
+from readvault.services.people.accounts import create_account
 from tests.fakes import Refused
 from tests.integration.services import scenes
 
@@ -94,7 +94,7 @@ def network(house: House, issuer: EmbeddedIssuer) -> Network:
 @pytest.fixture
 def client(network: Network, house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """Alice, logged in; her password is hashed at little cost."""
-    monkeypatch.setattr("readvault.services.accounts._COST", 2)
+    monkeypatch.setattr("readvault.services.people.accounts._COST", 2)
     create_account(house, "alice", "secret")
     with Client("http://testserver", transport=network, pause=lambda seconds: None) as opened:
         opened.login("alice", "secret")

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from starlette.datastructures import UploadFile
 
-from readvault.api import schemas
 from readvault.api.dependencies import (
     FieldsDep,
     HouseDep,
@@ -18,9 +17,11 @@ from readvault.api.dependencies import (
     documented,
     parameters,
 )
+from readvault.api.schemas import entries as schemas
 from readvault.domain.errors import BadRequest
 from readvault.domain.identifiers import AccessionVersion
-from readvault.services import entries, review, submission
+from readvault.services.review import approval, entries
+from readvault.services.submission import new_entries
 
 router = APIRouter(prefix="/{organism}", tags=["entries"])
 
@@ -54,7 +55,7 @@ def submit(
     if metadata is None:
         raise BadRequest("Required part 'metadataFile' is not present.")
     sequences = fields.files.get("sequenceFile")
-    submitted = submission.submit(
+    submitted = new_entries.submit(
         house,
         user,
         organism.name,
@@ -113,7 +114,7 @@ def approve_processed_data(
 ) -> list[schemas.Version]:
     """Approve processed versions for release: all of them or none."""
     chosen = body.accession_versions_filter
-    approved = review.approve(
+    approved = approval.approve(
         house,
         user,
         organism.name,

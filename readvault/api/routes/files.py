@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Response
 from fastapi.responses import RedirectResponse
 
-from readvault.api import schemas
 from readvault.api.dependencies import CallerDep, HouseDep, Label, Number, Text, UserDep, documented, parameters
-from readvault.services import downloads, uploads
+from readvault.api.schemas import files as schemas
+from readvault.services.release import downloads
+from readvault.services.uploads import upload_requests
 
 router = APIRouter(prefix="/files", tags=["files"])
 
@@ -20,7 +21,7 @@ FileId = Annotated[Text, Path(max_length=64)]
 def request_uploads(body: schemas.UploadsRequest, user: UserDep, house: HouseDep) -> list[schemas.UploadTicket]:
     """Signed uploads for declared files: S3 refuses another size, another hash, a second write."""
     wanted = [file.wanted() for file in body.files]
-    answers = uploads.request_uploads(house, user, body.group_id, wanted, multipart=body.multipart)
+    answers = upload_requests.request_uploads(house, user, body.group_id, wanted, multipart=body.multipart)
     return [schemas.UploadTicket.of(file.name, answer) for file, answer in zip(body.files, answers, strict=True)]
 
 
@@ -31,7 +32,7 @@ def request_upload(
     asked: Annotated[schemas.LoculusUploadsRequest, parameters(schemas.LoculusUploadsRequest)],
 ) -> list[schemas.LoculusUpload]:
     """Signed single PUTs in Loculus's way, without declared sizes."""
-    answers = uploads.request_upload(house, user, asked.group_id, asked.number_files)
+    answers = upload_requests.request_upload(house, user, asked.group_id, asked.number_files)
     return [
         schemas.LoculusUpload(file_id=answer.file_id, url=answer.put.url, headers=answer.put.headers)
         for answer in answers
@@ -46,7 +47,9 @@ def request_multipart_upload(
     asked: Annotated[schemas.LoculusMultipartRequest, parameters(schemas.LoculusMultipartRequest)],
 ) -> list[schemas.LoculusMultipartUpload]:
     """Multipart uploads in Loculus's way: every part signed at once."""
-    answers = uploads.request_multipart_upload(house, user, asked.group_id, asked.number_files, asked.number_parts)
+    answers = upload_requests.request_multipart_upload(
+        house, user, asked.group_id, asked.number_files, asked.number_parts
+    )
     return [
         schemas.LoculusMultipartUpload(
             file_id=answer.file_id, urls=[part.request.url for part in answer.multipart.parts]
@@ -61,26 +64,26 @@ def complete_multipart_upload(
     body: Annotated[list[schemas.CompletedUpload], Body()], user: UserDep, house: HouseDep
 ) -> Response:
     """Put the parts of multipart uploads together."""
-    uploads.complete_multipart_uploads(house, user, [(each.file_id, each.etags) for each in body])
+    upload_requests.complete_multipart_uploads(house, user, [(each.file_id, each.etags) for each in body])
     return Response()
 
 
 @router.get("/{file_id}")
 def file_state(file_id: FileId, user: UserDep, house: HouseDep) -> schemas.UploadState:
     """What became of an upload, and which of its parts have arrived: to resume it."""
-    return schemas.UploadState.of(uploads.file_state(house, user, file_id))
+    return schemas.UploadState.of(upload_requests.file_state(house, user, file_id))
 
 
 @router.post("/{file_id}/parts")
 def sign_parts(file_id: FileId, body: schemas.PartNumbers, user: UserDep, house: HouseDep) -> list[schemas.PartRequest]:
     """Fresh signed PUTs for parts of a multipart upload."""
-    return [schemas.PartRequest.of(part) for part in uploads.sign_parts(house, user, file_id, body.numbers)]
+    return [schemas.PartRequest.of(part) for part in upload_requests.sign_parts(house, user, file_id, body.numbers)]
 
 
 @router.delete("/{file_id}", status_code=204, response_class=Response)
 def abort(file_id: FileId, user: UserDep, house: HouseDep) -> Response:
     """Give up an upload that isn't submitted yet."""
-    uploads.abort(house, user, file_id)
+    upload_requests.abort(house, user, file_id)
     return Response(status_code=204)
 
 

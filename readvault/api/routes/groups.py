@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 
-from readvault.api import schemas
 from readvault.api.dependencies import CallerDep, HouseDep, Label, Number, UserDep, documented, parameters
+from readvault.api.schemas import groups as schemas
 from readvault.domain.group import GroupView
-from readvault.services import groups
+from readvault.services.people import groups
 
 router = APIRouter(tags=["groups"])
 

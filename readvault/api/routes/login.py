@@ -9,12 +9,12 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from readvault.adapters.identity import REALM, EmbeddedIssuer, InvalidToken
-from readvault.api import schemas
 from readvault.api.dependencies import HouseDep, documented, parameters
 from readvault.api.login_limit import LoginLimit
+from readvault.api.schemas import login as schemas
 from readvault.domain.actor import Actor
-from readvault.services import accounts
 from readvault.services.house import House
+from readvault.services.people import accounts
 
 _PROTOCOL = f"{REALM}/protocol/openid-connect"
 

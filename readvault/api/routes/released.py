@@ -12,10 +12,10 @@ import zstandard
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
-from readvault.api import schemas
 from readvault.api.dependencies import HouseDep, OrganismDep, documented, parameters
-from readvault.services import release
-from readvault.services.released_state import released_etag
+from readvault.api.schemas import released as schemas
+from readvault.services.release import publication
+from readvault.services.release.released_state import released_etag
 
 router = APIRouter(prefix="/{organism}", tags=["released data"])
 
@@ -43,7 +43,9 @@ def get_released_data(
         return Response(status_code=304, headers=headers)
     # Written down before the first byte is sent: the count stands in a header and must be the number of lines,
     # and a fault half-way must become an error, not half an answer.
-    spool, total = _written_down(release.released_data(house, organism.name), compressed=asked.compression == "zstd")
+    spool, total = _written_down(
+        publication.released_data(house, organism.name), compressed=asked.compression == "zstd"
+    )
     headers["x-total-records"] = str(total)
     if asked.compression == "zstd":
         headers["Content-Encoding"] = "zstd"

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from readvault.ports import SignedRequest
 from readvault.services.house import House
-from readvault.services.review import Scope, approve
+from readvault.services.review.approval import Scope, approve
 from tests.houses import ALICE, BOB, MAINTAINER, group_of
 from tests.integration.api.problems import assert_problem
 from tests.integration.services import scenes

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from readvault.services.accounts import create_account
 from readvault.services.house import House
+from readvault.services.people.accounts import create_account
 from tests.houses import ALICE, BOB, group_of
 from tests.integration.api.problems import assert_problem
 

@@ -12,8 +12,8 @@ from sqlmodel import Session
 from readvault.adapters.identity import EmbeddedIssuer
 from readvault.api.login_limit import MAX_FAILURES, MAX_NAMES, WINDOW_SECONDS, LoginLimit
 from readvault.db.tables import UserAccount
-from readvault.services.accounts import create_account
 from readvault.services.house import House
+from readvault.services.people.accounts import create_account
 
 TOKEN = "/realms/loculus/protocol/openid-connect/token"
 PASSWORD = {"grant_type": "password", "client_id": "backend-client", "username": "alice", "password": "right horse"}
@@ -22,7 +22,7 @@ PASSWORD = {"grant_type": "password", "client_id": "backend-client", "username":
 @pytest.fixture
 def alice(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """An account whose password is hashed at little cost."""
-    monkeypatch.setattr("readvault.services.accounts._COST", 2)
+    monkeypatch.setattr("readvault.services.people.accounts._COST", 2)
     create_account(house, "alice", "right horse", ["super_user"])
 
 

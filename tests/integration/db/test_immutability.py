@@ -39,7 +39,7 @@ REFUSED = {
     "unreleased manifest: body": "UPDATE manifest SET body = '[]' WHERE accession = 'B'",
     "manifest file: name": "UPDATE manifest_file SET name = 'other'",
     "manifest file: delete": "DELETE FROM manifest_file",
-    "manifest file: one more": "INSERT INTO manifest_file VALUES (1, 'report', 'new', 'f2', 1)",
+    "manifest file: one more": "INSERT INTO manifest_file VALUES (1, 'report', 'new', 'f2', 1, true)",
     "object: size": "UPDATE stored_object SET size = 1",
     "object: hash": "UPDATE stored_object SET sha256 = 'x'",
     "object: delete": "DELETE FROM stored_object",
@@ -57,7 +57,7 @@ REFUSED_REPLACEMENTS = {
     "entry": "INSERT OR REPLACE INTO entry_version SELECT * FROM entry_version WHERE accession = 'A'",
     "entry file": "REPLACE INTO entry_file VALUES ('A', 1, 'rawReads', 'reads.fq', 0, 'u')",
     "manifest": "INSERT OR REPLACE INTO manifest SELECT * FROM manifest WHERE accession = 'A'",
-    "manifest file": "REPLACE INTO manifest_file VALUES (1, 'report', 'report.html', 'other', 1)",
+    "manifest file": "REPLACE INTO manifest_file VALUES (1, 'report', 'report.html', 'other', 1, true)",
     "object": "REPLACE INTO stored_object VALUES (1, 1, 'h', 99, 'vault/1/h', 'v', 0)",
     "sealed file": "REPLACE INTO uploaded_file SELECT * FROM uploaded_file WHERE id = 'u'",
     "audit": "INSERT OR REPLACE INTO audit_log VALUES (1, 0, 'x', 'x', 'x', '{}', 'x', 'x')",
@@ -86,7 +86,13 @@ def released(sessions: Sessions) -> Sessions:
         session.flush()
         session.add_all(
             EntryVersion(
-                accession=a, version=1, submission_id=a, submitted_metadata={"k": "v"}, submitted_sequences={}, **same
+                accession=a,
+                version=1,
+                submission_id=a,
+                submitted_metadata={"k": "v"},
+                submitted_sequences={},
+                released=a == "A",
+                **same,
             )
             for a in ("A", "B")
         )

@@ -15,8 +15,8 @@ import pytest
 from readvault.adapters.identity import EmbeddedIssuer, Identity
 from readvault.api.app import create_app
 from readvault.client import Client, ClientError, Ticket
-from readvault.services.accounts import create_account
 from readvault.services.house import House
+from readvault.services.people.accounts import create_account
 from readvault.transfer import Transfer
 from tests.houses import ALICE, group_of
 

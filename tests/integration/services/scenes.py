@@ -16,9 +16,9 @@ from readvault.domain import manifest
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, ProcessingResult
-from readvault.services import processing
 from readvault.services.house import House
-from readvault.services.processing import Claim, ProcessedVersion, StagedFile
+from readvault.services.processing import jobs
+from readvault.services.processing.jobs import Claim, ProcessedVersion, StagedFile
 
 ORGANISM = "sars-cov-2"
 READY = frozenset({ORGANISM})
@@ -90,7 +90,7 @@ def _sealed_file(house: House, session: Any, group_id: int, content: bytes, at: 
 
 def claimed(house: House, job_id: str, worker: str = "worker") -> Claim:
     """The job, claimed."""
-    claim = processing.claim(house, job_id, worker, READY)
+    claim = jobs.claim(house, job_id, worker, READY)
     assert claim is not None
     return claim
 
@@ -131,7 +131,7 @@ def result(
 def _staged(house: House, claim: Claim, category: str, name: str, content: bytes) -> StagedFile:
     sha256 = hashlib.sha256(content).hexdigest()
     key = f"vault/{claim.group_id}/{sha256}"
-    stored = processing.stored(house, claim, sha256)
+    stored = jobs.stored(house, claim, sha256)
     if stored is None:
         stored = house.store.write(key, content)  # type: ignore[attr-defined]
     return StagedFile(category, name, len(content), sha256, stored)
@@ -142,7 +142,7 @@ def processed(house: House, group_id: int, **changes: Any) -> tuple[AccessionVer
     of_result = {key: changes.pop(key) for key in ("text", "errors", "warnings", "reads") if key in changes}
     name, job_id = entry(house, group_id, **changes)
     claim = claimed(house, job_id)
-    return name, processing.register(house, claim, result(house, claim, **of_result))
+    return name, jobs.register(house, claim, result(house, claim, **of_result))
 
 
 def of_next_pipeline(house: House) -> House:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from readvault.db.tables import Group, GroupMember
-from readvault.domain.actor import MAINTAINER_ROLE, PIPELINE_ROLE, Actor
+from readvault.domain.actor import EXTERNAL_METADATA_ROLE, MAINTAINER_ROLE, PIPELINE_ROLE, Actor
 from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
 from readvault.services.authorization import RULES, Action, authorize
 from readvault.services.house import House
@@ -15,9 +15,10 @@ ACTORS = {
     "member": Actor("alice"),
     "stranger": Actor("bob"),
     "pipeline": Actor("robot", frozenset({PIPELINE_ROLE})),
+    "external updater": Actor("ena", frozenset({EXTERNAL_METADATA_ROLE})),
     "maintainer": Actor("root", frozenset({MAINTAINER_ROLE})),
 }
-USERS = {"member", "stranger", "pipeline", "maintainer"}
+USERS = {"member", "stranger", "pipeline", "external updater", "maintainer"}
 # Written out by hand and not taken from the rules, so that a changed rule must be changed here too.
 ALLOWED: dict[Action, set[str]] = {
     Action.CREATE_GROUP: USERS,
@@ -31,8 +32,13 @@ ALLOWED: dict[Action, set[str]] = {
     Action.READ_ORIGINALS: {"member"},
     Action.APPROVE: {"member", "maintainer"},
     Action.DELETE: {"member", "maintainer"},
+    Action.CHANGE_TERMS: {"member", "maintainer"},
     Action.READ_RELEASED: {"anonymous", *USERS},
+    Action.READ_LIMITS: {"member", "maintainer"},
     Action.PREPROCESS: {"pipeline", "maintainer"},
+    Action.UPDATE_EXTERNAL_METADATA: {"external updater", "maintainer"},
+    Action.MANAGE_TOKENS: USERS,
+    Action.BREAK_GLASS: {"maintainer"},
     Action.MAINTAIN: {"maintainer"},
 }
 

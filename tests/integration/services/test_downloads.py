@@ -17,11 +17,11 @@ from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Dehumanize, Originals, Pipeline
 from readvault.domain.status import JobState
-from readvault.services import processing
-from readvault.services.downloads import file_url
 from readvault.services.house import House
-from readvault.services.release import released_data
-from readvault.services.review import Scope, approve
+from readvault.services.processing import jobs
+from readvault.services.release.downloads import file_url
+from readvault.services.release.publication import released_data
+from readvault.services.review.approval import Scope, approve
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, BOB, MAINTAINER, organism
 from tests.integration.services.scenes import (
@@ -127,7 +127,7 @@ def test_a_new_pipeline_version_changes_unreleased_files_but_never_released_ones
             ).one()
         change(house, job_id, state=JobState.QUEUED.value)
         claim = claimed(of_next_pipeline(house), job_id)
-        processing.register(house, claim, result(house, claim, text=b">main\nTTTT\n"))
+        jobs.register(house, claim, result(house, claim, text=b">main\nTTTT\n"))
     assert _url(house, None, released).startswith(_pinned(house, b">main\nACGT\n"))
     assert _url(house, ALICE, unreleased).startswith(_pinned(house, b">main\nTTTT\n"))
 

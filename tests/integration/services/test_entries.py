@@ -10,10 +10,10 @@ import pytest
 from readvault.domain.errors import BadRequest, Forbidden, NotFound, Unauthenticated, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobState, ProcessingResult, Status
-from readvault.services import processing
-from readvault.services.entries import list_entries, submitted_and_processed
 from readvault.services.house import House
-from readvault.services.review import Scope, approve
+from readvault.services.processing import jobs
+from readvault.services.review.approval import Scope, approve
+from readvault.services.review.entries import list_entries, submitted_and_processed
 from tests.houses import ALICE, BOB, MAINTAINER, organism
 from tests.integration.services.scenes import (
     ERROR,
@@ -44,13 +44,13 @@ def test_a_status_follows_the_entry_from_submission_to_release(house: House, min
     assert _statuses(house)[str(name)] == ("RECEIVED", None)
     claim = claimed(house, job_id)
     assert _statuses(house)[str(name)] == ("IN_PROCESSING", None)
-    processing.give_up(house, claim, "drained", counted=False)
+    jobs.give_up(house, claim, "drained", counted=False)
     assert _statuses(house)[str(name)] == ("RECEIVED", None)
     change(house, job_id, state=JobState.NEEDS_ATTENTION.value)
     assert _statuses(house)[str(name)] == ("RECEIVED", None)
     change(house, job_id, state=JobState.QUEUED.value)
     claim = claimed(house, job_id)
-    processing.register(house, claim, result(house, claim, warnings=(WARNING,)))
+    jobs.register(house, claim, result(house, claim, warnings=(WARNING,)))
     assert _statuses(house)[str(name)] == ("PROCESSED", "HAS_WARNINGS")
     change(house, job_id, state=JobState.QUEUED.value)
     claimed(house, job_id)
@@ -175,7 +175,7 @@ def test_a_maintainer_reviews_without_reading_originals(house: House, mine: int)
 
 def test_what_went_wrong_on_our_side_is_told_in_full_to_maintainers_only(house: House, mine: int) -> None:
     name, job_id = entry(house, mine)
-    processing.give_up(house, claimed(house, job_id), "stage: the store answered 503", counted=True)
+    jobs.give_up(house, claimed(house, job_id), "stage: the store answered 503", counted=True)
     seen = {
         actor: submitted_and_processed(house, actor, ORGANISM, name)["job"]["lastError"]
         for actor in (ALICE, MAINTAINER)
@@ -199,9 +199,9 @@ def test_a_review_is_refused_for_foreign_unknown_and_revoked_versions(house: Hou
 def test_a_released_version_shows_the_released_result_for_ever(house: House, mine: int) -> None:
     name, job_id = entry(house, mine)
     claim = claimed(house, job_id)
-    digest = processing.register(house, claim, result(house, claim))
+    digest = jobs.register(house, claim, result(house, claim))
     approve(house, ALICE, ORGANISM, scope=Scope.ALL)
     change(house, job_id, state=JobState.QUEUED.value)
     claim = claimed(of_next_pipeline(house), job_id)
-    assert processing.register(house, claim, result(house, claim, text=b">main\nTTTT\n")) != digest
+    assert jobs.register(house, claim, result(house, claim, text=b">main\nTTTT\n")) != digest
     assert submitted_and_processed(house, ALICE, ORGANISM, name)["manifestDigest"] == digest

@@ -10,9 +10,9 @@ from readvault.config import IdentitySettings
 from readvault.db import audit
 from readvault.db.tables import UserAccount
 from readvault.domain.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthenticated
-from readvault.services import groups
-from readvault.services.accounts import create_account, find_account, verify_password
 from readvault.services.house import House
+from readvault.services.people import groups
+from readvault.services.people.accounts import create_account, find_account, verify_password
 from tests.houses import ALICE, BOB, GROUP, MAINTAINER, group_of
 
 

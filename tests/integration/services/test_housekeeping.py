@@ -14,8 +14,9 @@ from readvault.db import clock
 from readvault.db.tables import UploadedFile
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, RunState
-from readvault.services import housekeeping, processing
+from readvault.services import housekeeping
 from readvault.services.house import House
+from readvault.services.processing import jobs
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.integration.services.scenes import (
     READY,
@@ -195,7 +196,7 @@ def test_nothing_is_delivered_on_the_word_of_an_orchestrator_that_cannot_be_reac
 def test_jobs_in_hand_or_at_their_end_are_not_delivered(house: House, orchestrator: RecordingOrchestrator) -> None:
     running, done, stuck = _jobs(house, 3)
     claimed(house, running)
-    processing.complete(house, claimed(house, done))
+    jobs.complete(house, claimed(house, done))
     change(house, stuck, state=JobState.NEEDS_ATTENTION.value)
     assert housekeeping.dispatch(house, READY) == 0
     assert orchestrator.deliveries == []
@@ -236,7 +237,7 @@ def test_a_job_that_was_done_during_its_delivery_stays_done(house: House, job_id
 
     class Inline(RecordingOrchestrator):
         def deliver(self, delivery: Delivery) -> str | None:
-            processing.give_up(house, claimed(house, delivery.job_id), "fetch: broken", counted=True)
+            jobs.give_up(house, claimed(house, delivery.job_id), "fetch: broken", counted=True)
             return super().deliver(delivery)
 
     assert housekeeping.dispatch(replace(house, orchestrator=Inline()), READY) == 1
@@ -250,7 +251,7 @@ def test_a_failed_job_is_delivered_again_when_it_is_due_whatever_its_run_looks_l
 ) -> None:
     housekeeping.dispatch(house, READY)
     orchestrator.states[f"run-{job_id}-1"] = RunState.RUNNING
-    processing.give_up(house, claimed(house, job_id), "fetch: the store can't be reached", counted=True)
+    jobs.give_up(house, claimed(house, job_id), "fetch: the store can't be reached", counted=True)
     assert housekeeping.dispatch(house, READY) == 0
     make_due(house, job_id)
     assert housekeeping.dispatch(house, READY) == 1

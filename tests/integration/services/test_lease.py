@@ -13,10 +13,11 @@ from sqlalchemy.exc import OperationalError
 
 from readvault.config import WorkerSettings
 from readvault.domain.errors import LeaseLost
-from readvault.services import housekeeping, processing
+from readvault.services import housekeeping
 from readvault.services.house import House
-from readvault.services.lease import Lease
-from readvault.services.processing import Claim
+from readvault.services.processing import jobs
+from readvault.services.processing.jobs import Claim
+from readvault.services.processing.lease import Lease
 from tests.integration.services.scenes import claimed, entry, group, job, let_lease_run_out, result
 
 
@@ -60,7 +61,7 @@ def test_a_worker_that_lost_its_job_is_told(house: House, claim: Claim) -> None:
         claimed_again = None
         while claimed_again is None:
             let_lease_run_out(house, claim.job_id)
-            claimed_again = processing.claim(house, claim.job_id, "other", frozenset({claim.organism}))
+            claimed_again = jobs.claim(house, claim.job_id, "other", frozenset({claim.organism}))
         assert lease.lost.wait(30)
         with pytest.raises(LeaseLost):
             lease.check()
@@ -69,7 +70,7 @@ def test_a_worker_that_lost_its_job_is_told(house: House, claim: Claim) -> None:
 
 def test_a_job_that_ended_is_not_a_lost_one(house: House, claim: Claim) -> None:
     with Lease(_quick(house, renew_every=0.01), claim) as lease:
-        processing.register(house, claim, result(house, claim))
+        jobs.register(house, claim, result(house, claim))
         assert not lease.lost.wait(0.1)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.identifiers import AccessionVersion
-from readvault.services import likeness, neighbours, processing
 from readvault.services.house import House
+from readvault.services.processing import jobs, likeness, neighbours
 from tests.integration.services.scenes import claimed, entry, group
 
 AT = 1_700_000_000.0
@@ -72,7 +72,7 @@ def test_other_errors_ask_nobody(house: House) -> None:
 
 def _warned(house: House, job: str) -> list[str]:
     claim = claimed(house, job)
-    inputs = processing.inputs_of(house, claim)
+    inputs = jobs.inputs_of(house, claim)
     hashes = {file.file_id: (file.label, file.declared_sha256 or "") for file in inputs.files}
     found = neighbours.same_files(house, claim, hashes)
     assert {warning.reason for warning in found} <= {Reason.FILE_IN_OTHER_ENTRY}

@@ -14,9 +14,10 @@ from readvault.db import audit
 from readvault.db.tables import Job, Manifest, ManifestFile, StoredObject, UploadedFile
 from readvault.domain.errors import Conflict, Forbidden, LeaseLost, NotFound, ProcessingFailure
 from readvault.domain.status import JobKind, JobState
-from readvault.services import processing, review
 from readvault.services.house import House
-from readvault.services.processing import Claim
+from readvault.services.processing import jobs
+from readvault.services.processing.jobs import Claim
+from readvault.services.review import approval
 from tests.houses import ALICE, MAINTAINER
 from tests.integration.services.scenes import (
     ERROR,
@@ -60,17 +61,17 @@ def test_a_claim_says_what_to_do_and_counts_itself(house: House, job_id: str) ->
 
 def test_nothing_to_claim(house: House, job_id: str) -> None:
     """Unknown, of an organism that can't be screened here, not due, leased, done, needing attention."""
-    assert processing.claim(house, "no such job", "w", READY) is None
-    assert processing.claim(house, job_id, "w", frozenset()) is None
+    assert jobs.claim(house, "no such job", "w", READY) is None
+    assert jobs.claim(house, job_id, "w", frozenset()) is None
     change(house, job_id, not_before=job(house, job_id).not_before + 1000)
-    assert processing.claim(house, job_id, "w", READY) is None
+    assert jobs.claim(house, job_id, "w", READY) is None
     make_due(house, job_id)
     claim = claimed(house, job_id)
-    assert processing.claim(house, job_id, "other", READY) is None
-    processing.complete(house, claim)
-    assert processing.claim(house, job_id, "w", READY) is None
+    assert jobs.claim(house, job_id, "other", READY) is None
+    jobs.complete(house, claim)
+    assert jobs.claim(house, job_id, "w", READY) is None
     change(house, job_id, state=JobState.NEEDS_ATTENTION.value)
-    assert processing.claim(house, job_id, "w", READY) is None
+    assert jobs.claim(house, job_id, "w", READY) is None
     assert job(house, job_id).attempt == 1
 
 
@@ -78,13 +79,13 @@ def test_a_job_is_done_and_registered_under_the_rules_that_the_worker_has(house:
     """The organism's file has got a new version since the job was written."""
     claim = claimed(of_next_pipeline(house), job_id)
     assert claim.pipeline_version == job(house, job_id).pipeline_version == 2
-    processing.register(house, claim, result(house, claim))
+    jobs.register(house, claim, result(house, claim))
     assert [row.pipeline_version for row in manifests(house, claim.accession_version)] == [2]
 
 
 def test_release_jobs_need_no_host_index(house: House, job_id: str) -> None:
     change(house, job_id, kind=JobKind.RELEASE.value)
-    claim = processing.claim(house, job_id, "w", frozenset())
+    claim = jobs.claim(house, job_id, "w", frozenset())
     assert claim is not None
     assert claim.kind is JobKind.RELEASE
 
@@ -113,7 +114,7 @@ def test_of_racing_claimers_exactly_one_wins(house: House) -> None:
         if round_ % 2:
             claimed(house, job_id, "dead")
             let_lease_run_out(house, job_id)
-        answers = _race(6, lambda n, job_id=job_id: processing.claim(house, job_id, f"w{n}", READY))  # type: ignore[misc]
+        answers = _race(6, lambda n, job_id=job_id: jobs.claim(house, job_id, f"w{n}", READY))  # type: ignore[misc]
         winners = [answer for answer in answers if isinstance(answer, Claim)]
         assert len(winners) == 1
         assert job(house, job_id).lease_owner == winners[0].worker
@@ -133,14 +134,14 @@ def test_a_job_whose_workers_all_died_needs_attention(house: House, job_id: str)
     for _ in range(limit + 1):
         claimed(house, job_id)
         let_lease_run_out(house, job_id)
-    assert processing.claim(house, job_id, "w", READY) is None
+    assert jobs.claim(house, job_id, "w", READY) is None
     row = job(house, job_id)
     assert (row.state, row.attempt, row.handbacks) == ("needs attention", limit + 1, limit + 1)
 
 
 def test_inputs_are_the_sealed_files_in_the_submitters_order(house: House) -> None:
     name, job_id = entry(house, group(house, "alice"), files=(b"one", b"two"), submitted_sequences={"main": "ACGT"})
-    inputs = processing.inputs_of(house, claimed(house, job_id))
+    inputs = jobs.inputs_of(house, claimed(house, job_id))
     assert [file.label for file in inputs.files] == ["reads_0.fastq", "reads_1.fastq"]
     assert [house.store.read(file.stored) for file in inputs.files] == [b"one", b"two"]  # type: ignore[attr-defined]
     assert [file.declared_sha256 for file in inputs.files] == [hashlib.sha256(b).hexdigest() for b in (b"one", b"two")]
@@ -159,23 +160,23 @@ def test_a_file_that_is_not_sealed_is_our_fault(house: House, job_id: str) -> No
 
         session.execute(update(EntryFile).values(file_id="open"))
     with pytest.raises(ProcessingFailure, match="not sealed"):
-        processing.inputs_of(house, claimed(house, job_id))
+        jobs.inputs_of(house, claimed(house, job_id))
 
 
 def test_our_hash_of_an_original_never_changes(house: House, job_id: str) -> None:
     claim = claimed(house, job_id)
-    (file,) = processing.inputs_of(house, claim).files
-    processing.record_hashes(house, claim, {file.file_id: "a" * 64})
-    processing.record_hashes(house, claim, {file.file_id: "a" * 64})
+    (file,) = jobs.inputs_of(house, claim).files
+    jobs.record_hashes(house, claim, {file.file_id: "a" * 64})
+    jobs.record_hashes(house, claim, {file.file_id: "a" * 64})
     with pytest.raises(ProcessingFailure, match="integrity"):
-        processing.record_hashes(house, claim, {file.file_id: "b" * 64})
-    assert processing.inputs_of(house, claim).files[0].sha256 == "a" * 64
+        jobs.record_hashes(house, claim, {file.file_id: "b" * 64})
+    assert jobs.inputs_of(house, claim).files[0].sha256 == "a" * 64
 
 
 def test_a_result_becomes_current_and_ends_the_job(house: House, job_id: str) -> None:
     claim = claimed(house, job_id)
     made = result(house, claim, reads=b"reads without human ones")
-    digest = processing.register(house, claim, made)
+    digest = jobs.register(house, claim, made)
     (row,) = manifests(house, claim.accession_version)
     assert row.digest == digest == hashlib.sha256(row.body.encode()).hexdigest()
     assert (row.processing_result, row.superseded_at) == ("NO_ISSUES", None)
@@ -196,25 +197,25 @@ def test_a_result_becomes_current_and_ends_the_job(house: House, job_id: str) ->
 def test_registering_again_after_a_lost_answer_changes_nothing(house: House, job_id: str) -> None:
     claim = claimed(house, job_id)
     made = result(house, claim)
-    assert processing.register(house, claim, made) == processing.register(house, claim, made)
+    assert jobs.register(house, claim, made) == jobs.register(house, claim, made)
     assert len(manifests(house, claim.accession_version)) == 1
     assert len(audit_log(house)) == 1
     with pytest.raises(LeaseLost):
-        processing.register(house, claim, result(house, claim, text=b">main\nTTTT\n"))
+        jobs.register(house, claim, result(house, claim, text=b">main\nTTTT\n"))
 
 
 def test_a_stale_attempt_writes_nothing(house: House, job_id: str) -> None:
     """The fence: each write of a worker that lost its job is refused, before and after the new one is done."""
     stale = claimed(house, job_id, "slow")
-    (file,) = processing.inputs_of(house, stale).files
+    (file,) = jobs.inputs_of(house, stale).files
     let_lease_run_out(house, job_id)
     fresh = claimed(house, job_id, "fast")
     writes: list[Callable[[], object]] = [
-        lambda: processing.record_hashes(house, stale, {file.file_id: "b" * 64}),
-        lambda: processing.register(house, stale, result(house, stale, text=b">main\nTTTT\n")),
-        lambda: processing.complete(house, stale),
-        lambda: processing.give_up(house, stale, "step: cause", counted=True),
-        lambda: processing.give_up(house, stale, "step: cause", counted=False),
+        lambda: jobs.record_hashes(house, stale, {file.file_id: "b" * 64}),
+        lambda: jobs.register(house, stale, result(house, stale, text=b">main\nTTTT\n")),
+        lambda: jobs.complete(house, stale),
+        lambda: jobs.give_up(house, stale, "step: cause", counted=True),
+        lambda: jobs.give_up(house, stale, "step: cause", counted=False),
     ]
 
     def refused() -> None:
@@ -226,10 +227,10 @@ def test_a_stale_attempt_writes_nothing(house: House, job_id: str) -> None:
 
     refused()
     assert manifests(house, fresh.accession_version) == []
-    digest = processing.register(house, fresh, result(house, fresh))
+    digest = jobs.register(house, fresh, result(house, fresh))
     refused()
     assert [row.digest for row in manifests(house, fresh.accession_version)] == [digest]
-    assert processing.inputs_of(house, fresh).files[0].sha256 is None
+    assert jobs.inputs_of(house, fresh).files[0].sha256 is None
     with house.sessions.read() as session:
         assert session.exec(select(func.count()).select_from(StoredObject)).one() == 1
 
@@ -245,7 +246,7 @@ def test_of_two_attempts_that_register_at_once_only_the_holder_does(house: House
 
         def attempt(number: int, claims: tuple[Claim, Claim] = (stale, fresh), made: list = made) -> object:  # type: ignore[type-arg]
             try:
-                return processing.register(house, claims[number], made[number])
+                return jobs.register(house, claims[number], made[number])
             except LeaseLost:
                 return None
 
@@ -256,10 +257,10 @@ def test_of_two_attempts_that_register_at_once_only_the_holder_does(house: House
 
 def test_an_unreleased_result_is_superseded_by_the_next(house: House, job_id: str) -> None:
     first = claimed(house, job_id)
-    processing.register(house, first, result(house, first))
+    jobs.register(house, first, result(house, first))
     change(house, job_id, state=JobState.QUEUED.value)
     second = claimed(house, job_id)
-    digest = processing.register(house, second, result(house, second, text=b">main\nTTTT\n"))
+    digest = jobs.register(house, second, result(house, second, text=b">main\nTTTT\n"))
     old, new = manifests(house, second.accession_version)
     assert old.superseded_at is not None
     assert (new.digest, new.superseded_at) == (digest, None)
@@ -267,10 +268,10 @@ def test_an_unreleased_result_is_superseded_by_the_next(house: House, job_id: st
 
 def test_the_same_result_again_stays_the_same_manifest(house: House, job_id: str) -> None:
     first = claimed(house, job_id)
-    digest = processing.register(house, first, result(house, first))
+    digest = jobs.register(house, first, result(house, first))
     change(house, job_id, state=JobState.QUEUED.value)
     second = claimed(house, job_id)
-    assert processing.register(house, second, result(house, second)) == digest
+    assert jobs.register(house, second, result(house, second)) == digest
     (row,) = manifests(house, second.accession_version)
     assert row.superseded_at is None
     assert job(house, job_id).state == "done"
@@ -279,19 +280,19 @@ def test_the_same_result_again_stays_the_same_manifest(house: House, job_id: str
 def test_a_released_result_is_never_superseded(house: House, job_id: str) -> None:
     """A run that ends after the approval with another result needs attention; with the same one it is done."""
     first = claimed(house, job_id)
-    digest = processing.register(house, first, result(house, first))
-    review.approve(house, ALICE, ORGANISM, scope=review.Scope.ALL)
+    digest = jobs.register(house, first, result(house, first))
+    approval.approve(house, ALICE, ORGANISM, scope=approval.Scope.ALL)
     change(house, job_id, state=JobState.QUEUED.value)
     second = claimed(house, job_id)
     with pytest.raises(LeaseLost):
-        processing.register(house, second, result(house, second, text=b">main\nTTTT\n"))
+        jobs.register(house, second, result(house, second, text=b">main\nTTTT\n"))
     assert [row.digest for row in manifests(house, second.accession_version)] == [digest]
     row = job(house, job_id)
     assert row.state == "needs attention"
     assert "released" in (row.last_error or "")
-    processing.retry(house, MAINTAINER, job_id)
+    jobs.retry(house, MAINTAINER, job_id)
     third = claimed(house, job_id)
-    assert processing.register(house, third, result(house, third)) == digest
+    assert jobs.register(house, third, result(house, third)) == digest
     assert job(house, job_id).state == "done"
 
 
@@ -299,15 +300,15 @@ def test_equal_files_of_a_group_are_stored_once_and_other_groups_see_nothing(hou
     mine, other = group(house, "alice"), group(house, "bob")
     sha256 = hashlib.sha256(b">main\nACGT\n").hexdigest()
     first = claimed(house, entry(house, mine)[1])
-    assert processing.stored(house, first, sha256) is None
-    processing.register(house, first, result(house, first))
+    assert jobs.stored(house, first, sha256) is None
+    jobs.register(house, first, result(house, first))
     second, foreign = claimed(house, entry(house, mine)[1]), claimed(house, entry(house, other)[1])
-    assert processing.stored(house, foreign, sha256) is None
-    stored = processing.stored(house, second, sha256)
+    assert jobs.stored(house, foreign, sha256) is None
+    stored = jobs.stored(house, second, sha256)
     assert stored is not None
     assert stored.key == f"vault/{mine}/{sha256}"
-    processing.register(house, second, result(house, second))
-    processing.register(house, foreign, result(house, foreign))
+    jobs.register(house, second, result(house, second))
+    jobs.register(house, foreign, result(house, foreign))
     with house.sessions.read() as session:
         assert sorted(row.group_id for row in session.exec(select(StoredObject))) == [mine, other]
 
@@ -316,21 +317,21 @@ def test_a_result_that_does_not_fit_is_refused_before_anything_is_written(house:
     claim = claimed(house, job_id)
     unscreened = result(house, claim, reads=b"perhaps human", screened=False)
     with pytest.raises(ProcessingFailure, match="screen"):
-        processing.register(house, claim, unscreened)
+        jobs.register(house, claim, unscreened)
     made = result(house, claim)
-    without_file = processing.ProcessedVersion(made.manifest, (), (), {}, ())
+    without_file = jobs.ProcessedVersion(made.manifest, (), (), {}, ())
     with pytest.raises(ProcessingFailure, match="differ"):
-        processing.register(house, claim, without_file)
-    other = processing.ProcessedVersion({**made.manifest, "version": 2}, (), (), {}, made.files)
+        jobs.register(house, claim, without_file)
+    other = jobs.ProcessedVersion({**made.manifest, "version": 2}, (), (), {}, made.files)
     with pytest.raises(ProcessingFailure, match="not about"):
-        processing.register(house, claim, other)
+        jobs.register(house, claim, other)
     assert manifests(house, claim.accession_version) == []
     assert job(house, job_id).state == "running"
 
 
 def test_a_submitters_error_is_a_result(house: House, job_id: str) -> None:
     claim = claimed(house, job_id)
-    processing.register(house, claim, result(house, claim, errors=(ERROR,)))
+    jobs.register(house, claim, result(house, claim, errors=(ERROR,)))
     (row,) = manifests(house, claim.accession_version)
     assert row.processing_result == "HAS_ERRORS"
     assert row.errors[0]["file"] == "secret-sample-name.fastq"
@@ -339,8 +340,8 @@ def test_a_submitters_error_is_a_result(house: House, job_id: str) -> None:
 
 def test_completing_twice_is_a_success(house: House, job_id: str) -> None:
     claim = claimed(house, job_id)
-    processing.complete(house, claim)
-    processing.complete(house, claim)
+    jobs.complete(house, claim)
+    jobs.complete(house, claim)
     assert job(house, job_id).state == "done"
 
 
@@ -349,43 +350,43 @@ def test_our_failure_is_tried_again_later_and_the_third_needs_attention(house: H
     waits = []
     for _ in range(limits.max_attempts):
         claim = claimed(house, job_id)
-        processing.give_up(house, claim, "fetch: the store can't be reached", counted=True)
+        jobs.give_up(house, claim, "fetch: the store can't be reached", counted=True)
         row = job(house, job_id)
         waits.append(row.not_before)
         assert (row.lease_owner, row.run_id, row.last_error) == (None, None, "fetch: the store can't be reached")
         if row.state == "queued":
-            assert processing.claim(house, job_id, "w", READY) is None
+            assert jobs.claim(house, job_id, "w", READY) is None
         make_due(house, job_id)
     assert row.state == "needs attention"
     assert (row.failures, row.handbacks, limits.max_attempts) == (3, 0, 3)
     assert 170 < waits[1] - waits[0] < 190
-    assert processing.claim(house, job_id, "w", READY) is None
+    assert jobs.claim(house, job_id, "w", READY) is None
 
 
 def test_a_drain_hands_back_at_once_and_counts_no_failure(house: House, job_id: str) -> None:
-    processing.give_up(house, claimed(house, job_id), "drained", counted=False)
+    jobs.give_up(house, claimed(house, job_id), "drained", counted=False)
     assert (job(house, job_id).failures, job(house, job_id).handbacks) == (0, 1)
     claim = claimed(house, job_id)
     assert (claim.attempt, claim.runs_alone) == (2, False)
-    processing.give_up(house, claim, "the nursery died", counted=False, alone=True)
+    jobs.give_up(house, claim, "the nursery died", counted=False, alone=True)
     assert claimed(house, job_id).runs_alone
 
 
 def test_endless_handbacks_need_attention(house: House, job_id: str) -> None:
     for _ in range(house.settings.worker.max_handbacks + 1):
-        processing.give_up(house, claimed(house, job_id), "drained", counted=False)
+        jobs.give_up(house, claimed(house, job_id), "drained", counted=False)
     assert job(house, job_id).state == "needs attention"
 
 
 def test_only_a_maintainer_retries_and_only_what_needs_attention(house: House, job_id: str) -> None:
     with pytest.raises(Conflict):
-        processing.retry(house, MAINTAINER, job_id)
+        jobs.retry(house, MAINTAINER, job_id)
     change(house, job_id, state=JobState.NEEDS_ATTENTION.value, failures=3, handbacks=4)
     with pytest.raises(Forbidden):
-        processing.retry(house, ALICE, job_id)
+        jobs.retry(house, ALICE, job_id)
     with pytest.raises(NotFound):
-        processing.retry(house, MAINTAINER, "no such job")
-    processing.retry(house, MAINTAINER, job_id)
+        jobs.retry(house, MAINTAINER, "no such job")
+    jobs.retry(house, MAINTAINER, job_id)
     row = job(house, job_id)
     assert (row.state, row.failures, row.handbacks) == ("queued", 0, 0)
     assert claimed(house, job_id).attempt == 1
@@ -402,7 +403,7 @@ def test_all_writes_of_a_registration_happen_or_none(
 
     monkeypatch.setattr(audit, "append", broken)
     with pytest.raises(RuntimeError):
-        processing.register(house, claim, result(house, claim))
+        jobs.register(house, claim, result(house, claim))
     with house.sessions.read() as session:
         for table in (Manifest, ManifestFile, StoredObject):
             assert session.exec(select(func.count()).select_from(table)).one() == 0

@@ -15,10 +15,11 @@ from readvault.domain.errors import LeaseLost, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Dehumanize, Originals, Pipeline
 from readvault.domain.status import JobKind, JobState
-from readvault.services import processing, release
 from readvault.services.house import House
-from readvault.services.processing import Claim
-from readvault.services.review import Scope, approve
+from readvault.services.processing import jobs
+from readvault.services.processing.jobs import Claim
+from readvault.services.release import publication
+from readvault.services.review.approval import Scope, approve
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, organism
 from tests.integration.services.scenes import ORGANISM, change, claimed, group, job, processed
@@ -38,7 +39,7 @@ def _approved(house: House, **changes: Any) -> tuple[AccessionVersion, Claim]:
 
 def test_released_files_and_their_originals_are_locked_for_ten_years(house: House, store: MemoryStore) -> None:
     _, claim = _approved(house, reads=b"screened reads")
-    assert release.publish(house, claim) == 2
+    assert publication.publish(house, claim) == 2
     keys = {key.partition("/")[0] for key, _ in store.locked}
     assert (len(store.locked), keys) == (3, {"vault", "incoming"})
     released_at = job(house, claim.job_id).created_at
@@ -50,13 +51,13 @@ def test_originals_that_will_be_shredded_are_not_locked(house: House, store: Mem
     shreds = Pipeline(dehumanize=Dehumanize(originals=Originals(shred_after_days=30)))
     shredding = replace(house, organisms={ORGANISM: organism(tmp_path, pipeline=shreds)})
     _, claim = _approved(house)
-    release.publish(shredding, claim)
+    publication.publish(shredding, claim)
     assert [key.partition("/")[0] for key, _ in store.locked] == ["vault"]
 
 
 def test_the_record_holds_what_the_database_can_be_rebuilt_from(house: House, store: MemoryStore) -> None:
     name, claim = _approved(house)
-    release.publish(house, claim)
+    publication.publish(house, claim)
     key = f"records/{name.accession}/{name.version}/release.json"
     ((_, content),) = store.versions[key]
     record = json.loads(content)
@@ -72,10 +73,10 @@ def test_the_record_holds_what_the_database_can_be_rebuilt_from(house: House, st
 
 def test_publishing_again_changes_nothing(house: House, store: MemoryStore) -> None:
     _, claim = _approved(house)
-    release.publish(house, claim)
+    publication.publish(house, claim)
     before = {key: list(versions) for key, versions in store.versions.items()}
     change(house, claim.job_id, state=JobState.QUEUED.value)
-    assert release.publish(house, claimed(house, claim.job_id)) == 1
+    assert publication.publish(house, claimed(house, claim.job_id)) == 1
     assert store.versions == before
 
 
@@ -88,11 +89,11 @@ def test_a_missing_or_other_object_stops_the_release_before_anything_is_locked(
     for damaged in ([], [("other version", content)], [(version_id, content + b"!")]):
         store.versions[key] = damaged
         with pytest.raises(ProcessingFailure, match="not in the store"):
-            release.publish(house, claim)
+            publication.publish(house, claim)
     assert store.locked == {}
     assert job(house, claim.job_id).state == "running"
     store.versions[key] = [(version_id, content), ("newer", b"overwritten")]
-    assert release.publish(house, claim) == 1
+    assert publication.publish(house, claim) == 1
     assert (key, version_id) in store.locked
 
 
@@ -100,21 +101,21 @@ def test_a_store_that_is_down_is_our_failure(house: House, store: MemoryStore) -
     _, claim = _approved(house)
     store.down = True
     with pytest.raises(ProcessingFailure):
-        release.publish(house, claim)
+        publication.publish(house, claim)
     assert job(house, claim.job_id).state == "running"
 
 
 def test_a_stale_release_does_not_end_the_job(house: House) -> None:
     _, claim = _approved(house)
-    processing.give_up(house, claim, "drained", counted=False)
+    jobs.give_up(house, claim, "drained", counted=False)
     with pytest.raises(LeaseLost):
-        release.publish(house, claim)
+        publication.publish(house, claim)
     assert job(house, claim.job_id).state == "queued"
 
 
 def test_released_data_are_lines_in_loculuss_shape(house: House) -> None:
     name, claim = _approved(house, reads=b"screened reads", submission_id="sample 1")
-    (line,) = release.released_data(house, ORGANISM)
+    (line,) = publication.released_data(house, ORGANISM)
     metadata = line.pop("metadata")
     assert line == {
         "unalignedNucleotideSequences": {"main": "ACGT"},
@@ -136,14 +137,14 @@ def test_released_data_are_lines_in_loculuss_shape(house: House) -> None:
 
 
 def test_only_released_versions_are_listed_all_of_them_in_order(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "PAGE", 2)
+    monkeypatch.setattr(publication, "PAGE", 2)
     group_id = group(house, "alice")
     names = [
         _approved(house, group_id=group_id, files=(), accession=accession, version=version)[0]
         for accession, version in (("LOC_B", 1), ("LOC_A", 1), ("LOC_A", 2), ("LOC_B", 10), ("LOC_B", 2))
     ]
     processed(house, group_id)
-    lines = [line["metadata"] for line in release.released_data(house, ORGANISM)]
+    lines = [line["metadata"] for line in publication.released_data(house, ORGANISM)]
     assert [line["accessionVersion"] for line in lines] == [str(name) for name in sorted(names)]
     statuses = {line["accessionVersion"]: line["versionStatus"] for line in lines}
     assert statuses == {
@@ -161,8 +162,8 @@ def test_terms_lapse_by_their_date(house: House) -> None:
     group_id = group(house, "alice")
     _approved(house, group_id=group_id, terms_type="RESTRICTED", restricted_until="2020-01-01", accession="LOC_A")
     _approved(house, group_id=group_id, terms_type="RESTRICTED", restricted_until="9999-01-01", accession="LOC_B")
-    lapsed, restricted = (line["metadata"] for line in release.released_data(with_terms, ORGANISM))
+    lapsed, restricted = (line["metadata"] for line in publication.released_data(with_terms, ORGANISM))
     assert (lapsed["dataUseTerms"], lapsed["dataUseTermsRestrictedUntil"]) == ("OPEN", None)
     assert lapsed["dataBecameOpenAt"] == lapsed["releasedDate"]
     assert (restricted["dataUseTerms"], restricted["dataUseTermsRestrictedUntil"]) == ("RESTRICTED", "9999-01-01")
-    assert "dataUseTerms" not in next(release.released_data(house, ORGANISM))["metadata"]
+    assert "dataUseTerms" not in next(publication.released_data(house, ORGANISM))["metadata"]

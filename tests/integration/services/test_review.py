@@ -17,9 +17,10 @@ from readvault.domain.errors import BadRequest, Conflict, Forbidden, LeaseLost, 
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Review
 from readvault.domain.status import JobKind, JobState, Status
-from readvault.services import entries, processing
 from readvault.services.house import House
-from readvault.services.review import Scope, approve
+from readvault.services.processing import jobs
+from readvault.services.review import approval, entries
+from readvault.services.review.approval import Scope, approve
 from tests.fakes import RecordingOrchestrator
 from tests.houses import ALICE, BOB, MAINTAINER, organism
 from tests.integration.services.scenes import (
@@ -199,7 +200,7 @@ def test_the_newest_result_is_what_is_approved(house: House, mine: int) -> None:
         job_id = session.exec(select(Job.id)).one()
     change(house, job_id, state=JobState.QUEUED.value)
     claim = claimed(of_next_pipeline(house), job_id)
-    new = processing.register(house, claim, result(house, claim))
+    new = jobs.register(house, claim, result(house, claim))
     assert new != old
     with pytest.raises(Conflict):
         _approve(house, (name, old))
@@ -254,7 +255,7 @@ def test_approval_and_a_new_result_at_once_end_with_one_winner(house: House, min
         made = result(house, claim, text=b">main\nTTTT\n")
         approved, registered = _at_once(
             lambda name=name, old=old: _approve(house, (name, old)),  # type: ignore[misc]
-            lambda claim=claim, made=made: processing.register(house, claim, made),  # type: ignore[misc]
+            lambda claim=claim, made=made: jobs.register(house, claim, made),  # type: ignore[misc]
         )
         current = [row.digest for row in manifests(house, name) if row.superseded_at is None]
         if approved == [name]:
@@ -293,9 +294,7 @@ def test_approval_does_not_need_the_orchestrator(house: House, mine: int, orches
 
 
 def test_many_are_approved_in_pages(house: House, mine: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from readvault.services import review
-
-    monkeypatch.setattr(review, "PAGE", 2)
+    monkeypatch.setattr(approval, "PAGE", 2)
     names = sorted(processed(house, mine, files=())[0] for _ in range(5))
     assert _approve(house, *names) == names
     assert [len(line.details["approved"]) for line in audit_log(house)[-3:]] == [2, 2, 1]

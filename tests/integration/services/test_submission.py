@@ -29,10 +29,11 @@ from readvault.domain.errors import (
     Unprocessable,
 )
 from readvault.domain.organism import FileCategory, MetadataField, MetadataType, Organism, Submission
-from readvault.services import housekeeping, uploads
+from readvault.services import housekeeping
 from readvault.services.house import House
-from readvault.services.submission import SubmittedEntry, submit
-from readvault.services.uploads import WantedFile
+from readvault.services.submission.new_entries import SubmittedEntry, submit
+from readvault.services.uploads import upload_requests
+from readvault.services.uploads.upload_requests import WantedFile
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, group_of, organism, tsv, upload
 
@@ -248,14 +249,14 @@ def test_a_sealed_foreign_file_is_as_secret_as_any(lab: Lab) -> None:
 
 
 def test_a_file_that_was_not_uploaded(lab: Lab) -> None:
-    (answer,) = uploads.request_uploads(lab.house, ALICE, lab.group_id, [WantedFile("a", 3)])
+    (answer,) = upload_requests.request_uploads(lab.house, ALICE, lab.group_id, [WantedFile("a", 3)])
     refusal = lab.refused(lab.row(**{"files.rawReads": f"r.fq:{answer.file_id}"}))
     assert str(refusal) == f"No file uploaded for file IDs: {answer.file_id}"
 
 
 def test_a_file_of_another_size_than_declared(lab: Lab, store: MemoryStore) -> None:
     """A provider that doesn't enforce a signed length."""
-    (answer,) = uploads.request_uploads(lab.house, ALICE, lab.group_id, [WantedFile("a", 3)])
+    (answer,) = upload_requests.request_uploads(lab.house, ALICE, lab.group_id, [WantedFile("a", 3)])
     with lab.house.sessions.read() as session:
         store.write(session.get_one(UploadedFile, answer.file_id).key, b"four")
     refusal = lab.refused(lab.row(**{"files.rawReads": f"r.fq:{answer.file_id}"}))
@@ -263,7 +264,7 @@ def test_a_file_of_another_size_than_declared(lab: Lab, store: MemoryStore) -> N
 
 
 def test_an_unfinished_multipart_upload(lab: Lab) -> None:
-    (answer,) = uploads.request_multipart_upload(lab.house, ALICE, lab.group_id)
+    (answer,) = upload_requests.request_multipart_upload(lab.house, ALICE, lab.group_id)
     refusal = lab.refused(lab.row(**{"files.rawReads": f"r.fq:{answer.file_id}"}))
     assert str(refusal) == f"The following multipart uploads have not been completed: {answer.file_id}"
 
@@ -279,13 +280,13 @@ def test_an_expired_upload(lab: Lab) -> None:
 def test_an_upload_that_is_given_up_while_it_is_submitted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look into the store and the seal."""
     (file_id,) = lab.upload(b"x")
-    meanwhile(lab, monkeypatch, lambda: uploads.abort(lab.house, ALICE, file_id))
+    meanwhile(lab, monkeypatch, lambda: upload_requests.abort(lab.house, ALICE, file_id))
     refusal = lab.refused(lab.row(**{"files.rawReads": f"r.fq:{file_id}"}))
     assert "expired" in str(refusal)
 
 
 def test_a_membership_that_ends_while_something_is_submitted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from readvault.services.groups import remove_member
+    from readvault.services.people.groups import remove_member
 
     (file_id,) = lab.upload(b"x")
     meanwhile(lab, monkeypatch, lambda: remove_member(lab.house, ALICE, lab.group_id, "alice"))
@@ -304,16 +305,16 @@ def test_two_submissions_of_one_file_at_once_seal_it_once(lab: Lab, monkeypatch:
 
 def meanwhile(lab: Lab, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Do something just before the next write transaction of a submission, once."""
-    from readvault.services import submission
+    from readvault.services.submission import new_entries
 
-    check = submission._check_sizes
+    check = new_entries._check_sizes
 
     def checked(*arguments: Any) -> None:
-        monkeypatch.setattr(submission, "_check_sizes", check)
+        monkeypatch.setattr(new_entries, "_check_sizes", check)
         check(*arguments)
         act()
 
-    monkeypatch.setattr(submission, "_check_sizes", checked)
+    monkeypatch.setattr(new_entries, "_check_sizes", checked)
 
 
 def test_a_file_above_its_categorys_limit(lab: Lab) -> None:

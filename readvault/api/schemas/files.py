@@ -1,30 +1,15 @@
-"""The wire shapes: Loculus's JSON where Loculus has the endpoint, camelCase and written nulls everywhere."""
+"""The wire shapes of uploads."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from readvault.api.dependencies import MAX_INT, Text, all_storable
-from readvault.domain.group import GroupDetails
-from readvault.domain.identifiers import AccessionVersion
-from readvault.domain.status import ProcessingResult, Status
+from readvault.api.dependencies import MAX_INT, Text
+from readvault.api.schemas.wire import MAX_SIZE, GroupId, Sha256, Wire
 from readvault.ports import SignedRequest
-from readvault.services.review import Scope
-from readvault.services.submission import SubmittedEntry
-from readvault.services.uploads import FileState, MultipartPlan, SignedPart, UploadAnswer, WantedFile
-
-MAX_SIZE = 2**63 - 1
-GroupId = Annotated[int, Field(ge=0, le=MAX_INT)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
-
-
-class Wire(BaseModel):
-    """What is sent or received. Unknown properties are ignored: Loculus's clients send some back."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+from readvault.services.uploads.answers import FileState, MultipartPlan, SignedPart, UploadAnswer, WantedFile
 
 
 class FileToUpload(Wire):
@@ -185,91 +170,3 @@ class UploadState(Wire):
             part_count=state.part_count,
             parts=[PartState(number=p.number, etag=p.etag, size=p.size) for p in state.parts],
         )
-
-
-class SubmitParameters(Wire):
-    """The text parts of `POST /{organism}/submit`."""
-
-    group_id: GroupId
-    data_use_terms_type: Text | None = None
-    restricted_until: Text | None = None
-
-
-class SubmittedVersion(Wire):
-    """One entry of the answer to a submission."""
-
-    accession: str
-    version: int
-    submission_id: str
-
-    @classmethod
-    def of(cls, entry: SubmittedEntry) -> SubmittedVersion:
-        return cls(accession=entry.accession, version=entry.version, submission_id=entry.submission_id)
-
-
-class EntryFilters(Wire):
-    """The parameters of `GET /{organism}/get-sequences`; `page` counts from 0."""
-
-    group_ids_filter: list[GroupId] | None = None
-    statuses_filter: list[Status] | None = None
-    processing_result_filter: list[ProcessingResult] | None = None
-    page: int | None = Field(None, ge=0, le=MAX_INT)
-    size: int | None = Field(None, ge=0, le=MAX_INT)
-
-
-class VersionToApprove(Wire):
-    """A version to approve, with the digest of the manifest that the person saw."""
-
-    accession: Text
-    version: int = Field(ge=1, le=MAX_INT)
-    manifest_digest: Sha256 | None = None
-
-    def pair(self) -> tuple[AccessionVersion, str | None]:
-        digest = None if self.manifest_digest is None else self.manifest_digest.lower()
-        return AccessionVersion(self.accession, self.version), digest
-
-
-class Approval(Wire):
-    """The body of `POST /{organism}/approve-processed-data`."""
-
-    scope: Scope
-    accession_versions_filter: list[VersionToApprove] | None = None
-    group_ids_filter: list[GroupId] | None = None
-    submitter_names_filter: list[Text] | None = None
-
-
-class Version(Wire):
-    """An accession version."""
-
-    accession: str
-    version: int
-
-    @classmethod
-    def of(cls, accession_version: AccessionVersion) -> Version:
-        return cls(accession=accession_version.accession, version=accession_version.version)
-
-
-class ReleasedDataParameters(Wire):
-    """The parameters of `GET /{organism}/get-released-data`."""
-
-    compression: Literal["zstd"] | None = None
-
-
-GroupBody = Annotated[GroupDetails, BeforeValidator(all_storable)]
-"""The body of `POST /groups`."""
-
-
-class GroupName(Wire):
-    """The parameters of `GET /groups`."""
-
-    name: Text | None = None
-
-
-class TokenRequest(BaseModel):
-    """The form of the token endpoint (OAuth 2, RFC 6749 §4.3 and §6)."""
-
-    model_config = ConfigDict(extra="ignore")
-    grant_type: str = ""
-    username: Text = ""
-    password: str = ""
-    refresh_token: str = ""

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel
 
 from readvault.db import audit, clock
-from readvault.db.tables import EntryFile, EntryVersion, Job
+from readvault.db.tables import DataUseTerms, EntryFile, EntryVersion, Job
 from readvault.domain import fasta
 from readvault.domain.actor import Actor
 from readvault.domain.annotations import MAX_LISTED, Annotation, Reason, first_listed
@@ -23,11 +23,11 @@ from readvault.domain.identifiers import accession_of
 from readvault.domain.organism import Organism
 from readvault.domain.status import JobKind
 from readvault.ports import StoredVersion
-from readvault.services import metadata_file, sealing, sequence_file
 from readvault.services.authorization import Action, authorize
-from readvault.services.decompression import text_of
 from readvault.services.house import House
-from readvault.services.metadata_file import MetadataRow
+from readvault.services.submission import metadata_file, sealing, sequence_file
+from readvault.services.submission.decompression import text_of
+from readvault.services.submission.metadata_file import MetadataRow
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ def submit(
             "submitted_at": now,
             "terms_type": terms.type,
             "restricted_until": terms.restricted_until,
+            "batch_id": str(uuid.uuid4()),
         }
         entries = [
             {
@@ -243,10 +244,21 @@ def _write(
     jobs = [{"id": str(uuid.uuid4()), **version, **same} for version in versions]
     # Plain rows: ten thousand model instances would take longer than everything else together.
     session.execute(insert(EntryVersion), entries)
+    session.execute(insert(DataUseTerms), [_terms_row(entry) for entry in entries])
     if files:
         session.execute(insert(EntryFile), files)
     session.execute(insert(Job), jobs)
     return [str(job["id"]) for job in jobs]
+
+
+def _terms_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "accession": entry["accession"],
+        "terms_type": entry["terms_type"],
+        "restricted_until": entry["restricted_until"],
+        "user_name": entry["submitter"],
+        "changed_at": entry["submitted_at"],
+    }
 
 
 def _deliver(house: House, jobs: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from readvault.db.tables import UploadedFile
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.errors import TooLarge, Unprocessable
 from readvault.ports import ReadStore, StoredVersion
-from readvault.services import quota
+from readvault.services.uploads import quota
 
 _IDS_PER_QUERY = 5000
 _LISTINGS_AT_ONCE = 8

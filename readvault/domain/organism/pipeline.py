@@ -1,116 +1,27 @@
-"""An organism: its reference, what may be submitted, and how reads are processed.
-
-The YAML of `deployments/organisms/` is read into `Organism`. Unknown keys are errors, so that a
-mistyped threshold stops the start instead of being dropped. Only `name` and `reference` have no
-default. `docs/organisms.md` explains every key.
-"""
+"""How an organism's reads are processed."""
 
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, field_validator, model_validator
 
-from readvault.domain.reads import FileFormat, Platform, ProcessedCategory
+from readvault.domain.organism.parts import Fraction, SampleType, Strict
+from readvault.domain.reads import Platform, ProcessedCategory
 
-RESERVED_NAMES = frozenset(
-    {
-        *("admin", "api-docs", "actuator", "data-use-terms", "debug", "docs", "files", "groups", "health", "login"),
-        *("loculus-info", "metrics", "openapi.json", "realms", "review", "static", "user"),
-    }
-)
-"""First segments of the API's other paths."""
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-
-
-def _bytes(value: Any) -> Any:
-    """Read `20 GB` as 20,000,000,000."""
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)B?\s*", value)):
-        return int(float(match[1]) * _UNITS[match[2]])
-    return value
-
-
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 SchemeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./+-]*$", max_length=60)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class Reference(_Strict):
-    """A reference genome: one FASTA record per segment."""
-
-    fasta: Path
-    genes: Path | None = None
-
-
-class CandidateReference(Reference):
-    """One of several reference genomes, of which each sample's reads choose, segment by segment."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)
-
-
-class SampleType(StrEnum):
-    """What was sequenced: a sample of one infection, or sewage with many of them."""
-
-    CLINICAL = "clinical"
-    WASTEWATER = "wastewater"
-
-
-class FileCategory(_Strict):
-    """What may be submitted in one file category."""
-
-    formats: tuple[FileFormat, ...] = tuple(FileFormat)
-    required: bool = False
-    max_files: int = Field(1000, ge=1)
-    max_bytes_per_file: Bytes = 20 * 10**9
-    may_contain_reads: bool = True
-
-
-class Submission(_Strict):
-    """What a submission consists of."""
-
-    consensus_sequences: Literal["required", "optional", "forbidden"] = "optional"
-    files: dict[str, FileCategory] = Field(default_factory=lambda: {"rawReads": FileCategory()})
-
-
-class MetadataType(StrEnum):
-    """The type of a metadata field."""
-
-    STRING = "string"
-    DATE = "date"
-    INT = "int"
-    FLOAT = "float"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
-    AUTHORS = "authors"
-
-
-class MetadataField(_Strict):
-    """One column of the metadata."""
-
-    name: str
-    type: MetadataType = MetadataType.STRING
-    required: bool = False
-    required_when: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    display_name: str | None = None
-
-
-class Originals(_Strict):
+class Originals(Strict):
     """Who may ever read the original files, and how long they are kept."""
 
     visibility: Literal["group", "public_if_no_hits"] = "group"
     shred_after_days: int | None = Field(None, ge=1)
 
 
-class Dehumanize(_Strict):
+class Dehumanize(Strict):
     """How human reads are removed. `off` needs a written reason."""
 
     index: str | None = None
@@ -131,7 +42,7 @@ class Dehumanize(_Strict):
         return self
 
 
-class Align(_Strict):
+class Align(Strict):
     """How reads are aligned."""
 
     preset: Literal["auto", "sr", "map-ont", "lr:hq", "map-hifi"] = "auto"
@@ -161,7 +72,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).casefold()
 
 
-class PlatformThresholds(_Strict):
+class PlatformThresholds(Strict):
     """From which depth, base quality and frequency an allele counts."""
 
     min_depth: int = Field(10, ge=1)
@@ -179,7 +90,7 @@ DEFAULT_THRESHOLDS: dict[Platform, PlatformThresholds] = {
 }
 
 
-class Consensus(_Strict):
+class Consensus(Strict):
     """The share of a position's depth that an allele needs to be the consensus."""
 
     min_frequency: Annotated[float, Field(ge=0.5, le=1)] = 0.5
@@ -207,7 +118,7 @@ Metric = Literal[
 Limit = Annotated[str, Field(pattern=r"^\s*(<=|>=|==|<|>)\s*[0-9]+(\.[0-9]+)?\s*%?\s*$")]
 
 
-class QcRule(_Strict):
+class QcRule(Strict):
     """One rule: the metric, its limits (`< 0.9`, `> 5 %`), and what a submitter reads when it is broken."""
 
     metric: Metric
@@ -224,7 +135,7 @@ class QcRule(_Strict):
         )
 
 
-class Pipeline(_Strict):
+class Pipeline(Strict):
     """What the pipeline does with reads."""
 
     version: int = Field(1, ge=1)
@@ -253,48 +164,3 @@ class Pipeline(_Strict):
     def thresholds(self, platform: Platform) -> PlatformThresholds:
         """The thresholds for a platform: this organism's, else the shipped ones."""
         return self.platforms.get(platform, DEFAULT_THRESHOLDS[platform])
-
-
-class Review(_Strict):
-    """What approval demands."""
-
-    require_digest: bool = False
-
-
-class Organism(_Strict):
-    """One organism of the instance."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)
-    display_name: str | None = None
-    reference: Reference | None = None
-    references: tuple[CandidateReference, ...] = ()
-    sample_type: SampleType = SampleType.CLINICAL
-    submission: Submission = Submission()
-    metadata: tuple[MetadataField, ...] = ()
-    pipeline: Pipeline = Pipeline()
-    review: Review = Review()
-
-    @field_validator("name")
-    @classmethod
-    def _no_route_is_shadowed(cls, name: str) -> str:
-        if name in RESERVED_NAMES:
-            raise ValueError(f"{name!r} is the name of a route of the API")
-        return name
-
-    @model_validator(mode="after")
-    def _one_kind_of_reference(self) -> Organism:
-        if (self.reference is None) == (not self.references):
-            raise ValueError("give either reference (one genome) or references (several, of which reads choose)")
-        if len({candidate.name for candidate in self.references}) < len(self.references):
-            raise ValueError("references: two have the same name")
-        return self
-
-    @property
-    def candidates(self) -> tuple[Reference, ...]:
-        """The reference genome, or all of them when reads choose."""
-        return self.references if self.reference is None else (self.reference,)
-
-    @property
-    def title(self) -> str:
-        """The name that people read."""
-        return self.display_name or self.name

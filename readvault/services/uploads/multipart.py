@@ -21,7 +21,7 @@ from readvault.domain.errors import (
 )
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.upload_answers import PARTS_PER_PAGE, FileState, MultipartPlan, SignedPart
+from readvault.services.uploads.answers import PARTS_PER_PAGE, FileState, MultipartPlan, SignedPart
 
 MAX_PARTS = 10_000
 """S3's limit of parts."""

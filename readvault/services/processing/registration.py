@@ -19,8 +19,8 @@ from readvault.domain.errors import LeaseLost, ProcessingFailure
 from readvault.domain.reads import READ_LEVEL
 from readvault.domain.status import JobState
 from readvault.ports import StoredVersion
-from readvault.services.fence import SYSTEM, Claim, finish, hand_back, held, is_finished_by
 from readvault.services.house import House
+from readvault.services.processing.fence import SYSTEM, Claim, finish, hand_back, held, is_finished_by
 
 
 @dataclass(frozen=True, slots=True)

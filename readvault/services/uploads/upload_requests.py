@@ -14,10 +14,18 @@ from readvault.db import clock
 from readvault.db.tables import UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, ReadvaultError, TooLarge
-from readvault.services import quota
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.multipart import (
+from readvault.services.uploads import quota
+from readvault.services.uploads.answers import (
+    PARTS_PER_PAGE,
+    FileState,
+    MultipartPlan,
+    SignedPart,
+    UploadAnswer,
+    WantedFile,
+)
+from readvault.services.uploads.multipart import (
     MAX_PARTS,
     abort,
     complete_multipart_uploads,
@@ -27,14 +35,6 @@ from readvault.services.multipart import (
     part_size_for,
     plan,
     sign_parts,
-)
-from readvault.services.upload_answers import (
-    PARTS_PER_PAGE,
-    FileState,
-    MultipartPlan,
-    SignedPart,
-    UploadAnswer,
-    WantedFile,
 )
 
 __all__ = [

@@ -12,9 +12,9 @@ from sqlmodel import col
 from readvault.db.tables import EntryFile, EntryVersion, UploadedFile
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.identifiers import AccessionVersion
-from readvault.services import likeness
-from readvault.services.fence import Claim
 from readvault.services.house import House
+from readvault.services.processing import likeness
+from readvault.services.processing.fence import Claim
 
 COMPARED = 500
 """How many entries of a batch are looked at: the nearest ones, since it is neighbours that are swapped."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
 from readvault.domain.errors import BadRequest
 from readvault.domain.organism import Organism
-from readvault.services.metadata_file import FASTA_IDS_COLUMN, MetadataRow
+from readvault.services.submission.metadata_file import FASTA_IDS_COLUMN, MetadataRow
 
 EXTENSIONS = ("fa", "fasta", "seq", "fna", "fas")
 _LISTED = 10

@@ -7,13 +7,14 @@ records) is a job of its own, written in the same transaction.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, insert, select, tuple_
+from sqlalchemy import ColumnElement, and_, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
@@ -25,8 +26,9 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, ProcessingResult, Status
 from readvault.services import housekeeping
 from readvault.services.authorization import Action
-from readvault.services.entries import find_versions, visible_to
 from readvault.services.house import House
+from readvault.services.release import released_state
+from readvault.services.review.entries import find_versions, visible_to
 
 PAGE = 500
 CONTROLS = frozenset({"negativecontrol", "positivecontrol"})
@@ -146,7 +148,8 @@ def _approvable(
     """Everything processed without errors that the actor may approve, locked."""
     mine = visible_to(session, actor, group_ids, Action.APPROVE)
     processed = entry_state.status() == Status.PROCESSED.value
-    everything = _locked(session, and_(col(EntryVersion.organism) == organism, mine, processed))
+    still_open = ~col(EntryVersion.released)
+    everything = _locked(session, and_(col(EntryVersion.organism) == organism, still_open, mine, processed))
     return [
         each
         for each in everything
@@ -204,11 +207,14 @@ def _release(
     at = clock.read(session)
     jobs: list[dict[str, Any]] = []
     for page in batched(chosen, PAGE):
+        _mark_released(session, page)
         releases = [_release_row(each, at, approver, given=digests.get(each.name) is not None) for each in page]
         session.execute(insert(Release), releases)
         page_jobs = [_job_row(each, organism, at) for each in page]
         session.execute(insert(Job), page_jobs)
         jobs += page_jobs
+    if chosen:
+        released_state.count(session, organism, Counter(each.group_id for each in chosen), at)
     for page in batched(chosen, PAGE):
         listed = [
             {
@@ -220,6 +226,16 @@ def _release(
         ]
         audit.append(session, approver, "approve", organism, {"approved": listed})
     return [job["id"] for job in jobs]
+
+
+def _mark_released(session: Session, page: Sequence[_Candidate]) -> None:
+    names = tuple_(col(EntryVersion.accession), col(EntryVersion.version))
+    named = names.in_([(each.name.accession, each.name.version) for each in page])
+    # A version that is released already stays as it is: its second release is what fails, and says so.
+    still_open = ~col(EntryVersion.released)
+    session.execute(
+        update(EntryVersion).where(named, still_open).values(released=True).execution_options(synchronize_session=False)
+    )
 
 
 def _release_row(candidate: _Candidate, at: float, approver: str, *, given: bool) -> dict[str, Any]:

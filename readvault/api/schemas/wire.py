@@ -1,0 +1,20 @@
+"""What all wire shapes share: Loculus's JSON, camelCase and written nulls everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from readvault.api.dependencies import MAX_INT
+
+MAX_SIZE = 2**63 - 1
+GroupId = Annotated[int, Field(ge=0, le=MAX_INT)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+
+
+class Wire(BaseModel):
+    """What is sent or received. Unknown properties are ignored: Loculus's clients send some back."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")

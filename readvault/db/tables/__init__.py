@@ -1,0 +1,58 @@
+"""The tables. Times are seconds since 1970 by the database's own clock (`db.clock`).
+
+What is released never changes: triggers (`db.immutability`) refuse UPDATE and DELETE on `release`,
+on the manifests, files and entry versions that are released, and on the audit log. What may change
+later (terms, suppression) lives in tables of its own.
+"""
+
+from readvault.db.tables.entries import (
+    AccessionCounter,
+    DataUseTerms,
+    DeletedEntryVersion,
+    EntryFile,
+    EntryVersion,
+    SubmittedDataArchive,
+)
+from readvault.db.tables.people import Group, GroupMember, MachineToken, UserAccount
+from readvault.db.tables.processing import Job, Manifest, ManifestFile, PartialResult, SentBack, StoredObject
+from readvault.db.tables.release import (
+    CurrentResult,
+    ExternalMetadata,
+    Intervention,
+    OrganismState,
+    Release,
+    ReleasedCount,
+)
+from readvault.db.tables.trail import AuditEntry, FileAccess, IdempotentRequest
+from readvault.db.tables.uploads import LimitOverride, UploadedFile, UploadUsage
+
+__all__ = [
+    "AccessionCounter",
+    "AuditEntry",
+    "CurrentResult",
+    "DataUseTerms",
+    "DeletedEntryVersion",
+    "EntryFile",
+    "EntryVersion",
+    "ExternalMetadata",
+    "FileAccess",
+    "Group",
+    "GroupMember",
+    "IdempotentRequest",
+    "Intervention",
+    "Job",
+    "LimitOverride",
+    "MachineToken",
+    "Manifest",
+    "ManifestFile",
+    "OrganismState",
+    "PartialResult",
+    "Release",
+    "ReleasedCount",
+    "SentBack",
+    "StoredObject",
+    "SubmittedDataArchive",
+    "UploadUsage",
+    "UploadedFile",
+    "UserAccount",
+]

@@ -1,0 +1,48 @@
+"""An organism: its reference, what may be submitted, and how reads are processed.
+
+The YAML of `deployments/organisms/` is read into `Organism`. Unknown keys are errors, so that a
+mistyped threshold stops the start instead of being dropped. Only `name` and `reference` have no
+default. `docs/organisms.md` explains every key.
+"""
+
+from readvault.domain.organism.organism import RESERVED_NAMES, CandidateReference, Organism, Reference, Review
+from readvault.domain.organism.parts import Bytes, Fraction, SampleType, Strict
+from readvault.domain.organism.pipeline import (
+    DEFAULT_THRESHOLDS,
+    Align,
+    Consensus,
+    Dehumanize,
+    Limit,
+    Metric,
+    Originals,
+    Pipeline,
+    PlatformThresholds,
+    QcRule,
+)
+from readvault.domain.organism.submission import FileCategory, MetadataField, MetadataType, Submission
+
+__all__ = [
+    "DEFAULT_THRESHOLDS",
+    "RESERVED_NAMES",
+    "Align",
+    "Bytes",
+    "CandidateReference",
+    "Consensus",
+    "Dehumanize",
+    "FileCategory",
+    "Fraction",
+    "Limit",
+    "MetadataField",
+    "MetadataType",
+    "Metric",
+    "Organism",
+    "Originals",
+    "Pipeline",
+    "PlatformThresholds",
+    "QcRule",
+    "Reference",
+    "Review",
+    "SampleType",
+    "Strict",
+    "Submission",
+]

@@ -1,0 +1,77 @@
+"""One organism, put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator, model_validator
+
+from readvault.domain.organism.parts import SampleType, Strict
+from readvault.domain.organism.pipeline import Pipeline
+from readvault.domain.organism.submission import MetadataField, Submission
+
+RESERVED_NAMES = frozenset(
+    {
+        *("admin", "api-docs", "actuator", "data-use-terms", "debug", "docs", "files", "groups", "health", "login"),
+        *("loculus-info", "metrics", "openapi.json", "realms", "review", "static", "user", "web"),
+    }
+)
+"""First segments of the API's other paths."""
+
+
+class Reference(Strict):
+    """A reference genome: one FASTA record per segment."""
+
+    fasta: Path
+    genes: Path | None = None
+
+
+class CandidateReference(Reference):
+    """One of several reference genomes, of which each sample's reads choose, segment by segment."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)
+
+
+class Review(Strict):
+    """What approval demands."""
+
+    require_digest: bool = False
+
+
+class Organism(Strict):
+    """One organism of the instance."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)
+    display_name: str | None = None
+    reference: Reference | None = None
+    references: tuple[CandidateReference, ...] = ()
+    sample_type: SampleType = SampleType.CLINICAL
+    submission: Submission = Submission()
+    metadata: tuple[MetadataField, ...] = ()
+    pipeline: Pipeline = Pipeline()
+    review: Review = Review()
+
+    @field_validator("name")
+    @classmethod
+    def _no_route_is_shadowed(cls, name: str) -> str:
+        if name in RESERVED_NAMES:
+            raise ValueError(f"{name!r} is the name of a route of the API")
+        return name
+
+    @model_validator(mode="after")
+    def _one_kind_of_reference(self) -> Organism:
+        if (self.reference is None) == (not self.references):
+            raise ValueError("give either reference (one genome) or references (several, of which reads choose)")
+        if len({candidate.name for candidate in self.references}) < len(self.references):
+            raise ValueError("references: two have the same name")
+        return self
+
+    @property
+    def candidates(self) -> tuple[Reference, ...]:
+        """The reference genome, or all of them when reads choose."""
+        return self.references if self.reference is None else (self.reference,)
+
+    @property
+    def title(self) -> str:
+        """The name that people read."""
+        return self.display_name or self.name

@@ -1,0 +1,51 @@
+"""What may be submitted for an organism."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from readvault.domain.organism.parts import Bytes, Strict
+from readvault.domain.reads import FileFormat
+
+
+class FileCategory(Strict):
+    """What may be submitted in one file category."""
+
+    formats: tuple[FileFormat, ...] = tuple(FileFormat)
+    required: bool = False
+    max_files: int = Field(1000, ge=1)
+    max_bytes_per_file: Bytes = 20 * 10**9
+    may_contain_reads: bool = True
+
+
+class Submission(Strict):
+    """What a submission consists of."""
+
+    consensus_sequences: Literal["required", "optional", "forbidden"] = "optional"
+    files: dict[str, FileCategory] = Field(default_factory=lambda: {"rawReads": FileCategory()})
+
+
+class MetadataType(StrEnum):
+    """The type of a metadata field."""
+
+    STRING = "string"
+    DATE = "date"
+    INT = "int"
+    FLOAT = "float"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    AUTHORS = "authors"
+
+
+class MetadataField(Strict):
+    """One column of the metadata."""
+
+    name: str
+    type: MetadataType = MetadataType.STRING
+    required: bool = False
+    required_when: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    display_name: str | None = None

@@ -1,0 +1,51 @@
+"""Whether what is public of an organism has changed since somebody last looked, and how much there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, SQLModel
+
+from readvault.db import clock
+from readvault.db.tables import OrganismState, ReleasedCount
+from readvault.services.house import House
+
+
+def released_etag(house: House, organism: str) -> str:
+    """A strong, quoted ETag that changes with all that is public and with the date (UTC), as terms lapse by date."""
+    with house.sessions.read() as session:
+        state = session.get(OrganismState, organism)
+        today = datetime.fromtimestamp(clock.read(session), UTC).date()
+    revision, changed_at = (0, 0.0) if state is None else (state.released_revision, state.released_changed_at)
+    return f'"{revision}-{changed_at:.6f}|{today.isoformat()}"'
+
+
+def changed(session: Session, organism: str, at: float) -> None:
+    """Note that something public of an organism is another than before. Locks the organism's row: call it late."""
+    table = SQLModel.metadata.tables[str(OrganismState.__tablename__)]
+    new = _insert(session)(table).values(organism=organism, released_revision=1, released_changed_at=at)
+    session.execute(
+        new.on_conflict_do_update(
+            index_elements=["organism"],
+            set_={"released_revision": table.c.released_revision + 1, "released_changed_at": at},
+        )
+    )
+
+
+def count(session: Session, organism: str, by_group: Mapping[int, int], at: float) -> None:
+    """Add newly released entries, so many for each group, to what is counted, and note the change."""
+    table = SQLModel.metadata.tables[str(ReleasedCount.__tablename__)]
+    for group_id in sorted(by_group):
+        new = _insert(session)(table).values(organism=organism, group_id=group_id, entries=by_group[group_id])
+        session.execute(
+            new.on_conflict_do_update(
+                index_elements=["organism", "group_id"], set_={"entries": table.c.entries + new.excluded.entries}
+            )
+        )
+    changed(session, organism, at)
+
+
+def _insert(session: Session):  # type: ignore[no-untyped-def]
+    return sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
