@@ -20,5 +20,7 @@ context.configure(
     compare_type=True,
 )
 context.run_migrations()
-# Rebuilding a table drops its triggers, so they are emitted anew after each run.
-immutability.install(connection)
+if context.get_context().get_current_revision() == context.script.get_current_head():
+    # Rebuilding a table drops its triggers, so they are emitted anew after each run. The rules are about the newest
+    # tables: half-way there is nothing yet that they could be about.
+    immutability.install(connection)
