@@ -36,6 +36,7 @@ class Review(Strict):
     """What approval demands."""
 
     require_digest: bool = False
+    submitter_may_approve: bool = True
 
 
 class Organism(Strict):

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import StrEnum
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, insert, select, tuple_, update
+from sqlalchemy import insert, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
-from readvault.db import audit, clock, entry_state
-from readvault.db.tables import EntryVersion, Job, Manifest, Release
+from readvault.db import audit, clock
+from readvault.db.tables import EntryVersion, Job, Release
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
-from readvault.domain.status import JobKind, ProcessingResult, Status
+from readvault.domain.status import JobKind, ProcessingResult
 from readvault.services import housekeeping
-from readvault.services.authorization import Action
+from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.release import released_state
-from readvault.services.review.entries import find_versions, visible_to
-
-PAGE = 500
-CONTROLS = frozenset({"negativecontrol", "positivecontrol"})
-"""Values of the metadata field `sampleRole`, in lower case, of entries that are never released."""
+from readvault.services.review import candidates
+from readvault.services.review.candidates import PAGE, Candidate, refuse
 
 
 class Scope(StrEnum):
@@ -40,24 +36,6 @@ class Scope(StrEnum):
 
     ALL = "ALL"
     WITHOUT_WARNINGS = "WITHOUT_WARNINGS"
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    name: AccessionVersion
-    group_id: int
-    submitter: str
-    status: str
-    manifest_id: int | None
-    digest: str | None
-    result: str | None
-    pipeline_version: int | None
-    role: str | None
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it is a sample of the laboratory's own, which tells about a batch and nothing about a virus."""
-        return (self.role or "").strip().casefold() in CONTROLS
 
 
 def approve(
@@ -73,24 +51,35 @@ def approve(
     """Approve processed versions for release; those that were approved, sorted. All of them or none.
 
     With `accession_versions` (each with the manifest digest that the person saw, or None) every one
-    must be approvable: Unprocessable else, Conflict for another digest, Forbidden for a foreign one.
-    Without, everything of the actor's groups that is approvable is approved and the rest is
-    skipped. `review.requireDigest` of the organism makes a missing digest Unprocessable. Of racing
+    must be approvable: Unprocessable else (unprocessed, with errors, a control, sent back), Conflict
+    for another digest, Forbidden for a foreign one. Without, everything of the actor's groups that
+    is approvable is approved and the rest is skipped. An empty list approves nothing. Of the
+    organism, `review.requireDigest` makes a missing digest Unprocessable and
+    `review.submitterMayApprove: false` what the actor submitted, edited or uploaded. Of racing
     approvals one wins; the others find the version released already.
     """
     _digests_given_where_required(house, organism, accession_versions)
     try:
         with house.sessions.begin() as session:
+            if actor is None or group_ids:
+                authorize(session, actor, Action.APPROVE, group_ids=group_ids or ())
+            if [] in (_listed(accession_versions), _listed(group_ids), _listed(submitters)):
+                return []
             if accession_versions is None:
-                candidates = _approvable(session, actor, organism, group_ids)
+                found = candidates.approvable(session, actor, organism, group_ids, submitters)
             else:
-                candidates = _named(session, actor, organism, accession_versions)
-            chosen = [each for each in candidates if _wanted(each, scope, group_ids, submitters)]
+                found = _named(session, actor, organism, accession_versions)
+            chosen = [each for each in found if _wanted(each, scope, group_ids, submitters)]
+            chosen = _by_other_eyes(house, session, actor, organism, chosen, named=accession_versions is not None)
             jobs = _release(session, actor, organism, chosen, dict(accession_versions or ()))
     except IntegrityError:
         raise Conflict("Somebody else approved or changed some of these accession versions just now.") from None
     housekeeping.deliver_now(house, jobs)
     return [each.name for each in chosen]
+
+
+def _listed(values: Sequence[object] | None) -> list[object] | None:
+    return None if values is None else list(values)
 
 
 def _digests_given_where_required(
@@ -109,89 +98,47 @@ def _named(
     actor: Actor | None,
     organism: str,
     named: Sequence[tuple[AccessionVersion, str | None]],
-) -> list[_Candidate]:
+) -> list[Candidate]:
     """The named versions, locked, if every one can be approved."""
-    names = [name for name, _ in named]
-    find_versions(session, actor, Action.APPROVE, organism, names)
-    candidates: list[_Candidate] = []
-    for page in batched(sorted(set(names)), PAGE):
-        condition = tuple_(col(EntryVersion.accession), col(EntryVersion.version)).in_(
-            [(name.accession, name.version) for name in page]
-        )
-        candidates += _locked(session, condition)
-    _refuse(
-        "Accession versions are not in one of the states [PROCESSED]: ",
-        (f"{each.name} - {each.status}" for each in candidates if not _is_processed(each)),
-    )
-    _refuse(
-        "Accession versions have errors: ",
-        (str(each.name) for each in candidates if each.result == ProcessingResult.HAS_ERRORS),
-    )
-    _refuse(
+    found = candidates.named(session, actor, Action.APPROVE, organism, named)
+    refuse("Accession versions have errors: ", (str(each.name) for each in found if each.has_errors))
+    refuse(
         "Accession versions are controls (metadata field sampleRole), which are never released: ",
-        (f"{each.name} - {each.role}" for each in candidates if each.is_control),
+        (f"{each.name} - {each.role}" for each in found if each.is_control),
     )
-    current = {each.name: each.digest for each in candidates}
-    if changed := sorted({str(name) for name, digest in named if digest not in (None, current[name])}):
-        raise Conflict(f"The processed data have changed since they were reviewed: {', '.join(changed)}")
-    return candidates
-
-
-def _refuse(message: str, names: Iterable[str]) -> None:
-    if listed := sorted(names):
-        raise Unprocessable(message + ", ".join(listed))
-
-
-def _approvable(
-    session: Session, actor: Actor | None, organism: str, group_ids: Sequence[int] | None
-) -> list[_Candidate]:
-    """Everything processed without errors that the actor may approve, locked."""
-    mine = visible_to(session, actor, group_ids, Action.APPROVE)
-    processed = entry_state.status() == Status.PROCESSED.value
-    still_open = ~col(EntryVersion.released)
-    everything = _locked(session, and_(col(EntryVersion.organism) == organism, still_open, mine, processed))
-    return [
-        each
-        for each in everything
-        if _is_processed(each) and each.result != ProcessingResult.HAS_ERRORS and not each.is_control
-    ]
-
-
-def _locked(session: Session, condition: ColumnElement[bool]) -> list[_Candidate]:
-    """The entry versions that meet the condition, as they are once nobody else can change them.
-
-    On PostgreSQL the first query waits for a registration or approval that is under way, and only
-    the second one sees what it did.
-    """
-    name = (col(EntryVersion.accession), col(EntryVersion.version))
-    lock = entry_state.with_state(select(*name)).where(condition).order_by(*name)
-    locked = {tuple(row) for row in session.execute(lock.with_for_update(key_share=True, of=EntryVersion))}
-    facts = select(
-        *name,
-        col(EntryVersion.group_id),
-        col(EntryVersion.submitter),
-        entry_state.status(),
-        col(Manifest.id),
-        col(Manifest.digest),
-        col(Manifest.processing_result),
-        col(Manifest.pipeline_version),
-        col(EntryVersion.submitted_metadata)["sampleRole"].as_string(),
+    refuse(
+        "Accession versions were sent back and have not changed since: ",
+        (f"{each.name} - {each.sent_back}" for each in found if each.sent_back is not None),
     )
-    rows = session.execute(entry_state.with_state(facts).where(condition).order_by(*name))
-    return [_Candidate(AccessionVersion(row[0], row[1]), *row[2:]) for row in rows if (row[0], row[1]) in locked]
+    return found
 
 
-def _is_processed(candidate: _Candidate) -> bool:
-    return candidate.status == Status.PROCESSED and candidate.manifest_id is not None
+def _by_other_eyes(
+    house: House,
+    session: Session,
+    actor: Actor | None,
+    organism: str,
+    chosen: list[Candidate],
+    *,
+    named: bool,
+) -> list[Candidate]:
+    """Without what the actor made, where the organism wants other eyes; refused when it was named."""
+    if actor is None or house.organism(organism).review.submitter_may_approve:
+        return chosen
+    own = candidates.made_by(session, actor.name, chosen)
+    if named:
+        text = f"User {actor.name} submitted, edited or uploaded these accession versions, so that somebody else "
+        refuse(text + "must approve them: ", map(str, own))
+    return [each for each in chosen if each.name not in own]
 
 
 def _wanted(
-    candidate: _Candidate, scope: Scope, group_ids: Sequence[int] | None, submitters: Sequence[str] | None
+    candidate: Candidate, scope: Scope, group_ids: Sequence[int] | None, submitters: Sequence[str] | None
 ) -> bool:
     return (
         not (scope == Scope.WITHOUT_WARNINGS and candidate.result == ProcessingResult.HAS_WARNINGS)
-        and (not group_ids or candidate.group_id in group_ids)
-        and (not submitters or candidate.submitter in submitters)
+        and (group_ids is None or candidate.group_id in group_ids)
+        and (submitters is None or candidate.submitter in submitters)
     )
 
 
@@ -199,7 +146,7 @@ def _release(
     session: Session,
     actor: Actor | None,
     organism: str,
-    chosen: Sequence[_Candidate],
+    chosen: Sequence[Candidate],
     digests: dict[AccessionVersion, str | None],
 ) -> list[str]:
     """Write the releases, their jobs and the audit log; the jobs' IDs."""
@@ -228,7 +175,7 @@ def _release(
     return [job["id"] for job in jobs]
 
 
-def _mark_released(session: Session, page: Sequence[_Candidate]) -> None:
+def _mark_released(session: Session, page: Sequence[Candidate]) -> None:
     names = tuple_(col(EntryVersion.accession), col(EntryVersion.version))
     named = names.in_([(each.name.accession, each.name.version) for each in page])
     # A version that is released already stays as it is: its second release is what fails, and says so.
@@ -238,7 +185,7 @@ def _mark_released(session: Session, page: Sequence[_Candidate]) -> None:
     )
 
 
-def _release_row(candidate: _Candidate, at: float, approver: str, *, given: bool) -> dict[str, Any]:
+def _release_row(candidate: Candidate, at: float, approver: str, *, given: bool) -> dict[str, Any]:
     return {
         "accession": candidate.name.accession,
         "version": candidate.name.version,
@@ -249,7 +196,7 @@ def _release_row(candidate: _Candidate, at: float, approver: str, *, given: bool
     }
 
 
-def _job_row(candidate: _Candidate, organism: str, at: float) -> dict[str, Any]:
+def _job_row(candidate: Candidate, organism: str, at: float) -> dict[str, Any]:
     job = Job(
         id=str(uuid.uuid4()),
         kind=JobKind.RELEASE.value,
