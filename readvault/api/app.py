@@ -14,7 +14,7 @@ from readvault.adapters.identity import Identity
 from readvault.api import errors
 from readvault.api.login_limit import LoginLimit
 from readvault.api.middleware import BodyLimit, Gate, RequestContext
-from readvault.api.routes import entries, files, groups, instance, released
+from readvault.api.routes import entries, files, groups, instance, released, review, submission
 from readvault.api.routes.login import login_router
 from readvault.config import LimitSettings
 from readvault.services.house import House
@@ -50,7 +50,7 @@ def create_app(house: House, identity: Identity) -> FastAPI:
     app.include_router(instance.router)
     if identity.embedded is not None:
         app.include_router(login_router(identity.embedded, LoginLimit()))
-    for room in (files, groups, released, entries):  # entries last: their paths begin with an organism's name
+    for room in (files, groups, released, submission, review, entries):  # paths that begin with an organism's name last
         app.include_router(room.router)
     _surround(app, house, identity)
     return app

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from readvault.api.dependencies import MAX_INT
+from readvault.domain.identifiers import AccessionVersion
 
 MAX_SIZE = 2**63 - 1
 GroupId = Annotated[int, Field(ge=0, le=MAX_INT)]
@@ -18,3 +19,14 @@ class Wire(BaseModel):
     """What is sent or received. Unknown properties are ignored: Loculus's clients send some back."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+class Version(Wire):
+    """An accession version."""
+
+    accession: str
+    version: int
+
+    @classmethod
+    def of(cls, accession_version: AccessionVersion) -> Version:
+        return cls(accession=accession_version.accession, version=accession_version.version)
