@@ -138,6 +138,8 @@ class ServerJob:
         digest = manifest.digest(content)
         place = f"{self._claim.accession_version.accession}/{self._claim.accession_version.version}"
         self._store_text(f"manifests/{place}/{digest}.json", content, digest)
+        hidden = manifest.private(body)
+        self._store_text(f"manifests/{place}/{digest}.private.json", hidden, manifest.digest(hidden))
         record = manifest.canonical(self._record(digest))
         self._store_text(f"records/{place}/{manifest.digest(record)}.json", record, manifest.digest(record))
         failpoint("register-before-commit")

@@ -97,7 +97,9 @@ class Manifest(SQLModel, table=True):
     digest: str
     """SHA-256 (hexadecimal) of `body`: what people approve."""
     body: str = Field(sa_column=Column(Text, nullable=False))
-    """Canonical JSON."""
+    """Canonical JSON, fit for everybody once it is released."""
+    private_body: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """Canonical JSON of the private document, whose digest stands in `body`. None: `body` has it inside (schema 1)."""
     processing_result: str
     errors: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
     warnings: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))

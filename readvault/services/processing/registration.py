@@ -87,7 +87,7 @@ def _examine(claim: Claim, version: ProcessedVersion) -> None:
     if about != (key.accession, key.version, claim.organism, claim.pipeline_version):
         raise ProcessingFailure("register", "the manifest is not about the claimed accession version")
     staged = sorted((file.category, file.name, file.size, file.sha256) for file in version.files)
-    if staged != [(f["category"], f["name"], f["size"], f["sha256"]) for f in body["files"]]:
+    if staged != [(f["category"], f["name"], f["size"], f["sha256"]) for f in manifest.all_files(body)]:
         raise ProcessingFailure("register", "the manifest and the staged files differ")
     if not body["screened"] and any(file.category in READ_LEVEL for file in version.files):
         raise ProcessingFailure(
@@ -146,6 +146,7 @@ def _insert(session: Session, claim: Claim, version: ProcessedVersion, body: byt
         pipeline_version=claim.pipeline_version,
         digest=digest,
         body=body.decode("utf-8"),
+        private_body=manifest.private(version.manifest).decode("utf-8"),
         processing_result=version.manifest["processingResult"],
         errors=[annotation.as_json() for annotation in version.errors],
         warnings=[annotation.as_json() for annotation in version.warnings],

@@ -191,6 +191,7 @@ def _write_record(house: House, released: _Released) -> None:
             "approver": release.approver,
             "manifestDigest": released.manifest.digest,
             "manifest": json.loads(released.manifest.body),
+            "privateManifest": json.loads(released.manifest.private_body or "null"),
             "files": [file.as_json() for file in released.files],
             "originals": [file.as_json() for file in released.originals],
         }

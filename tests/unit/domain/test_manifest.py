@@ -33,7 +33,8 @@ def _build(**changes: Any) -> dict[str, Any]:
         "screened": True,
         "provenance": {"tools": {"minimap2": "2.31"}, "inputs": []},
     }
-    return manifest.build(AccessionVersion("LOC_000001Y", 1), **(fields | changes))
+    name = changes.pop("name", "LOC_000001Y")
+    return manifest.build(AccessionVersion(name, 1), **(fields | changes))
 
 
 def test_the_digest_is_that_of_known_bytes() -> None:
@@ -91,7 +92,7 @@ def test_annotations_enter_with_their_place_and_without_the_submitters_file_name
     )
     body = _build(errors=[fault], processing_result=ProcessingResult.HAS_ERRORS)
     assert "smith" not in json.dumps(body)
-    assert body["errors"] == [
+    assert body["private"]["errors"] == [
         {
             "reason": "truncatedFile",
             "message": "the file ends early.",
@@ -128,3 +129,37 @@ def test_canonical_json_reads_back_and_is_its_own_canonical_form(value: dict[str
     body = manifest.canonical(value)
     assert json.loads(body) == value
     assert manifest.canonical(json.loads(body)) == body
+
+
+SECRETS: dict[str, Any] = {
+    "provenance": {"tools": {}, "inputs": [{"category": "rawReads", "size": 4711, "sha256": "d" * 64}]},
+    "withheld": [("rawReads", "patient_smith.fastq.gz", 4711, "e" * 64)],
+    "warnings": [Annotation(Reason.FILE_IN_OTHER_ENTRY, "The entry LOC_000002W has the same file.")],
+}
+
+
+def test_what_everybody_reads_has_nothing_of_the_private_document_but_its_digest() -> None:
+    built = _build(**SECRETS)
+    body = manifest.canonical(built).decode()
+    for secret in ("d" * 64, "e" * 64, "smith", "4711", "LOC_000002W"):
+        assert secret not in body
+        assert secret in manifest.private(built).decode()
+    assert json.loads(body)["privateSha256"] == manifest.digest(manifest.private(built))
+
+
+@pytest.mark.parametrize("changed", sorted(SECRETS))
+def test_the_approved_digest_covers_the_private_document_too(changed: str) -> None:
+    assert manifest.canonical(_build(**{changed: SECRETS[changed]})) != manifest.canonical(_build())
+
+
+def test_equal_originals_of_two_entries_cannot_be_seen_by_equal_digests() -> None:
+    other = _build(name="LOC_000002W", **SECRETS)
+    assert manifest.private(other) != manifest.private(_build(**SECRETS))
+
+
+def test_withheld_files_are_counted_among_all_and_share_no_name_with_published_ones() -> None:
+    built = _build(withheld=[("rawReads", "r.fastq", 1, "f" * 64)])
+    assert [file["name"] for file in built["files"]] == ["consensus.fasta", "variants.vcf.gz"]
+    assert [file["name"] for file in manifest.all_files(built)] == ["consensus.fasta", "r.fastq", "variants.vcf.gz"]
+    with pytest.raises(ValueError, match="same name"):
+        _build(withheld=[(*FILES[0][:2], 9, "c" * 64)])

@@ -29,6 +29,7 @@ def downgrade() -> None:
     """Drop them."""
     immutability.lift(op.get_bind())
     op.drop_index("ix_uploaded_file_user_window", table_name="uploaded_file")
+    op.drop_column("manifest", "private_body")
     op.drop_column("manifest_file", "may_be_public")
     op.drop_index(
         "ix_entry_version_unreleased",
@@ -300,4 +301,5 @@ def _columns() -> None:
     op.add_column(
         "manifest_file", sa.Column("may_be_public", sa.Boolean(), server_default=sa.text("true"), nullable=False)
     )
+    op.add_column("manifest", sa.Column("private_body", sa.Text(), nullable=True))
     op.create_index("ix_uploaded_file_user_window", "uploaded_file", ["uploader", "requested_at"], unique=False)
