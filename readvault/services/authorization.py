@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from sqlalchemy import Select
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from readvault.db.tables import Group, GroupMember
@@ -76,6 +78,26 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
     }
 )
 
+SCOPES: Mapping[str, frozenset[Action]] = MappingProxyType(
+    {
+        "upload": frozenset({Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS}),
+        "submit": frozenset({Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS, Action.SUBMIT, Action.REVIEW}),
+        "review": frozenset({Action.REVIEW, Action.READ_ORIGINALS, Action.LOOK_UP_FILE, Action.READ_LIMITS}),
+        "approve": frozenset({Action.REVIEW, Action.APPROVE}),
+        "delete": frozenset({Action.REVIEW, Action.DELETE}),
+        "terms": frozenset({Action.CHANGE_TERMS}),
+        "groups": frozenset({Action.CREATE_GROUP, Action.EDIT_GROUP}),
+        "pipeline": frozenset({Action.PREPROCESS, Action.UPLOAD, Action.LOOK_UP_FILE}),
+        "external-metadata": frozenset({Action.UPDATE_EXTERNAL_METADATA}),
+        "maintain": frozenset({Action.MAINTAIN, Action.READ_LIMITS}),
+    }
+)
+"""What a machine token may be for. Its user must have the right too. Neither a token's making nor a break-glass
+is in any of them: both need the person."""
+_ALWAYS_IN_SCOPE = frozenset({Action.READ_GROUP, Action.READ_GROUP_CONTACT, Action.READ_RELEASED})
+_ABOUT_NO_GROUP = frozenset({Action.LOOK_UP_FILE, Action.READ_GROUP_CONTACT})
+"""Actions that a token for one group may do though they name none: what follows them does."""
+
 
 def authorize(
     session: Session,
@@ -89,7 +111,8 @@ def authorize(
 
     For an action about groups give `group_id` or `group_ids`; membership is read from the database
     each time. Raises Unauthenticated (401) for anonymous, NotFound (404) for a group that doesn't
-    exist (whoever asks), Forbidden (403) for everybody else, in Loculus's words.
+    exist (whoever asks), Forbidden (403) for everybody else, in Loculus's words, and for a machine
+    token that is not meant for the action or the group.
     """
     rule = RULES.get(action, Rule(maintainers=False))
     if rule.anyone:
@@ -97,6 +120,7 @@ def authorize(
     if actor is None:
         raise Unauthenticated("Authentication needed.")
     groups = sorted({*group_ids, *(() if group_id is None else (group_id,))})
+    _refuse_out_of_scope(actor, action, groups)
     if rule.members:
         _all_exist(session, groups)
     by_role = (
@@ -107,7 +131,8 @@ def authorize(
     if rule.users or by_role:
         return
     if rule.members and groups:
-        foreign = sorted(set(groups) - groups_with_member(session, actor.name, groups))
+        own = set(session.execute(own_groups(actor).where(col(GroupMember.group_id).in_(groups))).scalars().all())
+        foreign = sorted(set(groups) - own)
         if not foreign:
             return
         raise Forbidden(f"User {actor.name} is not a member of group(s) {_listed(foreign)}. Action not allowed.")
@@ -115,14 +140,31 @@ def authorize(
 
 
 def is_member(session: Session, actor: Actor | None, group_id: int) -> bool:
-    """Whether the actor is a member of the group right now."""
-    return actor is not None and bool(groups_with_member(session, actor.name, [group_id]))
+    """Whether the actor is a member of the group right now, and its token is not for another one."""
+    if actor is None:
+        return False
+    return session.execute(own_groups(actor).where(col(GroupMember.group_id) == group_id)).first() is not None
 
 
-def groups_with_member(session: Session, name: str, groups: Sequence[int]) -> set[int]:
-    """Which of these groups the user is a member of."""
-    query = select(GroupMember.group_id).where(GroupMember.user_name == name, col(GroupMember.group_id).in_(groups))
-    return set(session.exec(query).all())
+def own_groups(actor: Actor) -> Select[tuple[int]]:
+    """The IDs of the groups that the actor is a member of, as a query: for `.in_(...)`.
+
+    A token for one group has at most that one.
+    """
+    own = select_columns(col(GroupMember.group_id)).where(col(GroupMember.user_name) == actor.name)
+    return own if actor.only_group is None else own.where(col(GroupMember.group_id) == actor.only_group)
+
+
+def _refuse_out_of_scope(actor: Actor, action: Action, groups: Sequence[int]) -> None:
+    """Refuse what a machine token is not meant for, whatever its user may do."""
+    if actor.scopes is not None and action not in _ALWAYS_IN_SCOPE:
+        allowed = frozenset[Action]().union(*(SCOPES.get(scope, frozenset()) for scope in actor.scopes))
+        if action not in allowed:
+            raise Forbidden(f"This token is not meant to {action}.")
+    if actor.only_group is None or action in _ABOUT_NO_GROUP:
+        return
+    if not groups or set(groups) != {actor.only_group}:
+        raise Forbidden(f"This token is for group {actor.only_group} alone. Action not allowed.")
 
 
 def _all_exist(session: Session, groups: Sequence[int]) -> None:

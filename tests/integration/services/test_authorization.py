@@ -7,7 +7,7 @@ import pytest
 from readvault.db.tables import Group, GroupMember
 from readvault.domain.actor import EXTERNAL_METADATA_ROLE, MAINTAINER_ROLE, PIPELINE_ROLE, Actor
 from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
-from readvault.services.authorization import RULES, Action, authorize
+from readvault.services.authorization import RULES, SCOPES, Action, authorize, is_member, own_groups
 from readvault.services.house import House
 
 ACTORS = {
@@ -109,3 +109,84 @@ def test_a_removed_member_has_no_rights_at_the_next_question(house: House, group
         session.delete(session.get(GroupMember, (group, "alice")))
     with house.sessions.read() as session, pytest.raises(Forbidden):
         authorize(session, ACTORS["member"], Action.REVIEW, group_id=group)
+
+
+SCOPED = {
+    "upload": {Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS},
+    "submit": {Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS, Action.SUBMIT, Action.REVIEW},
+    "review": {Action.REVIEW, Action.READ_ORIGINALS, Action.LOOK_UP_FILE, Action.READ_LIMITS},
+    "approve": {Action.REVIEW, Action.APPROVE},
+    "delete": {Action.REVIEW, Action.DELETE},
+    "terms": {Action.CHANGE_TERMS},
+    "groups": {Action.CREATE_GROUP, Action.EDIT_GROUP},
+    "pipeline": {Action.UPLOAD, Action.LOOK_UP_FILE},
+    "external-metadata": set(),
+    "maintain": {Action.READ_LIMITS},
+    "unheard-of": set(),
+}
+PUBLIC = {Action.READ_GROUP, Action.READ_GROUP_CONTACT, Action.READ_RELEASED}
+
+
+def allowed_to(house: House, actor: Actor, group_id: int | None) -> set[Action]:
+    allowed = set()
+    with house.sessions.read() as session:
+        for action in Action:
+            try:
+                authorize(session, actor, action, group_id=group_id)
+                allowed.add(action)
+            except Forbidden:
+                pass
+    return allowed
+
+
+@pytest.mark.parametrize("scope", SCOPED)
+def test_a_token_may_do_what_its_scope_names_and_its_user_may(house: House, group: int, scope: str) -> None:
+    alice = Actor("alice", scopes=frozenset({scope}))
+    assert allowed_to(house, alice, group) == SCOPED[scope] | PUBLIC
+    assert not allowed_to(house, Actor("bob", scopes=frozenset({scope})), group) & {Action.SUBMIT, Action.REVIEW}
+
+
+def test_every_scope_is_in_the_table() -> None:
+    assert set(SCOPES) == set(SCOPED) - {"unheard-of"}
+
+
+def test_a_token_without_scopes_may_do_nothing_but_what_is_public(house: House, group: int) -> None:
+    assert allowed_to(house, Actor("alice", scopes=frozenset()), group) == PUBLIC
+
+
+@pytest.mark.parametrize("scope", SCOPED)
+def test_no_token_makes_tokens_or_breaks_the_glass(house: House, group: int, scope: str) -> None:
+    root = Actor("root", frozenset({MAINTAINER_ROLE, PIPELINE_ROLE}), scopes=frozenset({scope}))
+    assert not allowed_to(house, root, group) & {Action.MANAGE_TOKENS, Action.BREAK_GLASS}
+
+
+def test_a_token_for_one_group_opens_no_other(house: House, group: int) -> None:
+    with house.sessions.begin() as session:
+        other = Group(name="h", institution="i", address={}, contact_email="e", created_at=1.0)
+        session.add(other)
+        session.flush()
+        assert other.id is not None
+        session.add(GroupMember(group_id=other.id, user_name="alice"))
+    alice = Actor("alice", scopes=frozenset({"submit"}), only_group=group)
+    assert Action.SUBMIT in allowed_to(house, alice, group)
+    assert Action.SUBMIT not in allowed_to(house, alice, other.id)
+    with house.sessions.read() as session:
+        assert [is_member(session, alice, each) for each in (group, other.id)] == [True, False]
+        assert list(session.execute(own_groups(alice)).scalars()) == [group]
+        assert sorted(session.execute(own_groups(Actor("alice"))).scalars()) == [group, other.id]
+        with pytest.raises(Forbidden):
+            authorize(session, alice, Action.SUBMIT, group_ids=[group, other.id])
+
+
+def test_a_token_for_one_group_takes_a_maintainers_and_a_pipelines_reach_away(house: House, group: int) -> None:
+    with house.sessions.begin() as session:
+        session.add(other := Group(name="h", institution="i", address={}, contact_email="e", created_at=1.0))
+        session.flush()
+    roles = frozenset({MAINTAINER_ROLE, PIPELINE_ROLE})
+    robot = Actor("robot", roles, scopes=frozenset({"pipeline", "maintain", "submit"}), only_group=group)
+    assert not robot.is_maintainer
+    assert allowed_to(house, robot, other.id) == PUBLIC - {Action.READ_GROUP_CONTACT} | {
+        Action.READ_GROUP_CONTACT,
+        Action.LOOK_UP_FILE,
+    }
+    assert not allowed_to(house, robot, None) & {Action.MAINTAIN, Action.PREPROCESS, Action.UPLOAD}
