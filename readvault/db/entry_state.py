@@ -13,26 +13,60 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, sel
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, Release
+from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, OrganismState, PartialResult, Release
 from readvault.domain.status import JobKind, JobState, Status
 
 _candidate = aliased(Manifest)
 
 
 def current_manifest_id() -> ColumnElement[int | None]:
-    """The manifest that processing last made: not superseded, of the newest pipeline version."""
+    """The manifest that processing last made: not superseded, of the newest pipeline version that counts yet."""
     return (
         select(col(_candidate.id))
         .where(
             col(_candidate.accession) == col(EntryVersion.accession),
             col(_candidate.version) == col(EntryVersion.version),
             col(_candidate.superseded_at).is_(None),
+            _counts_yet(col(_candidate.pipeline_version)),
         )
         .order_by(col(_candidate.pipeline_version).desc())
         .limit(1)
         .correlate(EntryVersion)
         .scalar_subquery()
     )
+
+
+def _counts_yet(pipeline_version: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a version is not newer than the one that is current; without external pipelines all count at once."""
+    current = (
+        select(col(OrganismState.current_pipeline_version))
+        .where(col(OrganismState.organism) == col(EntryVersion.organism))
+        .correlate(EntryVersion)
+        .scalar_subquery()
+    )
+    return pipeline_version <= func.coalesce(current, pipeline_version)
+
+
+def _is_in_processing() -> ColumnElement[bool]:
+    """Whether somebody works on it: a worker, an external pipeline, or, after the first part of a chain, nobody yet."""
+    running = exists().where(
+        col(Job.accession) == col(EntryVersion.accession),
+        col(Job.version) == col(EntryVersion.version),
+        or_(
+            and_(
+                col(Job.kind).in_((JobKind.PROCESS_SUBMISSION.value, JobKind.EXTERNAL_PROCESSING.value)),
+                col(Job.state) == JobState.RUNNING.value,
+            ),
+            and_(col(Job.kind) == JobKind.REGISTER_EXTERNAL.value, col(Job.state) != JobState.DONE.value),
+        ),
+        _counts_yet(col(Job.pipeline_version)),
+    )
+    begun = exists().where(
+        col(PartialResult.accession) == col(EntryVersion.accession),
+        col(PartialResult.version) == col(EntryVersion.version),
+        _counts_yet(col(PartialResult.pipeline_version)),
+    )
+    return or_(running.correlate(EntryVersion), begun.correlate(EntryVersion))
 
 
 def _published_since() -> ColumnElement[int | None]:
@@ -52,16 +86,10 @@ def _published_since() -> ColumnElement[int | None]:
 
 def status() -> ColumnElement[str]:
     """The derived status, in a query made by `with_state`."""
-    running = exists().where(
-        col(Job.accession) == col(EntryVersion.accession),
-        col(Job.version) == col(EntryVersion.version),
-        col(Job.kind) == JobKind.PROCESS_SUBMISSION.value,
-        col(Job.state) == JobState.RUNNING.value,
-    )
     return case(
         (col(Release.accession).is_not(None), Status.APPROVED_FOR_RELEASE.value),
         (or_(col(Manifest.id).is_not(None), col(EntryVersion.is_revocation)), Status.PROCESSED.value),
-        (running.correlate(EntryVersion), Status.IN_PROCESSING.value),
+        (_is_in_processing(), Status.IN_PROCESSING.value),
         else_=Status.RECEIVED.value,
     )
 

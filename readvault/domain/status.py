@@ -71,6 +71,9 @@ class JobKind(StrEnum):
 
     PROCESS_SUBMISSION = "process-submission"
     RELEASE = "release"
+    EXTERNAL_PROCESSING = "external-processing"
+    """No flow: an external pipeline asks for it and sends the result."""
+    REGISTER_EXTERNAL = "register-external"
 
 
 class Visibility(StrEnum):

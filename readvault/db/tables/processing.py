@@ -29,6 +29,32 @@ class Job(SQLModel, table=True):
         ForeignKeyConstraint(["accession", "version"], ["entry_version.accession", "entry_version.version"]),
         Index("ix_job_open", "state", "not_before"),
         Index("ix_job_entry", "accession", "version"),
+        Index(
+            "ix_job_external",
+            "organism",
+            "created_at",
+            sqlite_where=text("kind = 'external-processing'"),
+            postgresql_where=text("kind = 'external-processing'"),
+        ),
+        Index(
+            "ix_job_external_claimable",
+            "organism",
+            "pipeline_version",
+            "state",
+            "accession",
+            "version",
+            sqlite_where=text("kind = 'external-processing' AND state <> 'done'"),
+            postgresql_where=text("kind = 'external-processing' AND state <> 'done'"),
+        ),
+        Index(
+            "uq_job_external_open",
+            "accession",
+            "version",
+            "pipeline_version",
+            unique=True,
+            sqlite_where=text("kind = 'external-processing' AND state <> 'done'"),
+            postgresql_where=text("kind = 'external-processing' AND state <> 'done'"),
+        ),
     )
     id: str = Field(primary_key=True)
     kind: str

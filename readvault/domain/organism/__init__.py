@@ -5,16 +5,25 @@ mistyped threshold stops the start instead of being dropped. Only `name` and `re
 default. `docs/organisms.md` explains every key.
 """
 
-from readvault.domain.organism.organism import RESERVED_NAMES, CandidateReference, Organism, Reference, Review
+from readvault.domain.organism.organism import (
+    RESERVED_NAMES,
+    CandidateReference,
+    ExternalMetadataField,
+    Organism,
+    Reference,
+    Review,
+)
 from readvault.domain.organism.parts import Bytes, Fraction, SampleType, Strict
 from readvault.domain.organism.pipeline import (
     DEFAULT_THRESHOLDS,
     Align,
     Consensus,
     Dehumanize,
+    External,
     Limit,
     Metric,
     Originals,
+    OutputCategory,
     Pipeline,
     PlatformThresholds,
     QcRule,
@@ -29,6 +38,8 @@ __all__ = [
     "CandidateReference",
     "Consensus",
     "Dehumanize",
+    "External",
+    "ExternalMetadataField",
     "FileCategory",
     "Fraction",
     "Limit",
@@ -37,6 +48,7 @@ __all__ = [
     "Metric",
     "Organism",
     "Originals",
+    "OutputCategory",
     "Pipeline",
     "PlatformThresholds",
     "QcRule",

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from readvault.domain.organism.parts import SampleType, Strict
 from readvault.domain.organism.pipeline import Pipeline
-from readvault.domain.organism.submission import MetadataField, Submission
+from readvault.domain.organism.submission import MetadataField, MetadataType, Submission
 
 RESERVED_NAMES = frozenset(
     {
@@ -32,6 +32,14 @@ class CandidateReference(Reference):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)
 
 
+class ExternalMetadataField(Strict):
+    """A field that a program outside fills in once an entry is released, such as its accession at ENA."""
+
+    external_metadata_updater: str = Field(min_length=1, max_length=60)
+    name: str
+    type: MetadataType = MetadataType.STRING
+
+
 class Review(Strict):
     """What approval demands."""
 
@@ -51,6 +59,7 @@ class Organism(Strict):
     metadata: tuple[MetadataField, ...] = ()
     pipeline: Pipeline = Pipeline()
     review: Review = Review()
+    external_metadata: tuple[ExternalMetadataField, ...] = ()
 
     @field_validator("name")
     @classmethod

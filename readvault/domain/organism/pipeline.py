@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from readvault.domain.organism.parts import Fraction, SampleType, Strict
-from readvault.domain.reads import Platform, ProcessedCategory
+from readvault.domain.organism.submission import MetadataField
+from readvault.domain.reads import READ_LEVEL, Platform, ProcessedCategory
 
 SchemeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./+-]*$", max_length=60)]
 
@@ -135,6 +136,30 @@ class QcRule(Strict):
         )
 
 
+class OutputCategory(Strict):
+    """A file category that an external pipeline may send."""
+
+    may_contain_reads: bool = True
+
+
+class External(Strict):
+    """A container that speaks Loculus's preprocessing protocol, instead of readvault's steps or after them."""
+
+    mode: Literal["instead", "after"]
+    timeout: float = Field(600, gt=0)
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=60)], OutputCategory] = Field(
+        default_factory=dict
+    )
+    metadata: tuple[MetadataField, ...] = ()
+
+    @model_validator(mode="after")
+    def _no_category_is_ours(self) -> External:
+        taken = set(ProcessedCategory) if self.mode == "after" else READ_LEVEL
+        if both := sorted(set(self.files) & taken):
+            raise ValueError(f"external.files: readvault makes {', '.join(both)} itself")
+        return self
+
+
 class Pipeline(Strict):
     """What the pipeline does with reads."""
 
@@ -147,6 +172,7 @@ class Pipeline(Strict):
     mixtures_expected: bool = False
     known_frameshifts: tuple[str, ...] = ()
     outputs: tuple[ProcessedCategory, ...] = tuple(ProcessedCategory)
+    external: External | None = None
 
     @field_validator("platforms")
     @classmethod

@@ -29,6 +29,8 @@ def downgrade() -> None:
     """Drop them."""
     immutability.lift(op.get_bind())
     op.drop_index("ix_uploaded_file_user_window", table_name="uploaded_file")
+    for name in ("ix_job_external", "ix_job_external_claimable", "uq_job_external_open"):
+        op.drop_index(name, table_name="job")
     op.drop_column("manifest", "private_body")
     op.drop_column("manifest_file", "may_be_public")
     op.drop_index(
@@ -37,6 +39,7 @@ def downgrade() -> None:
         sqlite_where=sa.text("NOT released"),
         postgresql_where=sa.text("NOT released"),
     )
+    op.drop_index("ix_entry_version_newest", table_name="entry_version")
     op.drop_index("ix_entry_version_batch", table_name="entry_version")
     op.drop_index("ix_entry_version_all", table_name="entry_version")
     op.drop_column("entry_version", "released")
@@ -290,6 +293,7 @@ def _columns() -> None:
     op.add_column("entry_version", sa.Column("released", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.create_index("ix_entry_version_all", "entry_version", ["organism", "accession", "version"], unique=False)
     op.create_index("ix_entry_version_batch", "entry_version", ["batch_id"], unique=False)
+    op.create_index("ix_entry_version_newest", "entry_version", ["organism", "group_id", "submitted_at"], unique=False)
     op.create_index(
         "ix_entry_version_unreleased",
         "entry_version",
@@ -303,3 +307,13 @@ def _columns() -> None:
     )
     op.add_column("manifest", sa.Column("private_body", sa.Text(), nullable=True))
     op.create_index("ix_uploaded_file_user_window", "uploaded_file", ["uploader", "requested_at"], unique=False)
+    _of_external_jobs("ix_job_external", ["organism", "created_at"], "kind = 'external-processing'")
+    still_open = "kind = 'external-processing' AND state <> 'done'"
+    claimable = ["organism", "pipeline_version", "state", "accession", "version"]
+    _of_external_jobs("ix_job_external_claimable", claimable, still_open)
+    _of_external_jobs("uq_job_external_open", ["accession", "version", "pipeline_version"], still_open, unique=True)
+
+
+def _of_external_jobs(name: str, columns: list[str], condition: str, *, unique: bool = False) -> None:
+    where = sa.text(condition)
+    op.create_index(name, "job", columns, unique=unique, sqlite_where=where, postgresql_where=where)
