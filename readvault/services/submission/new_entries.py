@@ -6,7 +6,6 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import insert
@@ -18,7 +17,7 @@ from readvault.db.tables import DataUseTerms, EntryFile, EntryVersion, Job
 from readvault.domain import fasta
 from readvault.domain.actor import Actor
 from readvault.domain.annotations import MAX_LISTED, Annotation, Reason, first_listed
-from readvault.domain.errors import BadRequest, TooLarge, Unprocessable
+from readvault.domain.errors import TooLarge, Unprocessable
 from readvault.domain.identifiers import accession_of
 from readvault.domain.organism import Organism
 from readvault.domain.status import JobKind
@@ -28,6 +27,7 @@ from readvault.services.house import House
 from readvault.services.submission import metadata_file, sealing, sequence_file
 from readvault.services.submission.decompression import text_of
 from readvault.services.submission.metadata_file import MetadataRow
+from readvault.services.submission.terms import requested
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +39,6 @@ class SubmittedEntry:
     accession: str
     version: int
     submission_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Data use terms: `OPEN`, or `RESTRICTED` until a date (YYYY-MM-DD)."""
-
-    type: str = "OPEN"
-    restricted_until: str | None = None
 
 
 def submit(
@@ -73,7 +65,7 @@ def submit(
         authorize(session, actor, Action.SUBMIT, group_id=group_id)
         now = clock.read(session)
     assert actor is not None
-    terms = terms_of(house, terms_type, restricted_until, now)
+    terms = requested(house, terms_type, restricted_until, now)
     rows, consensus = _read(house, organism, metadata, metadata_name, sequences, sequences_name)
     labels = {file.file_id: file.name for row in rows for files in row.files.values() for file in files}
     with house.sessions.read() as session:
@@ -111,37 +103,6 @@ def submit(
         audit.append(session, actor.name, "submit", f"group {group_id}", details)
     _deliver(house, jobs)
     return [SubmittedEntry(accession, 1, row.submission_id) for accession, row in zip(accessions, rows, strict=True)]
-
-
-def terms_of(house: House, terms_type: str | None, restricted_until: str | None, now: float) -> Terms:
-    """The data use terms that were asked for; raises BadRequest in Loculus's words."""
-    if not house.settings.data_use_terms:
-        return Terms()
-    if terms_type is None:
-        raise BadRequest("The 'dataUseTermsType' must be set to OPEN or RESTRICTED.")
-    if terms_type == "OPEN":
-        return Terms()
-    if terms_type != "RESTRICTED":
-        raise BadRequest(f"Invalid dataUseTermsType: {terms_type}, possible values are: [OPEN, RESTRICTED]")
-    if restricted_until is None:
-        raise BadRequest("The date 'restrictedUntil' must be set if 'dataUseTermsType' is RESTRICTED.")
-    try:
-        until = datetime.strptime(restricted_until, "%Y-%m-%d").date()
-    except ValueError:
-        raise BadRequest(
-            f"The date 'restrictedUntil' must be a valid date in the format YYYY-MM-DD: {restricted_until}."
-        ) from None
-    today = datetime.fromtimestamp(now, UTC).date()
-    if not today <= until <= _a_year_after(today):
-        raise BadRequest("The date 'restrictedUntil' must be in the future, up to a maximum of 1 year from now.")
-    return Terms("RESTRICTED", until.isoformat())
-
-
-def _a_year_after(day: date) -> date:
-    try:
-        return day.replace(year=day.year + 1)
-    except ValueError:
-        return day.replace(year=day.year + 1, day=28)
 
 
 def _read(
