@@ -12,9 +12,10 @@ from fastapi.routing import APIRoute
 from readvault import __version__
 from readvault.adapters.identity import Identity
 from readvault.api import errors
+from readvault.api.authentication import Callers
 from readvault.api.login_limit import LoginLimit
-from readvault.api.middleware import BodyLimit, Gate, RequestContext
-from readvault.api.routes import entries, files, groups, instance, released, review, submission
+from readvault.api.middleware import BodyLimit, Gate, ReadOnly, RequestContext
+from readvault.api.routes import batches, entries, files, groups, instance, released, review, submission
 from readvault.api.routes.login import login_router
 from readvault.config import LimitSettings
 from readvault.services.house import House
@@ -50,7 +51,8 @@ def create_app(house: House, identity: Identity) -> FastAPI:
     app.include_router(instance.router)
     if identity.embedded is not None:
         app.include_router(login_router(identity.embedded, LoginLimit()))
-    for room in (files, groups, released, submission, review, entries):  # paths that begin with an organism's name last
+    # Paths that begin with an organism's name come last.
+    for room in (files, groups, released, submission, review, entries, batches):
         app.include_router(room.router)
     _surround(app, house, identity)
     return app
@@ -59,7 +61,9 @@ def create_app(house: House, identity: Identity) -> FastAPI:
 def _surround(app: FastAPI, house: House, identity: Identity) -> None:
     """The last one added is the outermost: browsers may read errors too, and every fault finds its answer."""
     app.add_middleware(BodyLimit, limit_for=_limit_of_bodies(house.settings.limits))
-    app.add_middleware(Gate, identity=identity)
+    if house.settings.read_only_mode:
+        app.add_middleware(ReadOnly)
+    app.add_middleware(Gate, callers=Callers(house, identity))
     app.add_middleware(RequestContext)
     # Tokens travel in a header that no foreign page can set by itself, never in cookies: any origin may ask.
     app.add_middleware(

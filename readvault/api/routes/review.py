@@ -1,4 +1,4 @@
-"""Review: look at what was submitted and what processing made of it, approve."""
+"""Review: look at what was submitted and what processing made of it, approve, send back."""
 
 from __future__ import annotations
 
@@ -10,22 +10,9 @@ from readvault.api.dependencies import HouseDep, Label, Number, OrganismDep, Use
 from readvault.api.schemas import review as schemas
 from readvault.api.schemas.wire import Version
 from readvault.domain.identifiers import AccessionVersion
-from readvault.services.review import approval, entries
+from readvault.services.review import approval, review, sending_back
 
 router = APIRouter(prefix="/{organism}", tags=["review"])
-
-_LOCULUS_FILE_KEYS = ("fileId", "name")
-_LOCULUS_KEYS = (
-    "accession",
-    "version",
-    "status",
-    "groupId",
-    "processedData",
-    "submittedData",
-    "errors",
-    "warnings",
-    "submissionId",
-)
 
 
 @router.get("/get-data-to-edit/{accession}/{version}")
@@ -33,9 +20,7 @@ def get_data_to_edit(
     user: UserDep, house: HouseDep, organism: OrganismDep, accession: Label, version: Number
 ) -> dict[str, Any]:
     """What was submitted and what processing made of it, in Loculus's shape and without URLs."""
-    everything = entries.submitted_and_processed(house, user, organism.name, AccessionVersion(accession, version))
-    shown = {key: everything.get(key) for key in _LOCULUS_KEYS}
-    return {key: _without_our_keys(value) if key.endswith("Data") else value for key, value in shown.items()}
+    return review.data_to_edit(house, user, organism.name, AccessionVersion(accession, version))
 
 
 @router.get("/review/{accession}/{version}")
@@ -43,7 +28,7 @@ def get_review(
     user: UserDep, house: HouseDep, organism: OrganismDep, accession: Label, version: Number
 ) -> dict[str, Any]:
     """All that a reviewer needs: originals and processed files with fresh URLs, quality, the manifest's digest."""
-    return entries.submitted_and_processed(house, user, organism.name, AccessionVersion(accession, version))
+    return review.review(house, user, organism.name, AccessionVersion(accession, version))
 
 
 @router.post("/approve-processed-data")
@@ -64,12 +49,9 @@ def approve_processed_data(
     return [Version.of(accession_version) for accession_version in approved]
 
 
-def _without_our_keys(data: Any) -> Any:
-    """Loculus's files are pairs of ID and name; URLs stay on the review endpoint, where somebody asked for them."""
-    if not isinstance(data, dict) or not isinstance(data.get("files"), dict):
-        return data
-    files = {
-        category: [{key: file[key] for key in _LOCULUS_FILE_KEYS} for file in listed]
-        for category, listed in data["files"].items()
-    }
-    return {**data, "files": files}
+@router.post("/send-back")
+def send_back(user: UserDep, house: HouseDep, organism: OrganismDep, body: schemas.SendingBack) -> list[Version]:
+    """Refuse results for a reason that the submitter reads: all of them or none."""
+    named = [version.pair() for version in body.accession_versions]
+    sent = sending_back.send_back(house, user, organism.name, named, body.reason)
+    return [Version.of(accession_version) for accession_version in sent]

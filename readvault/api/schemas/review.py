@@ -1,4 +1,4 @@
-"""The wire shapes of review: approving."""
+"""The wire shapes of review: approving and sending back."""
 
 from __future__ import annotations
 
@@ -29,3 +29,10 @@ class Approval(Wire):
     accession_versions_filter: list[VersionToApprove] | None = None
     group_ids_filter: list[GroupId] | None = None
     submitter_names_filter: list[Text] | None = None
+
+
+class SendingBack(Wire):
+    """The body of `POST /{organism}/send-back` and of a batch's."""
+
+    accession_versions: list[VersionToApprove]
+    reason: Text

@@ -24,6 +24,7 @@ class EntryVersion(SQLModel, table=True):
         Index("ix_entry_version_listing", "organism", "group_id", "accession", "version"),
         Index("ix_entry_version_all", "organism", "accession", "version"),
         Index("ix_entry_version_batch", "batch_id"),
+        Index("ix_entry_version_newest", "organism", "group_id", "submitted_at"),
         Index(
             "ix_entry_version_unreleased",
             "organism",

@@ -52,7 +52,12 @@ class Candidate:
     @property
     def is_control(self) -> bool:
         """Whether it is a sample of the laboratory's own, which tells about a batch and nothing about a virus."""
-        return (self.role or "").strip().casefold() in CONTROLS
+        return is_control(self.role)
+
+
+def is_control(role: str | None) -> bool:
+    """Whether the metadata field `sampleRole` names a control."""
+    return (role or "").strip().casefold() in CONTROLS
 
 
 def named(

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from readvault.domain.errors import BadRequest, Forbidden, NotFound, Unauthenticated, Unprocessable
+from readvault.domain.errors import BadRequest, Forbidden, NotFound, Unauthenticated
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobState, ProcessingResult, Status
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.review.approval import Scope, approve
-from readvault.services.review.entries import list_entries, submitted_and_processed
-from tests.houses import ALICE, BOB, MAINTAINER, organism
+from readvault.services.review.listing import list_entries
+from tests.houses import ALICE, MAINTAINER, organism
 from tests.integration.services.scenes import (
     ERROR,
     ORGANISM,
@@ -23,7 +23,6 @@ from tests.integration.services.scenes import (
     claimed,
     entry,
     group,
-    of_next_pipeline,
     processed,
     result,
 )
@@ -130,78 +129,5 @@ def test_people_see_their_groups_and_maintainers_see_all(house: House, mine: int
 
 def test_other_organisms_are_not_in_the_list(house: House, mine: int, tmp_path: Any) -> None:
     both = replace(house, organisms={**house.organisms, "rsv-b": organism(tmp_path, "rsv-b")})
-    name, _ = entry(both, mine, organism="rsv-b")
+    entry(both, mine, organism="rsv-b")
     assert list_entries(both, ALICE, ORGANISM)["sequenceEntries"] == []
-    with pytest.raises(Unprocessable, match="not of organism"):
-        submitted_and_processed(both, ALICE, ORGANISM, name)
-
-
-def test_a_reviewer_gets_originals_and_processed_files_with_fresh_urls(house: House, mine: int) -> None:
-    name, digest = processed(house, mine, files=(b"one", b"two"), reads=b"kept", warnings=(WARNING,))
-    data = submitted_and_processed(house, ALICE, ORGANISM, name)
-    assert (data["accession"], data["version"], data["groupId"]) == (name.accession, 1, mine)
-    assert (data["status"], data["processingResult"], data["manifestDigest"]) == ("PROCESSED", "HAS_WARNINGS", digest)
-    assert data["submittedData"]["metadata"] == {"date": "2020-01-01"}
-    originals = data["submittedData"]["files"]["rawReads"]
-    assert [(file["name"], file["size"]) for file in originals] == [("reads_0.fastq", 3), ("reads_1.fastq", 3)]
-    made = data["processedData"]["files"]
-    assert {category: [file["name"] for file in files] for category, files in made.items()} == {
-        "consensus": ["consensus.fasta"],
-        "dehumanizedReads": ["dehumanized.fastq.gz"],
-    }
-    for file in [*originals, *made["consensus"], *made["dehumanizedReads"]]:
-        assert file["url"].startswith("memory://")
-        assert len(file["sha256"]) == 64
-        assert file["fileId"]
-    assert data["processedData"]["unalignedNucleotideSequences"] == {"main": "ACGT"}
-    assert data["warnings"] == [WARNING.as_json()]
-    assert data["errors"] == []
-    assert data["job"]["state"] == "done"
-
-
-def test_before_processing_there_is_only_what_was_submitted(house: House, mine: int) -> None:
-    name, _ = entry(house, mine, files=())
-    data = submitted_and_processed(house, ALICE, ORGANISM, name)
-    assert (data["status"], data["processedData"], data["manifestDigest"]) == ("RECEIVED", None, None)
-    assert data["submittedData"]["files"] is None
-
-
-def test_a_maintainer_reviews_without_reading_originals(house: House, mine: int) -> None:
-    name, _ = processed(house, mine)
-    data = submitted_and_processed(house, MAINTAINER, ORGANISM, name)
-    assert [file["url"] for file in data["submittedData"]["files"]["rawReads"]] == [None]
-    assert data["processedData"]["files"]["consensus"][0]["url"] is not None
-
-
-def test_what_went_wrong_on_our_side_is_told_in_full_to_maintainers_only(house: House, mine: int) -> None:
-    name, job_id = entry(house, mine)
-    jobs.give_up(house, claimed(house, job_id), "stage: the store answered 503", counted=True)
-    seen = {
-        actor: submitted_and_processed(house, actor, ORGANISM, name)["job"]["lastError"]
-        for actor in (ALICE, MAINTAINER)
-    }
-    assert seen == {ALICE: "stage", MAINTAINER: "stage: the store answered 503"}
-
-
-def test_a_review_is_refused_for_foreign_unknown_and_revoked_versions(house: House, mine: int) -> None:
-    name, _ = processed(house, mine)
-    with pytest.raises(Forbidden):
-        submitted_and_processed(house, BOB, ORGANISM, name)
-    with pytest.raises(Unauthenticated):
-        submitted_and_processed(house, None, ORGANISM, name)
-    with pytest.raises(Unprocessable, match="do not exist"):
-        submitted_and_processed(house, ALICE, ORGANISM, AccessionVersion(name.accession, 2))
-    revoked, _ = entry(house, mine, is_revocation=True, files=())
-    with pytest.raises(Unprocessable, match=f"^Accession version {revoked} is a revocation.$"):
-        submitted_and_processed(house, ALICE, ORGANISM, revoked)
-
-
-def test_a_released_version_shows_the_released_result_for_ever(house: House, mine: int) -> None:
-    name, job_id = entry(house, mine)
-    claim = claimed(house, job_id)
-    digest = jobs.register(house, claim, result(house, claim))
-    approve(house, ALICE, ORGANISM, scope=Scope.ALL)
-    change(house, job_id, state=JobState.QUEUED.value)
-    claim = claimed(of_next_pipeline(house), job_id)
-    assert jobs.register(house, claim, result(house, claim, text=b">main\nTTTT\n")) != digest
-    assert submitted_and_processed(house, ALICE, ORGANISM, name)["manifestDigest"] == digest
