@@ -5,6 +5,7 @@ mistyped threshold stops the start instead of being dropped. Only `name` and `re
 default. `docs/organisms.md` explains every key.
 """
 
+from readvault.domain.organism.metadata_field import FILES_PREFIX, MetadataField, MetadataType
 from readvault.domain.organism.organism import (
     RESERVED_NAMES,
     CandidateReference,
@@ -28,10 +29,11 @@ from readvault.domain.organism.pipeline import (
     PlatformThresholds,
     QcRule,
 )
-from readvault.domain.organism.submission import FileCategory, MetadataField, MetadataType, Submission
+from readvault.domain.organism.submission import FileCategory, Submission
 
 __all__ = [
     "DEFAULT_THRESHOLDS",
+    "FILES_PREFIX",
     "RESERVED_NAMES",
     "Align",
     "Bytes",

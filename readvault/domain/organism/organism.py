@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
+from readvault.domain.organism.metadata_field import MetadataField, MetadataType, check_fields
 from readvault.domain.organism.parts import SampleType, Strict
 from readvault.domain.organism.pipeline import Pipeline
-from readvault.domain.organism.submission import MetadataField, MetadataType, Submission
+from readvault.domain.organism.submission import Submission
 
 RESERVED_NAMES = frozenset(
     {
@@ -74,6 +75,11 @@ class Organism(Strict):
             raise ValueError("give either reference (one genome) or references (several, of which reads choose)")
         if len({candidate.name for candidate in self.references}) < len(self.references):
             raise ValueError("references: two have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _metadata_make_sense(self) -> Organism:
+        check_fields(self.metadata, self.submission.files)
         return self
 
     @property

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from readvault.domain.organism.metadata_field import MetadataField
 from readvault.domain.organism.parts import Fraction, SampleType, Strict
-from readvault.domain.organism.submission import MetadataField
 from readvault.domain.reads import READ_LEVEL, Platform, ProcessedCategory
 
 SchemeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./+-]*$", max_length=60)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field
@@ -26,26 +25,3 @@ class Submission(Strict):
 
     consensus_sequences: Literal["required", "optional", "forbidden"] = "optional"
     files: dict[str, FileCategory] = Field(default_factory=lambda: {"rawReads": FileCategory()})
-
-
-class MetadataType(StrEnum):
-    """The type of a metadata field."""
-
-    STRING = "string"
-    DATE = "date"
-    INT = "int"
-    FLOAT = "float"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
-    AUTHORS = "authors"
-
-
-class MetadataField(Strict):
-    """One column of the metadata."""
-
-    name: str
-    type: MetadataType = MetadataType.STRING
-    required: bool = False
-    required_when: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    display_name: str | None = None

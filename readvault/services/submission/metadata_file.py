@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from readvault.domain import filenames
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
 from readvault.domain.errors import BadRequest, TooLarge, Unprocessable
-from readvault.domain.metadata import FILES_PREFIX, faults_of, missing_columns
-from readvault.domain.organism import Organism
+from readvault.domain.metadata import faults_of, missing_columns
+from readvault.domain.organism import FILES_PREFIX, Organism
 
 ID_COLUMNS = ("id", "submissionId")
 FASTA_IDS_COLUMN = "fastaIds"
