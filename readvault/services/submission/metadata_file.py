@@ -6,7 +6,7 @@ import csv
 import io
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from readvault.domain import filenames
@@ -16,6 +16,7 @@ from readvault.domain.metadata import faults_of, missing_columns
 from readvault.domain.organism import FILES_PREFIX, Organism
 
 ID_COLUMNS = ("id", "submissionId")
+ACCESSION_COLUMN = "accession"
 FASTA_IDS_COLUMN = "fastaIds"
 FILES_COLUMN = "files"
 MAX_CELL = 32 * 1024
@@ -44,6 +45,12 @@ class MetadataRow:
     metadata: dict[str, str]
     files: dict[str, list[NamedFile]]
     fasta_ids: list[str] | None
+    accession: str = ""
+    """Which entry is revised; empty when the entry is new."""
+
+
+Revised = Mapping[str, Mapping[str, list[NamedFile]]]
+"""Entries that may be revised, by accession, with their latest files by category."""
 
 
 @dataclass(slots=True)
@@ -61,9 +68,24 @@ class MetadataFile:
         self.faults.append(Annotation(reason, message, (Field(kind, name),), record=record, line=line))
 
 
-def parse(text: str, organism: Organism, *, max_rows: int) -> MetadataFile:
+def accessions_of(text: str) -> list[str]:
+    """Whom the rows of a revision are about, in their order; rows that name nobody are left out.
+
+    Raises Unprocessable when the file has no column `accession` or can't be read as a table.
+    """
+    lines = _lines(text)
+    _, header = next(lines, (1, []))
+    if ACCESSION_COLUMN not in header:
+        raise Unprocessable(f"The revised metadata file does not contain the header '{ACCESSION_COLUMN}'")
+    place = header.index(ACCESSION_COLUMN)
+    return [cells[place] for _, cells in lines if len(cells) > place and cells[place]]
+
+
+def parse(text: str, organism: Organism, *, max_rows: int, revised: Revised | None = None) -> MetadataFile:
     """Read a TSV into entries; every fault of every row is noted.
 
+    With `revised` the rows are revisions: each names its `accession`, and in a category without a
+    column it keeps the files that it has. An empty cell drops them.
     Raises Unprocessable when it can't be read as a table of entries, BadRequest for files where
     the organism takes none, TooLarge for more than `max_rows` rows.
     """
@@ -81,7 +103,7 @@ def parse(text: str, organism: Organism, *, max_rows: int) -> MetadataFile:
             text_ = f"{_NO_TSV}record #{record} (line {line}) has {len(cells)} fields, the header has {len(columns)}"
             content.fault(text_, columns[0], record, line)
             continue
-        _read_row(content, organism, dict(zip(columns, cells, strict=True)), record, line, absent)
+        _read_row(content, organism, dict(zip(columns, cells, strict=True)), record, line, absent, revised)
     if not content.rows and not content.faults:
         raise Unprocessable("The metadata file contains no entries.")
     repeated = Counter(row.submission_id for row in content.rows)
@@ -89,6 +111,11 @@ def parse(text: str, organism: Organism, *, max_rows: int) -> MetadataFile:
         if repeated[row.submission_id] > 1:
             text_ = "Metadata file contains at least one duplicate submissionId: "
             content.fault(f"{text_}'{row.submission_id}' in record #{row.record}", "id", row.record, row.line)
+    named = Counter(row.accession for row in content.rows if row.accession)
+    for row in content.rows:
+        if named[row.accession] > 1:
+            text_ = f"In metadata file: record #{row.record} with id '{row.submission_id}': accession '{row.accession}'"
+            content.fault(f"{text_} is revised more than once", ACCESSION_COLUMN, row.record, row.line)
     return content
 
 
@@ -129,7 +156,13 @@ def _columns(header: list[str], organism: Organism) -> list[str]:
 
 
 def _read_row(
-    content: MetadataFile, organism: Organism, cells: dict[str, str], record: int, line: int, absent: set[str]
+    content: MetadataFile,
+    organism: Organism,
+    cells: dict[str, str],
+    record: int,
+    line: int,
+    absent: set[str],
+    revised: Revised | None,
 ) -> None:
     id_column = next(name for name in ID_COLUMNS if name in cells)
     submission_id = cells[id_column]
@@ -138,6 +171,10 @@ def _read_row(
             f"Record #{record} in the metadata file contains no value for '{id_column}'.", id_column, record, line
         )
         return
+    accession = "" if revised is None else cells.pop(ACCESSION_COLUMN)
+    if revised is not None and not accession:
+        text = f"Record #{record} in the metadata file contains no value for '{ACCESSION_COLUMN}'."
+        content.fault(text, ACCESSION_COLUMN, record, line)
     where = f"In metadata file: record #{record} with id '{submission_id}': "
     if any(character.isspace() for character in submission_id):
         text = (
@@ -149,6 +186,9 @@ def _read_row(
         for column, cell in cells.items()
         if column.startswith(FILES_PREFIX) and cell
     }
+    for category, kept in ({} if revised is None else revised.get(accession, {})).items():
+        if FILES_PREFIX + category not in cells:
+            files[category] = kept
     special = (id_column, FASTA_IDS_COLUMN)
     metadata = {c: v for c, v in cells.items() if c not in special and not c.startswith(FILES_PREFIX)}
     if len(metadata) + len(files) == 0:
@@ -165,7 +205,7 @@ def _read_row(
             column = FILES_PREFIX + category
             content.fault(f"{where}column '{column}': a file is required", column, record, line)
     fasta_ids = _read_fasta_ids(content, organism, where, cells, record, line)
-    content.rows.append(MetadataRow(record, line, submission_id, metadata, files, fasta_ids))
+    content.rows.append(MetadataRow(record, line, submission_id, metadata, files, fasta_ids, accession))
 
 
 def _read_fasta_ids(
