@@ -20,7 +20,7 @@ from readvault.nursery import Nursery
 from readvault.pipeline import Around, directly, run
 from readvault.ports import Delivery
 from readvault.server_job import ServerJob
-from readvault.services import housekeeping
+from readvault.services import housekeeping, idempotency
 from readvault.services.house import House
 from readvault.services.processing import jobs, reprocessing
 from readvault.services.processing.jobs import Claim
@@ -127,6 +127,7 @@ class WorkerHouse:
             "reaped": housekeeping.reap(self.house),
             "delivered": housekeeping.dispatch(self.house, self.ready),
             "expired uploads": housekeeping.expire_uploads(self.house),
+            "forgotten requests": idempotency.forget_old(self.house),
         }
 
     @contextmanager

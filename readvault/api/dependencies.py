@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Header, Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ValidationError
 from starlette.datastructures import UploadFile
@@ -19,6 +19,7 @@ from readvault.services.house import House
 
 MAX_INT = 2**31 - 1
 """Numbers are 32 bits wide in the protocol (Spring's `int`); wider ones are a malformed request."""
+PRINTABLE_ASCII = r"^[\x20-\x7e]+$"
 MAX_FORM_FIELDS = 1000
 MAX_FORM_FILES = 10
 
@@ -65,10 +66,26 @@ def _user(request: Request) -> Actor:
     return actor
 
 
+def _idempotency_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern=PRINTABLE_ASCII,
+            description="Sent again with the same key, the request gets the answer of the first time.",
+        ),
+    ] = None,
+) -> str | None:
+    return idempotency_key
+
+
 HouseDep = Annotated[House, Depends(_house)]
 CallerDep = Annotated[Actor | None, Depends(_caller)]
 """The user, or None for an anonymous caller: for public routes."""
 UserDep = Annotated[Actor, Depends(_user)]
+IdempotencyKeyDep = Annotated[str | None, Depends(_idempotency_key)]
+"""The header `Idempotency-Key`: 1 to 255 printable ASCII characters, or None."""
 
 
 def _organism(organism: str, house: HouseDep) -> Organism:
