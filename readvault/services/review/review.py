@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import and_, select
 from sqlmodel import Session, col
 
-from readvault.db import entry_state
+from readvault.db import clock, entry_state
 from readvault.db.tables import EntryVersion, Job, Manifest, Release, SentBack
 from readvault.domain.actor import Actor
 from readvault.domain.errors import NotFound, Unprocessable
@@ -17,8 +17,9 @@ from readvault.services import access_log
 from readvault.services.authorization import Action
 from readvault.services.house import House
 from readvault.services.review import files
-from readvault.services.review.entries import find_versions, terms_of
+from readvault.services.review.entries import find_versions
 from readvault.services.review.files import ReviewFile
+from readvault.services.submission import terms
 
 PURPOSE = "review"
 PROCESSED_KEYS = (
@@ -129,7 +130,7 @@ def _look(
         "pipelineVersion": None if manifest is None else manifest.pipeline_version,
         "manifestDigest": None if manifest is None else manifest.digest,
         "sentBack": None if sent_back is None else as_json(sent_back),
-        "dataUseTerms": terms_of(entry),
+        "dataUseTerms": _terms(session, entry),
         "job": _job(session, name, actor),
     }
     return entry, shown, originals, processed
@@ -142,6 +143,12 @@ def as_json(sent_back: SentBack) -> dict[str, Any]:
 
 def _is(name: AccessionVersion) -> Any:
     return and_(col(EntryVersion.accession) == name.accession, col(EntryVersion.version) == name.version)
+
+
+def _terms(session: Session, entry: EntryVersion) -> dict[str, str]:
+    as_submitted = terms.Terms(entry.terms_type, entry.restricted_until)
+    now = terms.terms_now(session, [entry.accession]).get(entry.accession, as_submitted)
+    return terms.as_json(now, terms.today_of(clock.read(session)))
 
 
 def _history(session: Session, entry: EntryVersion) -> dict[str, Any]:
