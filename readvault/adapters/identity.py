@@ -108,14 +108,8 @@ class EmbeddedIssuer:
 
     def tokens(self, actor: Actor) -> dict[str, Any]:
         """An access token and a refresh token for a user, in the shape of Keycloak's answer; lives in seconds."""
-        access = {
-            "typ": "Bearer",
-            "sub": actor.name,
-            "preferred_username": actor.name,
-            "realm_access": {"roles": sorted(actor.roles)},
-        }
         return {
-            "access_token": self._signed(access, self._seconds),
+            "access_token": self.access_token(actor, self._seconds),
             "expires_in": self._seconds,
             "refresh_token": self._signed({"typ": _REFRESH, "sub": actor.name}, self._refresh_seconds),
             "refresh_expires_in": self._refresh_seconds,
@@ -123,6 +117,16 @@ class EmbeddedIssuer:
             "not-before-policy": 0,
             "scope": "profile",
         }
+
+    def access_token(self, actor: Actor, seconds: int) -> str:
+        """An access token alone, for as long as a session of the pages lasts."""
+        claims = {
+            "typ": "Bearer",
+            "sub": actor.name,
+            "preferred_username": actor.name,
+            "realm_access": {"roles": sorted(actor.roles)},
+        }
+        return self._signed(claims, seconds)
 
     def name_in_refresh_token(self, token: str) -> str:
         """The user to whom a refresh token was given; raises InvalidToken."""
@@ -178,6 +182,11 @@ class Identity:
         if claims.get("typ") == _REFRESH or not isinstance(name, str) or not name.strip():
             raise InvalidToken("Missing claim preferred_username")
         return Actor(name=name, roles=_roles_in(claims))
+
+
+    def claims_of_id_token(self, token: str, client_id: str) -> dict[str, Any]:
+        """What an ID token says, if the issuer made it for this client; raises InvalidToken, Unavailable."""
+        return _verified_claims(token, self._keys, self._algorithms, issuer=self._issuer, audience=client_id)
 
 
 def identity_of(settings: Settings) -> Identity:
