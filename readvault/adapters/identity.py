@@ -183,7 +183,6 @@ class Identity:
             raise InvalidToken("Missing claim preferred_username")
         return Actor(name=name, roles=_roles_in(claims))
 
-
     def claims_of_id_token(self, token: str, client_id: str) -> dict[str, Any]:
         """What an ID token says, if the issuer made it for this client; raises InvalidToken, Unavailable."""
         return _verified_claims(token, self._keys, self._algorithms, issuer=self._issuer, audience=client_id)
