@@ -43,13 +43,29 @@ class PrefectSettings(BaseModel):
     register_every: float = Field(30, gt=0)
 
 
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Signatures that only the issuer can make. HS256 and `none` are not among them, and can't be configured."""
+
+
 class IdentitySettings(BaseModel):
-    """Who issues tokens. Without `jwks_url` the built-in issuer does: for one machine only."""
+    """Who issues tokens. Without `issuer` and `jwks_url` the built-in issuer does: for one machine only.
+
+    `issuer` alone is enough: it tells where its keys are (OpenID Connect discovery).
+    """
 
     jwks_url: str | None = None
     issuer: str | None = None
     audience: str | None = None
+    algorithms: tuple[Algorithm, ...] = Field(("RS256",), min_length=1)
+    leeway: float = Field(30, ge=0, le=60)
+    keys_refreshed_every: float = Field(300, ge=10)
+    keys_outlive_issuer: float = Field(86_400, ge=0)
     token_minutes: int = Field(600, ge=1)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the built-in issuer serves, so that users are accounts of ours."""
+        return self.jwks_url is None and self.issuer is None
 
 
 class LimitSettings(BaseModel):
@@ -108,10 +124,12 @@ class Settings(BaseSettings):
     organisms_dir: Path = Path("deployments/organisms")
     host_index_dir: Path | None = None
     public_url: str = "http://127.0.0.1:8079"
+    lapis_url: str | None = None
     accession_prefix: str = Field("LOC_", pattern=r"^[A-Z0-9]+_$")
     orchestrator: Literal["prefect", "inline"] = "prefect"
     data_use_terms: bool = True
     load_demo_organism: bool = False
+    read_only_mode: bool = False
     s3: S3Settings = S3Settings()
     prefect: PrefectSettings = PrefectSettings()
     identity: IdentitySettings = IdentitySettings()

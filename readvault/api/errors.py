@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 
 from readvault.adapters.identity import InvalidToken
 from readvault.domain import errors
+from readvault.domain.annotations import Annotation, FieldType
+from readvault.domain.organism import FILES_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,20 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "description": "Every fault of a submitted table, one by one.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "row": {"type": ["integer", "null"]},
+                    "line": {"type": ["integer", "null"]},
+                    "column": {"type": ["string", "null"]},
+                    "reason": {"type": "string"},
+                    "message": {"type": "string"},
+                },
+            },
+        },
     },
     "required": ["type", "title", "status", "detail", "instance"],
 }
@@ -57,9 +73,24 @@ class Problem(JSONResponse):
 
     media_type = "application/problem+json"
 
-    def __init__(self, status: int, detail: str, path: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        faults: Sequence[Annotation] = (),
+    ) -> None:
         title = TITLES.get(status) or HTTPStatus(status).phrase
-        body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path}
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "instance": path,
+        }
+        if faults:
+            body["errors"] = [listed(each) for each in faults]
         extra: dict[str, str] = {}
         if status in (401, 403):
             extra["WWW-Authenticate"] = "Bearer"
@@ -78,15 +109,29 @@ def answer(fault: Exception, path: str, request_id: str) -> Response:
     if isinstance(fault, RequestValidationError):
         return Problem(400, described(fault), path)
     if isinstance(fault, errors.InvalidSubmission):
-        return Problem(422, "\n".join(annotation.message for annotation in fault.annotations), path)
+        text = "\n".join(annotation.message for annotation in fault.annotations)
+        return Problem(422, text, path, faults=fault.annotations)
     for kind, status in STATUS.items():
         if isinstance(fault, kind):
-            return Problem(status, str(fault), path)
+            faults = fault.annotations if isinstance(fault, errors.RuleViolation) else ()
+            return Problem(status, str(fault), path, faults=faults)
     if isinstance(fault, errors.ProcessingFailure | errors.NotReady):
         log.error("request %s failed: %s", request_id, fault)
         return Problem(503, "Something of ours failed; nothing was lost, please try again.", path)
     log_unexpected(fault, request_id)
     return Problem(500, f"Unexpected error. Please report it with this request ID: {request_id}", path)
+
+
+def listed(fault: Annotation) -> dict[str, Any]:
+    """One fault of a table as a machine reads it: the entry's number and the file's line count from 1."""
+    columns = [(FILES_PREFIX if each.type == FieldType.FILE else "") + each.name for each in fault.fields]
+    return {
+        "row": fault.record,
+        "line": fault.line,
+        "column": columns[0] if columns else None,
+        "reason": str(fault.reason),
+        "message": fault.message,
+    }
 
 
 def log_unexpected(fault: BaseException, request_id: str) -> None:

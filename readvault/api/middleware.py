@@ -12,9 +12,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from readvault.adapters.identity import Identity
+from readvault.api.authentication import Callers
 from readvault.api.errors import answer
-from readvault.domain.errors import BadRequest, TooLarge, Unauthenticated
+from readvault.domain.errors import BadRequest, TooLarge, Unauthenticated, Unavailable
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -27,9 +27,11 @@ SECURITY_HEADERS = {
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ANYBODY = re.compile(
-    r"/|/api-docs|/actuator/health|/loculus-info|/groups/[^/]+|/[^/]+/get-released-data|/files/get/.+"
+    r"/|/api-docs|/actuator/health|/loculus-info|/groups/[^/]+|/[^/]+/(get-released-data|metadata-template)|/files/get/.+"
 )
-_LOGIN = re.compile(r"/realms/loculus/.+")
+_LOGIN = re.compile(r"/realms/loculus/.+|/web/(login|logout|callback)")
+_PAGES = re.compile(r"/web(/.*)?")
+"""Pages know people by a cookie of their own, and send strangers to the login."""
 
 
 def is_public(method: str, path: str) -> bool:
@@ -38,7 +40,7 @@ def is_public(method: str, path: str) -> bool:
     >>> is_public("GET", "/files/get/LOC_000001Y/1/consensus/c.fasta"), is_public("POST", "/files/request-upload")
     (True, False)
     """
-    if method == "OPTIONS" or _LOGIN.fullmatch(path):
+    if method == "OPTIONS" or _LOGIN.fullmatch(path) or _PAGES.fullmatch(path):
         return True
     return method in ("GET", "HEAD") and _ANYBODY.fullmatch(path) is not None
 
@@ -86,9 +88,9 @@ class Gate:
     until somebody says otherwise.
     """
 
-    def __init__(self, app: ASGIApp, identity: Identity) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
-        self._identity = identity
+        self._callers = callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -96,11 +98,28 @@ class Gate:
             if "\x00" in request.url.path or b"%00" in scope.get("query_string", b""):
                 raise BadRequest("NUL characters are not allowed.")
             header = request.headers.get("authorization")
-            # Keys may have to be fetched, so this must not run in the event loop.
-            actor = await run_in_threadpool(self._identity.actor, header) if header else None
+            # It asks the database and perhaps the issuer, so this must not run in the event loop.
+            actor = await run_in_threadpool(self._callers.actor, header) if header else None
             if actor is None and not is_public(request.method, scope["path"]):
                 raise Unauthenticated("Authentication needed.")
             request.state.actor = actor
+        await self._app(scope, receive, send)
+
+
+class ReadOnly:
+    """Refuses every request that could change something, while the instance only shows what it has.
+
+    Logging in changes nothing and still works; so do jobs, which don't come this way.
+    """
+
+    METHODS = frozenset({"POST", "PUT", "DELETE", "PATCH"})
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] in self.METHODS and not _LOGIN.fullmatch(scope["path"]):
+            raise Unavailable("This Loculus instance is in read-only mode; write requests are disabled.")
         await self._app(scope, receive, send)
 
 

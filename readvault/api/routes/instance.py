@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from readvault.api.dependencies import HouseDep
-from readvault.domain.organism import Organism
+from readvault import __version__
+from readvault.api import loculus_info as loculus_info_of
+from readvault.api.dependencies import HouseDep, OrganismDep
 from readvault.services.house import House
 
 router = APIRouter(tags=["instance"])
 
 OLDEST_CLIENT = "0.0.0"
+_TSV: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/tab-separated-values": {"schema": {"type": "string"}}}}
+}
 
 
 @router.get("/")
@@ -43,32 +47,31 @@ def loculus_info(house: HouseDep) -> dict[str, Any]:
     """Where everything is and what may be submitted, as Loculus's command line asks for it."""
     backend = house.settings.public_url.rstrip("/")
     return {
-        "hosts": {"backend": backend, "keycloak": _identity_url(house), "website": backend, "lapis": {}},
+        "hosts": {
+            "backend": backend,
+            "keycloak": _identity_url(house),
+            "website": backend,
+            "lapis": {name: _lapis_url(house, name) for name in house.organisms},
+        },
         "minCliVersion": OLDEST_CLIENT,
         "title": "readvault",
-        "organisms": {name: _described(organism) for name, organism in house.organisms.items()},
+        "version": __version__,
+        "organisms": {name: loculus_info_of.described(organism) for name, organism in house.organisms.items()},
     }
 
 
-def _described(organism: Organism) -> dict[str, Any]:
-    metadata = [
-        {"name": field.name, "type": str(field.type), "required": field.required, "displayName": field.display_name}
-        for field in organism.metadata
-    ]
-    return {
-        "displayName": organism.title,
-        "schema": {
-            "organismName": organism.title,
-            "metadata": metadata,
-            "submissionDataTypes": {
-                "consensusSequences": organism.submission.consensus_sequences != "forbidden",
-                "files": {
-                    "enabled": bool(organism.submission.files),
-                    "categories": [{"name": name} for name in organism.submission.files],
-                },
-            },
-        },
-    }
+@router.get("/{organism}/metadata-template", response_class=Response, responses=_TSV)
+def metadata_template(organism: OrganismDep, example: bool = False, revise: bool = False) -> Response:
+    """An empty metadata file (TSV) with the organism's columns; perhaps with an example, perhaps for a revision."""
+    text = loculus_info_of.template(organism, example=example, revision=revise)
+    headers = {"Content-Disposition": f'attachment; filename="{organism.name}-metadata.tsv"'}
+    return Response(text, media_type="text/tab-separated-values", headers=headers)
+
+
+def _lapis_url(house: House, organism: str) -> str:
+    """Where released entries are queried: the instance's LAPIS, else the small one of our own."""
+    own = house.settings.public_url.rstrip("/") + "/{organism}/lapis"
+    return (house.settings.lapis_url or own).replace("{organism}", organism)
 
 
 def _identity_url(house: House) -> str:

@@ -29,7 +29,8 @@ def assert_problem(response: Any, status: int, text: str = "") -> str:
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
     expected = {"type": "about:blank", "title": TITLES[status], "status": status, "instance": response.request.url.path}
-    assert body == {**expected, "detail": body["detail"]}
+    faults = {"errors": body["errors"]} if status == 422 and "errors" in body else {}
+    assert body == {**expected, "detail": body["detail"], **faults}
     if status in (401, 403):
         assert response.headers["www-authenticate"] == "Bearer"
     assert text in body["detail"]

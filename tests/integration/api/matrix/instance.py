@@ -11,6 +11,7 @@ ROWS = [
     Row("GET", "/api-docs", anybody(200)),
     Row("GET", "/actuator/health", anybody(200)),
     Row("GET", "/loculus-info", anybody(200)),
+    Row("GET", "/{organism}/metadata-template", anybody(200)),
     Row("GET", "/realms/loculus/.well-known/openid-configuration", anybody(200)),
     Row("GET", f"{_OPENID}/certs", anybody(200)),
     Row(
