@@ -35,6 +35,26 @@ class UploadedPart:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class ListedVersion:
+    """A version as a listing of the bucket shows it. `modified_at` counts seconds since 1970 on S3's clock."""
+
+    stored: StoredVersion
+    modified_at: float
+    newest: bool
+    deleted: bool
+    """A delete marker: it hides the versions before it and has no bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """A multipart upload that was begun and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    begun_at: float
+
+
 class ReadStore(Protocol):
     """The S3 bucket with the reads. Every method raises ProcessingFailure when S3 is at fault."""
 
@@ -64,6 +84,21 @@ class ReadStore(Protocol):
 
     def list_versions(self, prefix: str) -> Iterator[StoredVersion]:
         """The object versions under a prefix, oldest first for each key, without delete markers."""
+
+    def walk(self, prefix: str, *, after: str | None = None) -> Iterator[ListedVersion]:
+        """Every version and delete marker under a prefix, by key, newest first; only keys beyond `after`."""
+
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """The multipart uploads under a prefix that were begun and neither completed nor aborted."""
+
+    def sha256_of(self, stored: StoredVersion, *, progress: Callable[[int], None] | None = None) -> str:
+        """The SHA-256 (hexadecimal) of a version's bytes, every one of them read now and none kept.
+
+        Raises BytesLost when the version is gone or has another size.
+        """
+
+    def delete(self, stored: StoredVersion) -> bool:
+        """Take one version away for ever; False when a lock holds it. One that is gone is no error."""
 
     def fetch(self, stored: StoredVersion, target: Path, *, progress: Callable[[int], None] | None = None) -> str:
         """Download one pinned version to `target`; its SHA-256 (hexadecimal), computed from what was written.

@@ -8,8 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from readvault.domain.errors import ProcessingFailure, Unprocessable
-from readvault.ports import Delivery, RunState, SignedRequest, StoredVersion, UploadedPart
+from readvault.domain.errors import BytesLost, ProcessingFailure, Unprocessable
+from readvault.ports import (
+    Delivery,
+    ListedVersion,
+    RunState,
+    SignedRequest,
+    StoredVersion,
+    UnfinishedUpload,
+    UploadedPart,
+)
 
 
 class Refused(Exception):
@@ -37,6 +45,8 @@ class MemoryStore:
     versions: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
     uploads: dict[str, tuple[str, dict[int, bytes]]] = field(default_factory=dict)
     locked: dict[tuple[str, str | None], float] = field(default_factory=dict)
+    modified: dict[str, float] = field(default_factory=dict)
+    """When a version was written, by its ID, where a test cares."""
     calls: list[str] = field(default_factory=list)
     down: bool = False
     _signed: dict[str, _Signature] = field(default_factory=dict)
@@ -137,6 +147,38 @@ class MemoryStore:
         for key in sorted(key for key in self.versions if key.startswith(prefix)):
             for version_id, data in self.versions[key]:
                 yield StoredVersion(key, version_id, len(data))
+
+    def walk(self, prefix: str, *, after: str | None = None) -> Iterator[ListedVersion]:
+        self._call("walk")
+        for key in sorted(key for key in self.versions if key.startswith(prefix) and (after is None or key > after)):
+            for place, (version_id, data) in enumerate(reversed(self.versions[key])):
+                stored = StoredVersion(key, version_id, len(data))
+                yield ListedVersion(stored, self.modified.get(version_id, 0.0), newest=place == 0, deleted=False)
+
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        self._call("unfinished_uploads")
+        yield from (
+            UnfinishedUpload(key, name, 0.0) for name, (key, _) in self.uploads.items() if key.startswith(prefix)
+        )
+
+    def sha256_of(self, stored: StoredVersion, *, progress: Callable[[int], None] | None = None) -> str:
+        self._call("sha256_of")
+        data = next((data for name, data in self.versions.get(stored.key, []) if name == stored.version_id), None)
+        if data is None or len(data) != stored.size:
+            raise BytesLost("fetch", "the store has no such version")
+        if progress is not None:
+            progress(len(data))
+        return hashlib.sha256(data).hexdigest()
+
+    def delete(self, stored: StoredVersion) -> bool:
+        self._call("delete")
+        if (stored.key, stored.version_id) in self.locked:
+            return False
+        kept = [each for each in self.versions.get(stored.key, []) if each[0] != stored.version_id]
+        self.versions[stored.key] = kept
+        if not kept:
+            del self.versions[stored.key]
+        return True
 
     def fetch(self, stored: StoredVersion, target: Path, *, progress: Callable[[int], None] | None = None) -> str:
         self._call("fetch")

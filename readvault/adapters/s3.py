@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from readvault.adapters import s3_download, s3_upload
+from readvault.adapters import s3_download, s3_inventory, s3_upload
 from readvault.adapters.s3_client import client, code_of, failures_of, pinned, status_of, version_id_of
 from readvault.config import S3Settings
 from readvault.domain.errors import Unprocessable
-from readvault.ports import SignedRequest, StoredVersion, UploadedPart
+from readvault.ports import ListedVersion, SignedRequest, StoredVersion, UnfinishedUpload, UploadedPart
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -161,6 +161,26 @@ class S3Store:
             newest_first = self._versions(prefix)
             for _, of_one_key in groupby(newest_first, key=lambda stored: stored.key):
                 yield from reversed(list(of_one_key))
+
+    def walk(self, prefix: str, *, after: str | None = None) -> Iterator[ListedVersion]:
+        """Every version and delete marker under a prefix, by key, newest first; only keys beyond `after`."""
+        with failures_of("list"):
+            yield from s3_inventory.walk(self._worker, self._bucket, prefix, after)
+
+    def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """The multipart uploads under a prefix that were begun and neither completed nor aborted."""
+        with failures_of("list"):
+            yield from s3_inventory.unfinished_uploads(self._worker, self._bucket, prefix)
+
+    def sha256_of(self, stored: StoredVersion, *, progress: Callable[[int], None] | None = None) -> str:
+        """The SHA-256 (hexadecimal) of a version's bytes, every one of them read now and none kept."""
+        with failures_of("fetch"):
+            return s3_inventory.sha256_of(self._worker, self._bucket, stored, progress or (lambda _: None))
+
+    def delete(self, stored: StoredVersion) -> bool:
+        """Take one version away for ever; False when a lock holds it. One that is gone is no error."""
+        with failures_of("delete"):
+            return s3_inventory.delete(self._worker, self._bucket, stored)
 
     def _versions(self, prefix: str) -> Iterator[StoredVersion]:
         pages = self._worker.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=prefix)

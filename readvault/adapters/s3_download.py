@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from readvault.adapters.s3_client import BROKEN_TRANSFER, code_of, failures_of, pinned
-from readvault.domain.errors import ProcessingFailure
+from readvault.adapters.s3_inventory import GONE
+from readvault.domain.errors import BytesLost, ProcessingFailure
 from readvault.ports import StoredVersion
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ RANGE = 16 * 2**20
 CHUNK = 2**20
 THREADS = 4
 ATTEMPTS = 5
-_GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "404", "405", "MethodNotAllowed"}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 Progress = Callable[[int], None]
@@ -126,10 +126,10 @@ class _Download:
         try:
             answer = self._s3.get_object(**request)
         except ClientError as fault:
-            if code_of(fault) in _GONE:
-                raise ProcessingFailure("fetch", "S3 no longer has the sealed version") from None
+            if code_of(fault) in GONE:
+                raise BytesLost("fetch", "S3 no longer has the sealed version") from None
             if code_of(fault) in ("InvalidRange", "416"):
-                raise ProcessingFailure("fetch", "S3 has fewer bytes than were sealed") from None
+                raise BytesLost("fetch", "S3 has fewer bytes than were sealed") from None
             raise
         with contextlib.closing(answer["Body"]) as body:
             self._check_identity(answer, start, length)
@@ -146,9 +146,9 @@ class _Download:
         match = _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or "")
         if match is None:
             if start or answer["ContentLength"] != size:
-                raise ProcessingFailure("fetch", f"S3 holds {answer['ContentLength']} bytes, but {size} were sealed")
+                raise BytesLost("fetch", f"S3 holds {answer['ContentLength']} bytes, but {size} were sealed")
         elif int(match[3]) != size:
-            raise ProcessingFailure("fetch", f"S3 holds {match[3]} bytes, but {size} were sealed")
+            raise BytesLost("fetch", f"S3 holds {match[3]} bytes, but {size} were sealed")
         elif (int(match[1]), int(match[2])) != (start, start + length - 1):
             raise ProcessingFailure("fetch", "S3 sent another range than it was asked for")
         with self._etag_lock:

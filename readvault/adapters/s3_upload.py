@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from readvault.adapters import s3_inventory
 from readvault.adapters.s3_client import code_of, failures_of, pinned, status_of, version_id_of
 from readvault.domain.errors import ProcessingFailure
 from readvault.ports import StoredVersion
@@ -25,7 +26,6 @@ SINGLE = 64 * 2**20
 PART = 16 * 2**20
 MAX_PARTS = 10_000
 THREADS = 4
-CHUNK = 2**20
 
 
 class _KeyTakenError(Exception):
@@ -151,8 +151,4 @@ def _sha256_of(s3: S3Client, bucket: str, stored: StoredVersion) -> str:
     # A multipart checksum is a hash of hashes and ends with `-` and the number of parts.
     if checksum and "-" not in checksum:
         return base64.b64decode(checksum).hex()
-    digest = hashlib.sha256()
-    with contextlib.closing(s3.get_object(Bucket=bucket, **named)["Body"]) as body:
-        for piece in body.iter_chunks(CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
+    return s3_inventory.sha256_of(s3, bucket, stored, lambda _: None)

@@ -47,6 +47,10 @@ class ChildDied(ProcessingFailure):
     """The process that did a job's steps died: by a signal, by a limit, or because somebody cancelled it."""
 
 
+class BytesLost(ProcessingFailure):
+    """A stored version is gone, or has other bytes than were sealed: nothing that a retry could mend."""
+
+
 class NurseryDied(ReadvaultError):
     """The process beside the worker in which jobs are done died: no job's fault, so none is counted."""
 
