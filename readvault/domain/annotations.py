@@ -63,6 +63,7 @@ class Reason(StrEnum):
     INVALID_METADATA = "invalidMetadata"
     UNREADABLE_FILE = "unreadableFile"
     MORE_FAULTS = "moreFaults"
+    EXTERNAL_PIPELINE = "externalPipeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One fault or warning. `record` and `line` are 1-based; `file` is the submitter's own label."""
+    """One fault or warning. `record` and `line` are 1-based; `file` is the submitter's own label.
+
+    `processed_fields` are the fields of the processed data, where they are others than `fields`.
+    """
 
     reason: Reason
     message: str
@@ -83,6 +87,7 @@ class Annotation:
     file: str | None = None
     record: int | None = None
     line: int | None = None
+    processed_fields: tuple[Field, ...] | None = None
 
     @property
     def public_message(self) -> str:
@@ -91,10 +96,9 @@ class Annotation:
 
     def as_json(self) -> dict[str, Any]:
         """The annotation in Loculus's wire shape, with our extra keys beside it."""
-        fields = [{"type": str(f.type), "name": f.name} for f in self.fields]
         return {
-            "unprocessedFields": fields,
-            "processedFields": fields,
+            "unprocessedFields": _wire(self.fields),
+            "processedFields": _wire(self.fields if self.processed_fields is None else self.processed_fields),
             "message": self.message,
             "reason": str(self.reason),
             "file": self.file,
@@ -102,9 +106,24 @@ class Annotation:
             "line": self.line,
         }
 
+    @classmethod
+    def of_json(cls, content: dict[str, Any]) -> Annotation:
+        """What `as_json` wrote."""
+        unprocessed, processed = (
+            tuple(Field(FieldType(field["type"]), field["name"]) for field in content[key])
+            for key in ("unprocessedFields", "processedFields")
+        )
+        place = {key: content[key] for key in ("file", "record", "line")}
+        same = None if processed == unprocessed else processed
+        return cls(Reason(content["reason"]), content["message"], unprocessed, **place, processed_fields=same)
+
     def pointing_at(self, *fields: Field) -> Annotation:
         """The same annotation, pointing at these fields."""
         return replace(self, fields=fields)
+
+
+def _wire(fields: tuple[Field, ...]) -> list[dict[str, str]]:
+    return [{"type": str(field.type), "name": field.name} for field in fields]
 
 
 def first_listed(annotations: Iterable[Annotation], limit: int = MAX_LISTED) -> tuple[Annotation, ...]:

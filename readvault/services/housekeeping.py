@@ -124,7 +124,9 @@ def expire_uploads(house: House) -> int:
 
 
 def _due() -> ColumnElement[bool]:
-    return (col(Job.state) == JobState.QUEUED.value) & (col(Job.not_before) <= now())
+    """Due, and a worker's: external pipelines ask for their jobs themselves."""
+    queued = (col(Job.state) == JobState.QUEUED.value) & (col(Job.kind) != JobKind.EXTERNAL_PROCESSING.value)
+    return queued & (col(Job.not_before) <= now())
 
 
 def _undelivered() -> ColumnElement[bool]:
@@ -133,7 +135,7 @@ def _undelivered() -> ColumnElement[bool]:
 
 
 def _doable(organisms: list[str]) -> ColumnElement[bool]:
-    return or_(col(Job.kind) == JobKind.RELEASE.value, col(Job.organism).in_(organisms))
+    return or_(col(Job.kind) != JobKind.PROCESS_SUBMISSION.value, col(Job.organism).in_(organisms))
 
 
 def _undelivered_jobs(house: House, doable: ColumnElement[bool]) -> Iterator[Job]:

@@ -88,10 +88,11 @@ def lease_ran_out() -> ColumnElement[bool]:
 
 
 def take_back(session: Session, limits: WorkerSettings, *conditions: ColumnElement[bool]) -> list[str]:
-    """Take running jobs that meet the conditions from a dead worker; their IDs.
+    """Take running jobs that meet the conditions from a dead worker or a silent external pipeline; their IDs.
 
     The death of a whole worker doesn't count as a failure of the job, but next it runs alone.
     """
+    external = col(Job.kind) == JobKind.EXTERNAL_PROCESSING.value
     exhausted = col(Job.handbacks) + 1 > limits.max_handbacks
     taken = (
         update(Job)
@@ -99,9 +100,12 @@ def take_back(session: Session, limits: WorkerSettings, *conditions: ColumnEleme
         .values(
             state=case((exhausted, JobState.NEEDS_ATTENTION.value), else_=JobState.QUEUED.value),
             handbacks=col(Job.handbacks) + 1,
-            runs_alone=True,
+            runs_alone=or_(col(Job.runs_alone), ~external),
             not_before=now(),
-            last_error="its worker died or lost touch with the database",
+            last_error=case(
+                (external, "its external pipeline did not answer in time"),
+                else_="its worker died or lost touch with the database",
+            ),
             **UNDELIVERED,
         )
         .returning(col(Job.id))

@@ -79,13 +79,14 @@ def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Clai
     """
     with house.sessions.read() as session:
         job = session.get(Job, job_id)
-    if job is None or not (job.kind == JobKind.RELEASE or job.organism in ready):
+    if job is None or job.kind == JobKind.EXTERNAL_PROCESSING:  # those are claimed by external pipelines
+        return None
+    processes = job.kind == JobKind.PROCESS_SUBMISSION
+    if processes and job.organism not in ready:
         return None
     if job.state not in (JobState.QUEUED, JobState.RUNNING):
         return None
-    version = job.pipeline_version
-    if job.kind != JobKind.RELEASE:
-        version = house.organism(job.organism).pipeline.version
+    version = house.organism(job.organism).pipeline.version if processes else job.pipeline_version
     with house.sessions.begin() as session:
         take_back(session, house.settings.worker, col(Job.id) == job_id, lease_ran_out())
         claimed = session.execute(

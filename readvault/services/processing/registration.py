@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +26,18 @@ from readvault.services.processing.fence import SYSTEM, Claim, finish, hand_back
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A processed file that lies in the vault. `size` counts bytes, `sha256` is hexadecimal."""
+    """A processed file that lies in the store. `size` counts bytes, `sha256` is hexadecimal.
+
+    `file_id`: what it is called already, when somebody was told; `may_be_public` False: for the group only.
+    """
 
     category: str
     name: str
     size: int
     sha256: str
     stored: StoredVersion
+    file_id: str | None = None
+    may_be_public: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +62,15 @@ def register(house: House, claim: Claim, version: ProcessedVersion) -> str:
     new result differs from it, the job needs attention and LeaseLost is raised. Raises
     ProcessingFailure for a manifest that doesn't fit the claim or its files.
     """
-    _examine(claim, version)
-    body = manifest.canonical(version.manifest)
-    digest = manifest.digest(body)
+    examine(claim, version)
+    digest = manifest.digest(manifest.canonical(version.manifest))
     with house.sessions.begin() as session:
+        lock_entry(session, claim)  # entry first, job second: whoever edits or deletes an entry does so too
         if _answer_was_lost(session, claim, digest):
             return digest
         job = held(session, claim)
-        _lock_entry(session, claim)
-        released = _released_digest(session, claim)
-        if released in (None, digest):
-            if released is None and _current_digest(session, claim) != digest:
-                _insert(session, claim, version, body, digest)
-            finish(session, job)
-        else:
-            cause = "register: the result differs from the released one, which needs a new pipeline version to change"
-            hand_back(session, job, JobState.NEEDS_ATTENTION, cause)
+        objects = store_objects(session, claim.group_id, version.files)
+        released = put(session, claim, job, version, objects)
         _write_down(session, claim, version, digest, released)
     if released not in (None, digest):
         raise LeaseLost(
@@ -80,7 +79,27 @@ def register(house: House, claim: Claim, version: ProcessedVersion) -> str:
     return digest
 
 
-def _examine(claim: Claim, version: ProcessedVersion) -> None:
+def put(session: Session, claim: Claim, job: Job, version: ProcessedVersion, objects: Mapping[str, int]) -> str | None:
+    """Make the result the entry's current one and end the locked job; the digest that is released already, if any.
+
+    When that is another one, nothing changes and the job needs attention. Examine the version and
+    lock the entry first; `objects` are the IDs of `store_objects` for its files.
+    """
+    body = manifest.canonical(version.manifest)
+    digest = manifest.digest(body)
+    released = _released_digest(session, claim)
+    if released in (None, digest):
+        if released is None and _current_digest(session, claim) != digest:
+            _insert(session, claim, version, body, digest, objects)
+        finish(session, job)
+    else:
+        cause = "register: the result differs from the released one, which needs a new pipeline version to change"
+        hand_back(session, job, JobState.NEEDS_ATTENTION, cause)
+    return released
+
+
+def examine(claim: Claim, version: ProcessedVersion) -> None:
+    """See that the manifest is about the claim and its files, and holds no unscreened reads; else ProcessingFailure."""
     body = version.manifest
     about = (body["accession"], body["version"], body["organism"], body["pipelineVersion"])
     key = claim.accession_version
@@ -103,14 +122,16 @@ def _answer_was_lost(session: Session, claim: Claim, digest: str) -> bool:
     return session.exec(same).first() is not None
 
 
-def _lock_entry(session: Session, claim: Claim) -> None:
-    """Let no approval see the old result while the new one comes."""
+def lock_entry(session: Session, claim: Claim) -> None:
+    """Let no approval see the old result while the new one comes. Raises LeaseLost for an entry that was deleted."""
     key = claim.accession_version
-    session.exec(
+    found = session.exec(
         select(EntryVersion.accession)
         .where(EntryVersion.accession == key.accession, EntryVersion.version == key.version)
         .with_for_update(key_share=True)
-    ).one()
+    ).one_or_none()
+    if found is None:
+        raise LeaseLost(f"{key} was deleted")
 
 
 def _of_pipeline(claim: Claim) -> tuple[Any, ...]:
@@ -132,7 +153,9 @@ def _current_digest(session: Session, claim: Claim) -> str | None:
     return session.exec(current).one_or_none()
 
 
-def _insert(session: Session, claim: Claim, version: ProcessedVersion, body: bytes, digest: str) -> None:
+def _insert(
+    session: Session, claim: Claim, version: ProcessedVersion, body: bytes, digest: str, objects: Mapping[str, int]
+) -> None:
     now = clock.read(session)
     session.execute(
         update(ManifestRow)
@@ -156,22 +179,23 @@ def _insert(session: Session, claim: Claim, version: ProcessedVersion, body: byt
     session.add(row)
     session.flush()
     assert row.id is not None
-    objects = _store_objects(session, claim.group_id, version.files, now)
     session.add_all(
         ManifestFile(
             manifest_id=row.id,
             category=file.category,
             name=file.name,
-            file_id=str(uuid.uuid4()),
+            file_id=file.file_id or str(uuid.uuid4()),
             stored_object_id=objects[file.sha256],
+            may_be_public=file.may_be_public,
         )
         for file in version.files
     )
 
 
-def _store_objects(session: Session, group_id: int, files: tuple[StagedFile, ...], at: float) -> dict[str, int]:
+def store_objects(session: Session, group_id: int, files: Iterable[StagedFile]) -> dict[str, int]:
     """The IDs of the files' objects by SHA-256; what the group's vault had before stays as it is."""
     by_content = {file.sha256: file for file in files}
+    at = clock.read(session)
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     # In one order, so that two registrations that share objects don't wait for each other in a circle.
     for sha256, file in sorted(by_content.items()):
