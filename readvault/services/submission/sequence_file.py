@@ -14,12 +14,36 @@ EXTENSIONS = ("fa", "fasta", "seq", "fna", "fas")
 _LISTED = 10
 
 
-def check_presence(organism: Organism, *, given: bool) -> None:
-    """Refuse a missing sequence file where one is required, and one where none is allowed (BadRequest)."""
-    if not given and organism.submission.consensus_sequences == "required":
+def check_presence(organism: Organism, *, given: bool, may_keep: bool = False) -> None:
+    """Refuse a missing sequence file where one is required, and one where none is allowed (BadRequest).
+
+    A revision `may_keep` the sequences that the entries have.
+    """
+    if not given and not may_keep and organism.submission.consensus_sequences == "required":
         raise BadRequest(f"Submissions for organism {organism.name} require a sequence file.")
     if given and organism.submission.consensus_sequences == "forbidden":
         raise BadRequest(f"Sequence uploads are not allowed for organism {organism.name}.")
+
+
+def keep(
+    organism: Organism, rows: Sequence[MetadataRow], previous: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[str, dict[str, str]], list[Annotation]]:
+    """Each revised entry's sequences by submission ID when no file was sent: those of its latest version.
+
+    An empty cell in a column `fastaIds` drops them, as an empty cell drops files.
+    """
+    kept: dict[str, dict[str, str]] = {}
+    faults = []
+    for row in rows:
+        dropped = organism.submission.consensus_sequences == "forbidden" or row.fasta_ids == []
+        kept[row.submission_id] = {} if dropped else dict(previous.get(row.accession, {}))
+        known = row.accession in previous
+        if organism.submission.consensus_sequences == "required" and known and not kept[row.submission_id]:
+            text = f"In metadata file: record #{row.record} with id '{row.submission_id}': the latest version of"
+            text += f" {row.accession} has no consensus sequence to keep; a sequence file is needed."
+            field = Field(FieldType.METADATA, FASTA_IDS_COLUMN)
+            faults.append(Annotation(Reason.INVALID_METADATA, text, (field,), record=row.record, line=row.line))
+    return kept, faults
 
 
 def assign(

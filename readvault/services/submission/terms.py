@@ -164,7 +164,9 @@ def _locked_organisms(session: Session, actor: Actor | None, names: Sequence[str
     for page in batched(names, PAGE):
         # The first version is always there to be locked: a later one may be deleted meanwhile.
         query = (
-            select(*columns).where(col(EntryVersion.accession).in_(page)).order_by(*columns[:1], EntryVersion.version)
+            select(*columns)
+            .where(col(EntryVersion.accession).in_(page))
+            .order_by(columns[0], col(EntryVersion.version))
         )
         for accession, group_id, organism in session.execute(query.with_for_update(key_share=True)):
             known.add(accession)

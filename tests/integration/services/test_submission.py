@@ -305,16 +305,16 @@ def test_two_submissions_of_one_file_at_once_seal_it_once(lab: Lab, monkeypatch:
 
 def meanwhile(lab: Lab, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Do something just before the next write transaction of a submission, once."""
-    from readvault.services.submission import new_entries
+    from readvault.services.submission import reading
 
-    check = new_entries._check_sizes
+    check = reading.check_sizes
 
     def checked(*arguments: Any) -> None:
-        monkeypatch.setattr(new_entries, "_check_sizes", check)
+        monkeypatch.setattr(reading, "check_sizes", check)
         check(*arguments)
         act()
 
-    monkeypatch.setattr(new_entries, "_check_sizes", checked)
+    monkeypatch.setattr(reading, "check_sizes", checked)
 
 
 def test_a_file_above_its_categorys_limit(lab: Lab) -> None:
@@ -616,7 +616,28 @@ def test_where_no_consensus_is_allowed(lab: Lab) -> None:
     lab.with_organism(submission=Submission(consensus_sequences="forbidden"))
     refusal = lab.refused(lab.row(), sequences=b">s1\nA\n", sequences_name="s.fa", error=BadRequest)
     assert str(refusal) == "Sequence uploads are not allowed for organism sars-cov-2."
-    assert len(lab.submit(lab.row())) == 1
+    (file_id,) = lab.upload(b"reads")
+    assert len(lab.submit(lab.row(**{"files.rawReads": f"r.fq:{file_id}"}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("categories", "refusal"),
+    [
+        ({}, None),
+        ({"rawReads": FileCategory()}, "there is no file"),
+        ({"notes": FileCategory(may_contain_reads=False)}, "there is no file"),
+    ],
+    ids=["no files", "reads", "only files without reads"],
+)
+def test_metadata_alone_where_no_consensus_is_allowed(
+    lab: Lab, categories: dict[str, FileCategory], refusal: str | None
+) -> None:
+    """An entry needs something to be processed, unless the organism takes nothing but metadata."""
+    lab.with_organism(submission=Submission(consensus_sequences="forbidden", files=categories))
+    if refusal is None:
+        assert len(lab.submit(lab.row())) == 1
+    else:
+        assert f"record #1 with id 's1': {refusal}" in str(lab.refused(lab.row()))
 
 
 def test_an_entry_with_neither_reads_nor_consensus(lab: Lab) -> None:

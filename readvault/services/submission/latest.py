@@ -1,0 +1,120 @@
+"""The latest versions of entries: what a revision or a revocation builds on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import batched
+
+from sqlalchemy import func, select, tuple_
+from sqlmodel import Session, col
+
+from readvault.db import entry_state
+from readvault.db.tables import DeletedEntryVersion, EntryFile, EntryVersion
+from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import Status
+from readvault.services.submission.metadata_file import NamedFile
+from readvault.services.submission.reading import Previous
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest version of an entry, and the number that the next one gets."""
+
+    name: AccessionVersion
+    organism: str
+    group_id: int
+    submission_id: str
+    status: str
+    next_version: int
+
+
+def find(session: Session, accessions: Iterable[str], *, lock: bool = False) -> dict[str, Latest]:
+    """The latest version of each accession; unknown ones are absent.
+
+    Locked, no version of these entries can be changed, approved, deleted or revised by anybody else
+    until the transaction ends.
+    """
+    found: dict[str, Latest] = {}
+    for page in batched(sorted(set(accessions)), PAGE):
+        if lock:
+            every = select(col(EntryVersion.accession)).where(col(EntryVersion.accession).in_(page))
+            in_order = every.order_by(col(EntryVersion.accession), col(EntryVersion.version))
+            session.execute(in_order.with_for_update(key_share=True)).all()
+        # A new statement: on PostgreSQL only it sees what the lock has waited for.
+        for latest in _latest(session, page):
+            found[latest.name.accession] = latest
+    return found
+
+
+def faults_of(organism: str, accessions: Collection[str], latest: dict[str, Latest]) -> list[str]:
+    """Why these entries can't get a new version, in Loculus's words."""
+    faults = []
+    if missing := sorted(set(accessions) - latest.keys()):
+        faults.append(f"Accessions {', '.join(missing)} do not exist")
+    known = [latest[accession] for accession in sorted(latest)]
+    if foreign := [str(each.name) for each in known if each.organism != organism]:
+        faults.append(f"The following accession versions are not of organism {organism}: {', '.join(foreign)}")
+    if unreleased := [f"{each.name} - {each.status}" for each in known if each.status != Status.APPROVED_FOR_RELEASE]:
+        text = "Accession versions are not in one of the states [APPROVED_FOR_RELEASE]: "
+        faults.append(text + ", ".join(unreleased))
+    return faults
+
+
+def previous_of(session: Session, latest: Sequence[Latest], *, sequences: bool) -> dict[str, Previous]:
+    """What these versions consist of, by accession; their sequences only when asked for: they may be many bytes."""
+    everything: dict[str, Previous] = {}
+    for page in batched(latest, PAGE):
+        names = [(each.name.accession, each.name.version) for each in page]
+        files: dict[str, dict[str, list[NamedFile]]] = {each.name.accession: {} for each in page}
+        columns = (EntryFile.accession, EntryFile.category, EntryFile.name, EntryFile.file_id)
+        of_names = tuple_(col(EntryFile.accession), col(EntryFile.version)).in_(names)
+        query = select(*columns).where(of_names).order_by(col(EntryFile.accession), col(EntryFile.position))  # type: ignore[call-overload]
+        for accession, category, name, file_id in session.execute(query):
+            files[accession].setdefault(category, []).append(NamedFile(name, file_id))
+        texts: dict[str, dict[str, str]] = {}
+        if sequences:
+            chosen = tuple_(col(EntryVersion.accession), col(EntryVersion.version)).in_(names)
+            rows = select(col(EntryVersion.accession), col(EntryVersion.submitted_sequences)).where(chosen)
+            texts = {accession: dict(held) for accession, held in session.execute(rows)}
+        for accession, by_category in files.items():
+            everything[accession] = Previous(by_category, texts.get(accession, {}))
+    return everything
+
+
+def _latest(session: Session, accessions: Sequence[str]) -> list[Latest]:
+    newest = (
+        select(col(EntryVersion.accession), func.max(col(EntryVersion.version)))
+        .where(col(EntryVersion.accession).in_(accessions))
+        .group_by(col(EntryVersion.accession))
+    )
+    names = [(row[0], row[1]) for row in session.execute(newest)]
+    deleted = (
+        select(col(DeletedEntryVersion.accession), func.max(col(DeletedEntryVersion.version)))
+        .where(col(DeletedEntryVersion.accession).in_(accessions))
+        .group_by(col(DeletedEntryVersion.accession))
+    )
+    gone = {row[0]: row[1] for row in session.execute(deleted)}
+    columns = select(
+        col(EntryVersion.accession),
+        col(EntryVersion.version),
+        col(EntryVersion.organism),
+        col(EntryVersion.group_id),
+        col(EntryVersion.submission_id),
+        entry_state.status(),
+    )
+    chosen = tuple_(col(EntryVersion.accession), col(EntryVersion.version)).in_(names)
+    rows = session.execute(entry_state.with_state(columns).where(chosen)).all()
+    return [
+        Latest(
+            AccessionVersion(accession, version),
+            organism,
+            group_id,
+            submission_id,
+            status,
+            next_version=max(version, gone.get(accession, 0)) + 1,
+        )
+        for accession, version, organism, group_id, submission_id, status in rows
+    ]
