@@ -17,13 +17,24 @@ from readvault.services.house import House
 from readvault.services.people import accounts
 
 _PROTOCOL = f"{REALM}/protocol/openid-connect"
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": text,
+        "content": {"application/json": {"schema": schemas.REFUSAL}, "application/problem+json": {}},
+    }
+    for status, text in {
+        400: "The request or the refresh token is no good.",
+        401: "There is no such user with this password.",
+        429: "Too many failed logins.",
+    }.items()
+}
 
 
 def login_router(issuer: EmbeddedIssuer, limit: LoginLimit) -> APIRouter:
     """The token endpoint, the published keys and the discovery document of the built-in issuer."""
     router = APIRouter(tags=["login"])
 
-    @router.post(f"{_PROTOCOL}/token", openapi_extra=documented(schemas.TokenRequest))
+    @router.post(f"{_PROTOCOL}/token", openapi_extra=documented(schemas.TokenRequest), responses=_REFUSALS)
     def token(
         house: HouseDep, asked: Annotated[schemas.TokenRequest, parameters(schemas.TokenRequest)]
     ) -> JSONResponse:

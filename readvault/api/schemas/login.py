@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from readvault.api.dependencies import Text
@@ -15,3 +17,11 @@ class TokenRequest(BaseModel):
     username: Text = ""
     password: str = ""
     refresh_token: str = ""
+
+
+REFUSAL: dict[str, Any] = {
+    "type": "object",
+    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+    "required": ["error", "error_description"],
+}
+"""An OAuth error (RFC 6749 §5.2)."""
