@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKeyConstraint, Index
+from sqlalchemy import JSON, BigInteger, Column, ForeignKeyConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
 
@@ -94,4 +94,6 @@ class OrganismState(SQLModel, table=True):
     """Grows with every change of what is public."""
     released_changed_at: float = 0.0
     current_pipeline_version: int | None = None
-    """Which external pipeline counts; None before any has been upgraded: the organism file's version."""
+    """Which version of an external pipeline counts; None before any has asked for work: the organism file's."""
+    processing_revision: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    """Grows whenever external pipelines take work or send results."""

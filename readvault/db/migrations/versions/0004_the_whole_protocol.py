@@ -29,6 +29,7 @@ def downgrade() -> None:
     """Drop them."""
     immutability.lift(op.get_bind())
     op.drop_index("ix_uploaded_file_user_window", table_name="uploaded_file")
+    op.drop_column("uploaded_file", "part_hashes")
     for name in ("ix_job_external", "ix_job_external_claimable", "uq_job_external_open"):
         op.drop_index(name, table_name="job")
     op.drop_column("manifest", "private_body")
@@ -204,6 +205,7 @@ def _release() -> None:
         sa.Column("released_revision", sa.BigInteger(), nullable=False),
         sa.Column("released_changed_at", sa.Float(), nullable=False),
         sa.Column("current_pipeline_version", sa.Integer(), nullable=True),
+        sa.Column("processing_revision", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("organism"),
     )
     op.create_table(
@@ -306,6 +308,7 @@ def _columns() -> None:
         "manifest_file", sa.Column("may_be_public", sa.Boolean(), server_default=sa.text("true"), nullable=False)
     )
     op.add_column("manifest", sa.Column("private_body", sa.Text(), nullable=True))
+    op.add_column("uploaded_file", sa.Column("part_hashes", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_index("ix_uploaded_file_user_window", "uploaded_file", ["uploader", "requested_at"], unique=False)
     _of_external_jobs("ix_job_external", ["organism", "created_at"], "kind = 'external-processing'")
     still_open = "kind = 'external-processing' AND state <> 'done'"

@@ -1,0 +1,233 @@
+"""Which version of an external pipeline counts, and when a newer one takes its place.
+
+Loculus's rule: a newer version becomes current once every accession version that the current one
+processed without error has a result without error of the newer one too. It never goes back.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, SQLModel, col
+
+from readvault.db import audit, clock
+from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, OrganismState, Release
+from readvault.domain.actor import Actor
+from readvault.domain.errors import Unprocessable
+from readvault.domain.organism import Organism
+from readvault.domain.status import JobKind, JobState, ProcessingResult
+from readvault.services.authorization import Action, authorize
+from readvault.services.house import House
+from readvault.services.processing.fence import SYSTEM
+from readvault.services.release import released_state
+
+_newer = aliased(Manifest)
+
+
+def current(session: Session, organism: Organism) -> int:
+    """The pipeline version whose results count."""
+    state = session.get(OrganismState, organism.name)
+    found = None if state is None else state.current_pipeline_version
+    return organism.pipeline.version if found is None else found
+
+
+def settle(session: Session, organism: Organism, asked: int) -> int:
+    """The version that counts, written down when a pipeline asks for the first time.
+
+    Raises Unprocessable, in Loculus's words, when the asking pipeline's version is an older one.
+    """
+    state = session.get(OrganismState, organism.name)
+    if state is None or state.current_pipeline_version is None:
+        table = SQLModel.metadata.tables[str(OrganismState.__tablename__)]
+        upsert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+        first = organism.pipeline.version
+        values = {"organism": organism.name, "released_revision": 0, "released_changed_at": 0.0}
+        new = upsert(table).values(**values, current_pipeline_version=first)
+        kept = func.coalesce(table.c.current_pipeline_version, first)
+        session.execute(new.on_conflict_do_update(index_elements=["organism"], set_={"current_pipeline_version": kept}))
+        session.expire_all()
+    counts = current(session, organism)
+    if asked < counts:
+        raise Unprocessable(
+            f"The processing pipeline version {asked} is not accepted anymore. The current pipeline version is {counts}."
+        )
+    return counts
+
+
+def note_change(session: Session, organism: str) -> None:
+    """Note that a pipeline took work or sent results. Locks the organism's row: call it late."""
+    session.execute(
+        update(OrganismState)
+        .where(col(OrganismState.organism) == organism)
+        .values(processing_revision=col(OrganismState.processing_revision) + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def upgrade(house: House, organism_name: str) -> int | None:
+    """Make the newest version current that can be; the version, or None when nothing changed.
+
+    From the commit on its results stand: what is released gets the new result, and the old one stays
+    downloadable. Older pipelines are refused, and what they had to do is called off.
+    """
+    with house.sessions.read() as session:
+        if _next(session, house.organism(organism_name)) is None:
+            return None
+    with house.sessions.begin() as session:
+        state = session.get(OrganismState, organism_name, with_for_update=True)
+        following = _next(session, house.organism(organism_name))
+        if state is None or following is None:
+            return None
+        before = current(session, house.organism(organism_name))
+        state.current_pipeline_version = following
+        session.flush()
+        _call_off_older(session, organism_name, following)
+        released = publish_results(session, organism_name, following)
+        details = {"from": before, "to": following, "releasedResults": released}
+        audit.append(session, SYSTEM, "pipeline version becomes current", organism_name, details)
+    return following
+
+
+def upgrade_all(house: House) -> int:
+    """Look at every organism with an external pipeline; how many got another current version.
+
+    Also publishes what was approved in the very moment in which a version became current.
+    """
+    changed = 0
+    for organism in house.organisms.values():
+        if organism.pipeline.external is None:
+            continue
+        changed += upgrade(house, organism.name) is not None
+        with house.sessions.read() as session:
+            counts = current(session, organism)
+        if counts > organism.pipeline.version:
+            with house.sessions.begin() as session:
+                publish_results(session, organism.name, counts)
+    return changed
+
+
+def publish_results(session: Session, organism: str, version: int) -> int:
+    """Let the results of the current version stand for what is released with an older one; how many."""
+    standing = func.coalesce(_published(), col(Release.manifest_id))
+    older = aliased(Manifest)
+    found = session.execute(
+        insert(CurrentResult)
+        .from_select(
+            ["accession", "version", "manifest_id", "since", "actor", "reason"],
+            select(
+                col(_newer.accession),
+                col(_newer.version),
+                col(_newer.id),
+                literal(clock.read(session)),
+                literal(SYSTEM),
+                literal(f"pipeline version {version} became current"),
+            )
+            .join(Release, _same(Release, _newer))
+            .join(EntryVersion, _same(EntryVersion, _newer))
+            .join(older, col(older.id) == standing)
+            .where(
+                col(EntryVersion.organism) == organism,
+                col(EntryVersion.released),
+                *_is_good(_newer, version),
+                col(older.pipeline_version) < version,
+            ),
+        )
+        .returning(col(CurrentResult.id))
+    ).all()
+    if found:
+        released_state.changed(session, organism, clock.read(session))
+    return len(found)
+
+
+def statistics(house: House, actor: Actor | None) -> dict[str, dict[int, int]]:
+    """For each organism how many results each pipeline version has. For maintainers."""
+    with house.sessions.read() as session:
+        authorize(session, actor, Action.MAINTAIN)
+        rows = session.execute(
+            select(col(EntryVersion.organism), col(Manifest.pipeline_version), func.count())
+            .join(EntryVersion, _same(EntryVersion, Manifest))
+            .where(col(Manifest.superseded_at).is_(None), ~col(EntryVersion.is_revocation))
+            .group_by(col(EntryVersion.organism), col(Manifest.pipeline_version))
+        ).all()
+    counts: dict[str, dict[int, int]] = {name: {} for name in house.organisms}
+    for organism, version, count in sorted(rows):
+        counts.setdefault(organism, {})[version] = count
+    return counts
+
+
+def current_versions(house: House, actor: Actor | None) -> dict[str, int]:
+    """For each organism the pipeline version that counts. For maintainers."""
+    with house.sessions.read() as session:
+        authorize(session, actor, Action.MAINTAIN)
+        return {name: current(session, organism) for name, organism in house.organisms.items()}
+
+
+def _next(session: Session, organism: Organism) -> int | None:
+    """The newest version with results that has one without error for all that the current version has."""
+    counts = current(session, organism)
+    newer = (
+        select(col(Manifest.pipeline_version))
+        .join(EntryVersion, _same(EntryVersion, Manifest))
+        .where(
+            col(EntryVersion.organism) == organism.name,
+            col(Manifest.pipeline_version) > counts,
+            col(Manifest.superseded_at).is_(None),
+            col(Manifest.processing_result) != ProcessingResult.HAS_ERRORS.value,
+        )
+        .distinct()
+    )
+    for version in sorted(session.execute(newer).scalars(), reverse=True):
+        lacking = (
+            select(col(Manifest.id))
+            .join(EntryVersion, _same(EntryVersion, Manifest))
+            .where(
+                col(EntryVersion.organism) == organism.name,
+                ~col(EntryVersion.is_revocation),
+                *_is_good(Manifest, counts),
+                ~exists().where(_same(_newer, Manifest), *_is_good(_newer, version)).correlate(Manifest),
+            )
+            .limit(1)
+        )
+        if session.execute(lacking).first() is None:
+            return int(version)
+    return None
+
+
+def _call_off_older(session: Session, organism: str, version: int) -> None:
+    session.execute(
+        update(Job)
+        .where(
+            col(Job.organism) == organism,
+            col(Job.kind) == JobKind.EXTERNAL_PROCESSING.value,
+            col(Job.state) != JobState.DONE.value,
+            col(Job.pipeline_version) < version,
+        )
+        .values(state=JobState.DONE.value, finished_at=clock.read(session), lease_owner=None, lease_until=None,
+                last_error=f"pipeline version {version} became current")
+        .execution_options(synchronize_session=False)
+    )  # fmt: skip
+
+
+def _published() -> ColumnElement[int | None]:
+    return (
+        select(col(CurrentResult.manifest_id))
+        .where(_same(CurrentResult, Release))
+        .order_by(col(CurrentResult.id).desc())
+        .limit(1)
+        .correlate(Release)
+        .scalar_subquery()
+    )
+
+
+def _same(one: type[SQLModel], other: type[SQLModel]) -> ColumnElement[bool]:
+    """Whether two rows are about the same accession version."""
+    return and_(one.accession == other.accession, one.version == other.version)  # type: ignore[attr-defined]
+
+
+def _is_good(table: type[Manifest], version: int) -> tuple[ColumnElement[bool], ...]:
+    return (
+        col(table.pipeline_version) == version,
+        col(table.superseded_at).is_(None),
+        col(table.processing_result) != ProcessingResult.HAS_ERRORS.value,
+    )
