@@ -68,15 +68,28 @@ class IdentitySettings(BaseModel):
         return self.jwks_url is None and self.issuer is None
 
 
+class WebSettings(BaseModel):
+    """The pages. `client_id` is who they are at an outside identity provider."""
+
+    session_minutes: int = Field(120, ge=1, le=1440)
+    client_id: str | None = None
+
+
 class LimitSettings(BaseModel):
     """How much may be uploaded. Sizes are bytes; a window is what was requested in it."""
 
     bytes_per_group: Bytes = 10 * 10**12
     bytes_per_user: Bytes = 5 * 10**12
     files_per_request: int = Field(1000, ge=1)
+    files_per_submission: int = Field(50_000, ge=1)
+    bytes_per_submission: Bytes = 5 * 10**12
     open_files_per_group: int = Field(20_000, ge=1)
+    open_files_per_user: int = Field(20_000, ge=1)
+    open_multiparts_per_group: int = Field(5000, ge=1)
+    open_multiparts_per_user: int = Field(2000, ge=1)
     window_hours: float = Field(24, gt=0)
     bytes_per_window: Bytes = 5 * 10**12
+    bytes_per_window_of_user: Bytes = 5 * 10**12
     rows_per_submission: int = Field(20_000, ge=1)
     bytes_of_metadata: Bytes = 64 * 10**6
     bytes_of_sequences: Bytes = 512 * 10**6
@@ -133,6 +146,7 @@ class Settings(BaseSettings):
     s3: S3Settings = S3Settings()
     prefect: PrefectSettings = PrefectSettings()
     identity: IdentitySettings = IdentitySettings()
+    web: WebSettings = WebSettings()
     limits: LimitSettings = LimitSettings()
     urls: UrlSettings = UrlSettings()
     worker: WorkerSettings = WorkerSettings()

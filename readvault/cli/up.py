@@ -101,7 +101,7 @@ class Up:
         from readvault.adapters.secrets_file import write_private_json
         from readvault.cli.stack import LOGIN
 
-        outside = stack.settings.identity.jwks_url
+        outside = not stack.settings.identity.embedded
         content: dict[str, Any] = {
             "status": "ready" if ready else "starting",
             "api": stack.api,
@@ -125,7 +125,7 @@ class Up:
         lines = [("API", stack.api), ("S3", stack.s3.endpoint)]
         if stack.prefect_ui:
             lines.append(("Prefect UI", f"{stack.prefect_ui} (password: prefectAuth in {stack_file})"))
-        if not stack.settings.identity.jwks_url:
+        if stack.settings.identity.embedded:
             lines.append(("login", f"user {LOGIN}, password {stack.password}"))
         lines.append(("data", f"{stack.settings.data_dir} (addresses for scripts: {STACK_FILE}, logs: logs/)"))
         for what, text in lines:
@@ -215,7 +215,7 @@ def _make_login(stack: Stack) -> None:
     from readvault.domain.errors import Conflict
     from readvault.services.people import accounts
 
-    if stack.settings.identity.jwks_url:
+    if not stack.settings.identity.embedded:
         return
     house = bootstrap.house(stack.settings, NoOrchestrator())
     try:

@@ -155,6 +155,15 @@ def own_groups(actor: Actor) -> Select[tuple[int]]:
     return own if actor.only_group is None else own.where(col(GroupMember.group_id) == actor.only_group)
 
 
+def acts_for(actor: Actor, action: Action) -> Select[tuple[int]] | None:
+    """The groups for which the actor may do `action`, as a query for `.in_(...)`; None: all groups (maintainers).
+
+    For use cases that name no group. Raises Forbidden for a machine token that is not meant for the action.
+    """
+    _refuse_out_of_scope(actor, action, () if actor.only_group is None else (actor.only_group,))
+    return None if actor.is_maintainer else own_groups(actor)
+
+
 def _refuse_out_of_scope(actor: Actor, action: Action, groups: Sequence[int]) -> None:
     """Refuse what a machine token is not meant for, whatever its user may do."""
     if actor.scopes is not None and action not in _ALWAYS_IN_SCOPE:

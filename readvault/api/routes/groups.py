@@ -6,18 +6,31 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 
-from readvault.api.dependencies import CallerDep, HouseDep, Label, Number, UserDep, documented, parameters
+from readvault.api.dependencies import (
+    CallerDep,
+    HouseDep,
+    IdempotencyKeyDep,
+    Label,
+    Number,
+    UserDep,
+    documented,
+    parameters,
+)
 from readvault.api.schemas import groups as schemas
 from readvault.domain.group import GroupView
+from readvault.services.idempotency import Once
 from readvault.services.people import groups
 
 router = APIRouter(tags=["groups"])
 
 
 @router.post("/groups")
-def create_group(details: schemas.GroupBody, user: UserDep, house: HouseDep) -> GroupView:
+def create_group(
+    details: schemas.GroupBody, user: UserDep, house: HouseDep, idempotency_key: IdempotencyKeyDep
+) -> GroupView:
     """Make a group; whoever makes it becomes its first member."""
-    return groups.create_group(house, user, details)
+    once = Once.of(idempotency_key, "create group", details.model_dump())
+    return groups.create_group(house, user, details, once=once)
 
 
 @router.put("/groups/{group_id}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import delete
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import IntegrityError
@@ -12,15 +14,23 @@ from readvault.db.tables import Group, GroupMember, UserAccount
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, NotFound
 from readvault.domain.group import Address, GroupDetails, GroupView
-from readvault.services.authorization import Action, authorize
+from readvault.services.authorization import Action, authorize, own_groups
 from readvault.services.house import House
+from readvault.services.idempotency import NOT_ONCE, Once, earlier, remember
 
 
-def create_group(house: House, actor: Actor | None, details: GroupDetails) -> GroupView:
-    """Make a group; its creator becomes its first member."""
+def create_group(
+    house: House, actor: Actor | None, details: GroupDetails, *, members: Sequence[str] = (), once: Once = NOT_ONCE
+) -> GroupView:
+    """Make a group; its creator becomes its first member, or `members` do in the creator's place.
+
+    Sent again (`once`), the request gets the group that it made, as it is now.
+    """
     with house.sessions.begin() as session:
         authorize(session, actor, Action.CREATE_GROUP)
         assert actor is not None
+        if (known := earlier(session, actor, once)) is not None:
+            return _view(_existing(session, known["groupId"]), contact=True)
         group = Group(
             name=details.group_name,
             institution=details.institution,
@@ -31,17 +41,21 @@ def create_group(house: House, actor: Actor | None, details: GroupDetails) -> Gr
         session.add(group)
         session.flush()
         assert group.id is not None
-        session.add(GroupMember(group_id=group.id, user_name=actor.name))
-        audit.append(session, actor.name, "create group", f"group {group.id}")
+        first = sorted(set(members)) or [actor.name]
+        for name in members:
+            _refuse_unknown_user(house, session, name)
+        session.add_all(GroupMember(group_id=group.id, user_name=name) for name in first)
+        remember(session, actor, once, {"groupId": group.id})
+        audit.append(session, actor.name, "create group", f"group {group.id}", {"members": first})
         return _view(group, contact=True)
 
 
 def edit_group(house: House, actor: Actor | None, group_id: int, details: GroupDetails) -> GroupView:
     """Replace what is said about a group."""
     with house.sessions.begin() as session:
-        group = _existing(session, group_id)
         authorize(session, actor, Action.EDIT_GROUP, group_id=group_id)
         assert actor is not None
+        group = _existing(session, group_id)
         group.name = details.group_name
         group.institution = details.institution
         group.address = details.address.model_dump(by_alias=True)
@@ -82,7 +96,7 @@ def groups_of(house: House, actor: Actor | None) -> list[GroupView]:
         assert actor is not None
         query = select(Group).order_by(col(Group.id))
         if not actor.is_maintainer:
-            query = query.join(GroupMember).where(GroupMember.user_name == actor.name)
+            query = query.where(col(Group.id).in_(own_groups(actor)))
         return [_view(group, contact=True) for group in session.exec(query).all()]
 
 
@@ -90,31 +104,35 @@ def add_member(house: House, actor: Actor | None, group_id: int, user_name: str)
     """Make a user a member; raises NotFound for an unknown user, Conflict for a member."""
     try:
         with house.sessions.begin() as session:
-            _existing(session, group_id)
             authorize(session, actor, Action.EDIT_GROUP, group_id=group_id)
             assert actor is not None
-            # Only the built-in issuer's users are known to us; an outside issuer's are not.
-            if house.settings.identity.jwks_url is None and session.get(UserAccount, user_name) is None:
-                raise NotFound(f"User {user_name} does not exist.")
+            _refuse_unknown_user(house, session, user_name)
             session.add(GroupMember(group_id=group_id, user_name=user_name))
             session.flush()
             audit.append(session, actor.name, "add member", f"group {group_id}", {"user": user_name})
     except IntegrityError:
-        raise Conflict(f"User {user_name} is already a member of the group {group_id}.") from None
+        raise Conflict(f"User {user_name} is already member of the group {group_id}.") from None
 
 
 def remove_member(house: House, actor: Actor | None, group_id: int, user_name: str) -> None:
-    """End a membership; raises NotFound when there is none."""
+    """End a membership, with effect from the next request; who is no member stays none, without an error.
+
+    A group may lose its last member: its data stay, and a maintainer can add somebody again.
+    """
     with house.sessions.begin() as session:
-        _existing(session, group_id)
         authorize(session, actor, Action.EDIT_GROUP, group_id=group_id)
         assert actor is not None
         member = col(GroupMember.group_id) == group_id, col(GroupMember.user_name) == user_name
         result = session.execute(delete(GroupMember).where(*member))
         assert isinstance(result, CursorResult)
-        if result.rowcount == 0:
-            raise NotFound(f"User {user_name} is not a member of the group {group_id}.")
-        audit.append(session, actor.name, "remove member", f"group {group_id}", {"user": user_name})
+        if result.rowcount:
+            audit.append(session, actor.name, "remove member", f"group {group_id}", {"user": user_name})
+
+
+def _refuse_unknown_user(house: House, session: Session, name: str) -> None:
+    # Only the built-in issuer's users are known to us; an outside issuer's are not.
+    if house.settings.identity.embedded and session.get(UserAccount, name) is None:
+        raise NotFound(f"User {name} does not exist.")
 
 
 def _existing(session: Session, group_id: int) -> Group:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, true, tuple_
+from sqlalchemy import ColumnElement, true
 from sqlmodel import Session, col, select
 
+from readvault.db.names import among
 from readvault.db.tables import EntryVersion
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Unprocessable
 from readvault.domain.identifiers import AccessionVersion
-from readvault.services.authorization import Action, authorize, own_groups
+from readvault.services.authorization import Action, acts_for, authorize
 
 
 def find_versions(
@@ -25,10 +26,7 @@ def find_versions(
     names = sorted(set(wanted))
     for start in range(0, len(names), 500):
         page = names[start : start + 500]
-        is_named = tuple_(col(EntryVersion.accession), col(EntryVersion.version)).in_(
-            [(name.accession, name.version) for name in page]
-        )
-        found += session.exec(select(EntryVersion).where(is_named)).all()
+        found += session.exec(select(EntryVersion).where(among(EntryVersion, page))).all()
     found.sort(key=lambda entry: (entry.accession, entry.version))
     known = {AccessionVersion(entry.accession, entry.version): entry for entry in found}
     if missing := [str(name) for name in names if name not in known]:
@@ -46,10 +44,10 @@ def visible_to(
     if group_ids:
         authorize(session, actor, action, group_ids=group_ids)
         return col(EntryVersion.group_id).in_(group_ids)
-    if actor is None or actor.is_maintainer:
+    if actor is None:
         authorize(session, actor, action)
-        return true()
-    return col(EntryVersion.group_id).in_(own_groups(actor))
+    own = None if actor is None else acts_for(actor, action)
+    return true() if own is None else col(EntryVersion.group_id).in_(own)
 
 
 def terms_of(entry: EntryVersion) -> dict[str, str]:

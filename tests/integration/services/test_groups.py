@@ -11,6 +11,7 @@ from readvault.db import audit
 from readvault.db.tables import UserAccount
 from readvault.domain.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthenticated
 from readvault.services.house import House
+from readvault.services.idempotency import Once
 from readvault.services.people import groups
 from readvault.services.people.accounts import create_account, find_account, verify_password
 from tests.houses import ALICE, BOB, GROUP, MAINTAINER, group_of
@@ -124,8 +125,34 @@ def test_members_come_and_go(house: House) -> None:
     groups.remove_member(house, BOB, group_id, "alice")
     with pytest.raises(Forbidden):
         groups.add_member(house, ALICE, group_id, "alice")
-    with pytest.raises(NotFound):
-        groups.remove_member(house, BOB, group_id, "alice")
+    groups.remove_member(house, BOB, group_id, "alice")  # is none any more: no error, no line in the log
+
+
+def test_a_group_that_lost_its_last_member_is_brought_back_by_a_maintainer(house: House) -> None:
+    group_id = group_of(house, ALICE)
+    create_account(house, "alice", "wonderland")
+    groups.remove_member(house, ALICE, group_id, "alice")
+    with pytest.raises(Forbidden):
+        groups.add_member(house, ALICE, group_id, "alice")
+    groups.add_member(house, MAINTAINER, group_id, "alice")
+    assert groups.get_group(house, ALICE, group_id)[1] == ["alice"]
+
+
+@pytest.mark.parametrize("name", ["alice", "bob", "nobody"])
+def test_nobody_joins_a_group_that_is_not_there(house: House, name: str) -> None:
+    for change in (groups.add_member, groups.remove_member):
+        with pytest.raises(NotFound, match=r"^Group\(s\) 4711 do\(es\) not exist\.$"):
+            change(house, MAINTAINER, 4711, name)
+
+
+def test_a_request_for_a_group_that_is_sent_again_makes_one(house: House) -> None:
+    once = Once.of("key", "create group", {})
+    first = groups.create_group(house, ALICE, GROUP, once=once)
+    renamed = GROUP.model_copy(update={"group_name": "New"})
+    groups.edit_group(house, ALICE, first.group_id, renamed)
+    again = groups.create_group(house, ALICE, GROUP, once=once)
+    assert (again.group_id, again.group_name) == (first.group_id, "New")
+    assert len(groups.groups_of(house, ALICE)) == 1
 
 
 def test_an_unknown_user_becomes_no_member_unless_somebody_else_issues_logins(house: House) -> None:
@@ -144,4 +171,8 @@ def test_what_happens_to_groups_is_in_the_audit_log(house: House) -> None:
     with house.sessions.read() as session:
         assert audit.verify(session) == []
         rows = session.connection().exec_driver_sql("SELECT actor, action FROM audit_log ORDER BY id").all()
-    assert [tuple(row) for row in rows] == [("alice", "create group"), ("alice", "add member")]
+    assert [tuple(row) for row in rows] == [
+        ("alice", "create group"),
+        ("readvault", "add user"),
+        ("alice", "add member"),
+    ]

@@ -24,9 +24,10 @@ def _member(_scene: Scene) -> Call:
 ROWS = [
     Row("POST", "/groups", users(200), _details),
     Row("PUT", "/groups/{group_id}", members(200), _details),
-    Row("GET", "/groups", users(200)),
+    # Which groups there are is told to every token: a program has to find its own.
+    Row("GET", "/groups", users(200, small_token=200)),
     Row("GET", "/groups/{group_id}", anybody(200)),
-    Row("GET", "/user/groups", users(200)),
+    Row("GET", "/user/groups", users(200, small_token=200)),
     Row("PUT", "/groups/{group_id}/users/{name}", members(204), _somebody),
     Row("DELETE", "/groups/{group_id}/users/{name}", members(204), _member),
     Row("PUT", "/groups/{group_id}", users(404), lambda _: Call(path={"group_id": 4711}, json=_BODY), note="unknown"),

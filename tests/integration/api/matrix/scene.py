@@ -23,6 +23,7 @@ from readvault.domain.identifiers import AccessionVersion, accession_of
 from readvault.domain.status import ProcessingResult
 from readvault.services.house import House
 from readvault.services.people.accounts import create_account
+from readvault.services.people.tokens import make_token
 from readvault.services.people.groups import add_member
 from readvault.services.processing import jobs
 from readvault.services.processing.jobs import ProcessedVersion, StagedFile
@@ -176,7 +177,10 @@ def build(folder: Path, template_url: str, issuer: EmbeddedIssuer) -> Scene:
     theirs = _party(house, "b", BOB)
     with house.sessions.begin() as session:
         session.delete(session.get_one(GroupMember, (ours.group_id, RITA.name)))
-    scene = Scene(house, store, orchestrator, issuer, ours, theirs, lambda: None, database, kept, None)
+    # Its user may do everything in group A; it is for nothing that any route asks of a member.
+    _, token = make_token(house, CAROL, name="small", scopes=["external-metadata"], days=1)
+    small = {"Authorization": f"Bearer {token}"}
+    scene = Scene(house, store, orchestrator, issuer, ours, theirs, lambda: small, database, kept, None)
     house.sessions.close()  # the last connection writes the log into the file
     shutil.copyfile(database, kept)
     scene._stored = copy.deepcopy(store.__dict__)
