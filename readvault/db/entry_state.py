@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal_column, or_, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -27,7 +27,7 @@ def current_manifest_id() -> ColumnElement[int | None]:
             col(_candidate.accession) == col(EntryVersion.accession),
             col(_candidate.version) == col(EntryVersion.version),
             col(_candidate.superseded_at).is_(None),
-            _counts_yet(col(_candidate.pipeline_version)),
+            or_(col(EntryVersion.is_revocation), _counts_yet(col(_candidate.pipeline_version))),
         )
         .order_by(col(_candidate.pipeline_version).desc())
         .limit(1)
@@ -82,6 +82,14 @@ def _published_since() -> ColumnElement[int | None]:
         .correlate(EntryVersion)
         .scalar_subquery()
     )
+
+
+def is_open() -> ColumnElement[bool]:
+    """Whether the accession version is not released, in the words of the partial index over those.
+
+    SQLAlchemy writes `released = 0` for SQLite, and `= 1` behind a typed expression; SQLite sees the index in neither.
+    """
+    return literal_column("(NOT entry_version.released)")
 
 
 def status() -> ColumnElement[str]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from readvault.api.dependencies import HouseDep, OrganismDep, UserDep, documented, parameters
 from readvault.api.schemas import entries as schemas
-from readvault.services.review import entries
+from readvault.services.review import listing
 
 router = APIRouter(prefix="/{organism}", tags=["entries"])
 
@@ -21,7 +21,7 @@ def get_sequences(
     asked: Annotated[schemas.EntryFilters, parameters(schemas.EntryFilters)],
 ) -> dict[str, Any]:
     """The user's entries with their status, and how many there are of each status."""
-    return entries.list_entries(
+    return listing.list_entries(
         house,
         user,
         organism.name,

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import delete, tuple_, update
+from sqlalchemy import delete, update
 from sqlmodel import Session, col
 
 from readvault.db import clock
+from readvault.db.names import among
 from readvault.db.tables import Job, PartialResult
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
@@ -50,11 +51,10 @@ def call_off(session: Session, names: Iterable[AccessionVersion]) -> None:
     now = clock.read(session)
     processing = [kind.value for kind in JobKind if kind is not JobKind.RELEASE]
     for page in batched(names, PAGE):
-        pairs = [(name.accession, name.version) for name in page]
         session.execute(
             update(Job)
             .where(
-                tuple_(col(Job.accession), col(Job.version)).in_(pairs),
+                among(Job, page),
                 col(Job.kind).in_(processing),
                 col(Job.state) != JobState.DONE.value,
             )
@@ -66,6 +66,6 @@ def call_off(session: Session, names: Iterable[AccessionVersion]) -> None:
         )  # fmt: skip
         session.execute(
             delete(PartialResult)
-            .where(tuple_(col(PartialResult.accession), col(PartialResult.version)).in_(pairs))
+            .where(among(PartialResult, page))
             .execution_options(synchronize_session=False)
         )

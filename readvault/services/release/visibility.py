@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import batched
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
+from readvault.db.names import among
 from readvault.db.tables import EntryVersion, Intervention
 from readvault.domain.errors import Gone
 from readvault.domain.identifiers import AccessionVersion
@@ -33,7 +34,7 @@ def interventions_on(session: Session, names: Iterable[AccessionVersion]) -> dic
     newest: dict[AccessionVersion, Intervened] = {}
     key = (col(Intervention.accession), col(Intervention.version))
     for page in batched(sorted({(name.accession, name.version) for name in names}), PAGE):
-        ids = select(func.max(col(Intervention.id))).where(tuple_(*key).in_(page)).group_by(*key)
+        ids = select(func.max(col(Intervention.id))).where(among(Intervention, page)).group_by(*key)
         for row in session.execute(select(Intervention).where(col(Intervention.id).in_(ids))).scalars():
             found = Intervened(Visibility(row.state), row.reason, row.actor, row.at)
             newest[AccessionVersion(row.accession, row.version)] = found

@@ -13,11 +13,12 @@ from enum import StrEnum
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import insert, tuple_, update
+from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
 from readvault.db import audit, clock
+from readvault.db.names import among
 from readvault.db.tables import EntryVersion, Job, Release
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, Unprocessable
@@ -176,8 +177,7 @@ def _release(
 
 
 def _mark_released(session: Session, page: Sequence[Candidate]) -> None:
-    names = tuple_(col(EntryVersion.accession), col(EntryVersion.version))
-    named = names.in_([(each.name.accession, each.name.version) for each in page])
+    named = among(EntryVersion, [each.name for each in page])
     # A version that is released already stays as it is: its second release is what fails, and says so.
     still_open = ~col(EntryVersion.released)
     session.execute(

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import batched
 
-from sqlalchemy import ColumnElement, and_, select, tuple_
+from sqlalchemy import ColumnElement, and_, select
 from sqlmodel import Session, col
 
 from readvault.db import entry_state
+from readvault.db.names import among
 from readvault.db.tables import EntryFile, EntryVersion, Manifest, SentBack, SubmittedDataArchive, UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, Unprocessable
@@ -76,10 +77,7 @@ def named(
     find_versions(session, actor, action, organism, names)
     found: list[Candidate] = []
     for page in batched(sorted(set(names)), PAGE):
-        condition = tuple_(col(EntryVersion.accession), col(EntryVersion.version)).in_(
-            [(name.accession, name.version) for name in page]
-        )
-        found += locked(session, condition)
+        found += locked(session, among(EntryVersion, page))
     refuse(
         "Accession versions are not in one of the states [PROCESSED]: ",
         (f"{each.name} - {each.status}" for each in found if not each.is_processed),
@@ -100,7 +98,7 @@ def approvable(
     """Everything that has a good result, was not sent back and the actor may approve, locked."""
     mine = visible_to(session, actor, group_ids, Action.APPROVE)
     processed = entry_state.status() == Status.PROCESSED.value
-    still_open = ~col(EntryVersion.released)
+    still_open = entry_state.is_open()
     condition = and_(col(EntryVersion.organism) == organism, still_open, mine, processed)
     if submitters is not None:
         condition = and_(condition, col(EntryVersion.submitter).in_(submitters))
@@ -147,16 +145,16 @@ def made_by(session: Session, user: str, candidates: Sequence[Candidate]) -> set
     """Which of these the user submitted, edited or uploaded files of."""
     mine = {each.name for each in candidates if each.submitter == user}
     for page in batched(candidates, PAGE):
-        names = [(each.name.accession, each.name.version) for each in page]
+        names = [each.name for each in page]
         edited = select(col(SubmittedDataArchive.accession), col(SubmittedDataArchive.version)).where(
-            tuple_(col(SubmittedDataArchive.accession), col(SubmittedDataArchive.version)).in_(names),
+            among(SubmittedDataArchive, names),
             col(SubmittedDataArchive.edited_by) == user,
         )
         uploaded = (
             select(col(EntryFile.accession), col(EntryFile.version))
             .join(UploadedFile, col(UploadedFile.id) == col(EntryFile.file_id))
             .where(
-                tuple_(col(EntryFile.accession), col(EntryFile.version)).in_(names),
+                among(EntryFile, names),
                 col(UploadedFile.uploader) == user,
             )
         )

@@ -6,13 +6,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import batched
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 from sqlmodel import Session, col
 
 from readvault.db import entry_state
+from readvault.db.names import among
 from readvault.db.tables import DeletedEntryVersion, EntryFile, EntryVersion
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import Status
+from readvault.services.review.candidates import among
 from readvault.services.submission.metadata_file import NamedFile
 from readvault.services.submission.reading import Previous
 
@@ -67,21 +69,30 @@ def previous_of(session: Session, latest: Sequence[Latest], *, sequences: bool) 
     """What these versions consist of, by accession; their sequences only when asked for: they may be many bytes."""
     everything: dict[str, Previous] = {}
     for page in batched(latest, PAGE):
-        names = [(each.name.accession, each.name.version) for each in page]
-        files: dict[str, dict[str, list[NamedFile]]] = {each.name.accession: {} for each in page}
-        columns = (EntryFile.accession, EntryFile.category, EntryFile.name, EntryFile.file_id)
-        of_names = tuple_(col(EntryFile.accession), col(EntryFile.version)).in_(names)
-        query = select(*columns).where(of_names).order_by(col(EntryFile.accession), col(EntryFile.position))  # type: ignore[call-overload]
-        for accession, category, name, file_id in session.execute(query):
-            files[accession].setdefault(category, []).append(NamedFile(name, file_id))
+        names = [each.name for each in page]
+        files = files_of(session, names)
         texts: dict[str, dict[str, str]] = {}
         if sequences:
-            chosen = tuple_(col(EntryVersion.accession), col(EntryVersion.version)).in_(names)
+            chosen = among(EntryVersion, names)
             rows = select(col(EntryVersion.accession), col(EntryVersion.submitted_sequences)).where(chosen)
             texts = {accession: dict(held) for accession, held in session.execute(rows)}
-        for accession, by_category in files.items():
-            everything[accession] = Previous(by_category, texts.get(accession, {}))
+        for name in names:
+            everything[name.accession] = Previous(files.get(name, {}), texts.get(name.accession, {}))
     return everything
+
+
+def files_of(session: Session, names: Sequence[AccessionVersion]) -> dict[AccessionVersion, dict[str, list[NamedFile]]]:
+    """The submitted files of these accession versions by category, in the submitter's order."""
+    files: dict[AccessionVersion, dict[str, list[NamedFile]]] = {}
+    columns = (col(EntryFile.accession), col(EntryFile.version), col(EntryFile.category))
+    for page in batched(names, PAGE):
+        query = select(*columns, col(EntryFile.name), col(EntryFile.file_id)).where(among(EntryFile, page))
+        for accession, version, category, name, file_id in session.execute(
+            query.order_by(*columns, col(EntryFile.position))
+        ):
+            of_version = files.setdefault(AccessionVersion(accession, version), {})
+            of_version.setdefault(category, []).append(NamedFile(name, file_id))
+    return files
 
 
 def _latest(session: Session, accessions: Sequence[str]) -> list[Latest]:
@@ -105,7 +116,7 @@ def _latest(session: Session, accessions: Sequence[str]) -> list[Latest]:
         col(EntryVersion.submission_id),
         entry_state.status(),
     )
-    chosen = tuple_(col(EntryVersion.accession), col(EntryVersion.version)).in_(names)
+    chosen = among(EntryVersion, names)
     rows = session.execute(entry_state.with_state(columns).where(chosen)).all()
     return [
         Latest(

@@ -11,7 +11,17 @@ from typing import Any
 from sqlmodel import col, select
 
 from readvault.db import clock
-from readvault.db.tables import AuditEntry, EntryFile, EntryVersion, Group, GroupMember, Job, Manifest, UploadedFile
+from readvault.db.tables import (
+    AuditEntry,
+    DataUseTerms,
+    EntryFile,
+    EntryVersion,
+    Group,
+    GroupMember,
+    Job,
+    Manifest,
+    UploadedFile,
+)
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
 from readvault.domain.identifiers import AccessionVersion
@@ -61,8 +71,12 @@ def entry(
             "submitted_metadata": {"date": "2020-01-01"},
             "submitted_sequences": {},
         }
-        session.add(EntryVersion(accession=name.accession, version=name.version, **(columns | changes)))
+        version = EntryVersion(accession=name.accession, version=name.version, **(columns | changes))
+        session.add(version)
         session.flush()
+        if name.version == 1:
+            terms = {"terms_type": version.terms_type, "restricted_until": version.restricted_until}
+            session.add(DataUseTerms(accession=name.accession, user_name="alice", changed_at=at, **terms))
         for position, content in enumerate(files):
             file_id = _sealed_file(house, session, group_id, content, at)
             label = f"reads_{position}.fastq"

@@ -20,6 +20,7 @@ from readvault.domain.status import JobKind, JobState, Status
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.review import approval, entries
+from readvault.services.review import listing
 from readvault.services.review.approval import Scope, approve
 from tests.fakes import RecordingOrchestrator
 from tests.houses import ALICE, BOB, MAINTAINER, organism
@@ -289,7 +290,7 @@ def test_approval_does_not_need_the_orchestrator(house: House, mine: int, orches
     name, _ = processed(house, mine)
     orchestrator.down = True
     assert _approve(house) == [name]
-    listed = entries.list_entries(house, ALICE, ORGANISM)
+    listed = listing.list_entries(house, ALICE, ORGANISM)
     assert [row["status"] for row in listed["sequenceEntries"]] == [Status.APPROVED_FOR_RELEASE]
 
 
