@@ -13,6 +13,7 @@ from readvault.cli.doctor import doctor
 from readvault.cli.host_index import host_index_app
 from readvault.cli.process import process
 from readvault.cli.serve import api, worker
+from readvault.cli.storage import fsck, verify_integrity
 from readvault.cli.up import up
 
 EXIT_USAGE = 64
@@ -30,6 +31,8 @@ app.command()(up)
 app.command()(demo)
 app.command()(process)
 app.command()(doctor)
+app.command()(fsck)
+app.command("verify-integrity")(verify_integrity)
 app.command()(worker)
 app.command()(api)
 app.add_typer(host_index_app, name="host-index")

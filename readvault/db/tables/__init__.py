@@ -23,6 +23,7 @@ from readvault.db.tables.release import (
     Release,
     ReleasedCount,
 )
+from readvault.db.tables.storage import FixityCheck
 from readvault.db.tables.trail import AuditEntry, FileAccess, IdempotentRequest
 from readvault.db.tables.uploads import LimitOverride, UploadedFile, UploadUsage
 
@@ -36,6 +37,7 @@ __all__ = [
     "EntryVersion",
     "ExternalMetadata",
     "FileAccess",
+    "FixityCheck",
     "Group",
     "GroupMember",
     "IdempotentRequest",

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from readvault.db.tables.keys import KEY
 from readvault.domain.status import JobState
 
 
@@ -95,7 +96,7 @@ class StoredObject(SQLModel, table=True):
     group_id: int = Field(foreign_key="submitting_group.id")
     sha256: str
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
-    key: str
+    key: str = Field(sa_column=Column(KEY, nullable=False, index=True))
     version_id: str | None = None
     stored_at: float
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, false, text
 from sqlmodel import Field, SQLModel
+
+from readvault.db.tables.keys import KEY
 
 
 class UploadedFile(SQLModel, table=True):
@@ -43,13 +45,16 @@ class UploadedFile(SQLModel, table=True):
     batch_id: str
     group_id: int = Field(foreign_key="submitting_group.id", index=True)
     uploader: str
-    key: str
+    key: str = Field(sa_column=Column(KEY, nullable=False, index=True))
     content_type: str | None = None
     declared_size: int | None = Field(default=None, sa_column=Column(BigInteger))
     declared_sha256: str | None = None
     multipart_upload_id: str | None = None
+    """S3's ID of an upload in parts; empty before S3 was asked for one."""
     multipart_part_size: int | None = Field(default=None, sa_column=Column(BigInteger))
     multipart_completed: bool = False
+    part_hashes: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
+    """Whether each part is signed with its SHA-256."""
     requested_at: float
     expires_at: float
     sealed_at: float | None = None

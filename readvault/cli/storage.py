@@ -1,0 +1,65 @@
+"""`readvault fsck` and `readvault verify-integrity`: is everything there, and is it what was sealed?"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import typer
+
+EXIT_DAMAGE = 1
+
+
+def fsck(
+    after: str = typer.Option("", help="Go on beyond this key."),
+    strays_older_than_hours: float = typer.Option(
+        24, help="Name objects without a row only when they are older: steps under way make such objects too."
+    ),
+) -> None:
+    """Compare database and bucket both ways and name every difference, one a line; changes nothing.
+
+    Exit 1 when something is missing or has another size.
+    """
+    from readvault import bootstrap
+    from readvault.services.storage.fsck import Difference
+    from readvault.services.storage.fsck import fsck as differences
+
+    found: Counter[str] = Counter()
+    lost = False
+    typer.echo("difference\tkey\tversionId\tsize\tageHours")
+    for finding in differences(bootstrap.house(bootstrap.settings()), after=after):
+        if finding.difference is Difference.STRAY and finding.age < strays_older_than_hours * 3600:
+            continue
+        found[finding.difference.value] += 1
+        lost = lost or finding.difference.loses_bytes
+        age = f"{finding.age / 3600:.1f}" if finding.age else ""
+        typer.echo(f"{finding.difference}\t{finding.key}\t{finding.version_id or ''}\t{finding.size}\t{age}")
+    told = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+    typer.echo(f"# {told or 'database and bucket agree'}", err=True)
+    if lost:
+        raise typer.Exit(EXIT_DAMAGE)
+
+
+def verify_integrity(
+    days: float = typer.Option(90, help="Read again what was not read in so many days."),
+    megabytes_per_second: float | None = typer.Option(None, help="Read no faster than this, on the average."),
+    minutes: float | None = typer.Option(None, help="Stop after so long; the next call goes on."),
+) -> None:
+    """Read and hash what is stored, and name what is damaged; exit 1 when anything is."""
+    from readvault import bootstrap
+    from readvault.services.storage import integrity
+
+    house = bootstrap.house(bootstrap.settings())
+    done = integrity.verify(
+        house,
+        days=days,
+        bytes_per_second=None if megabytes_per_second is None else megabytes_per_second * 10**6,
+        budget_seconds=None if minutes is None else minutes * 60,
+    )
+    typer.echo(f"{done.checked} objects with {done.bytes} bytes were read; {done.mended} that were damaged are whole")
+    if not done.finished:
+        typer.echo("The time was up: call it again to go on.")
+    damaged = integrity.damaged(house)
+    for row in damaged:
+        typer.echo(f"damaged\t{row.key}\t{row.damage}")
+    if damaged:
+        raise typer.Exit(EXIT_DAMAGE)

@@ -1,0 +1,118 @@
+"""fsck: the database and the bucket are laid side by side, and every difference is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+from sqlmodel import col, select
+
+from readvault.db import clock
+from readvault.db.tables import UploadedFile
+from readvault.ports import ListedVersion
+from readvault.services.house import House
+from readvault.services.storage.pinned import Pinned, pinned_versions
+
+PREFIXES = ("incoming/", "vault/")
+"""Where objects lie that rows of the database stand for."""
+PAGE = 500
+
+
+class Difference(StrEnum):
+    """What is not as it should be."""
+
+    MISSING = "missing"
+    """A row without its object version: bytes are lost. Verify the integrity, then repair."""
+    OTHER_SIZE = "other size"
+    """The pinned version has another size than was sealed: damage."""
+    HIDDEN = "hidden"
+    """A delete marker or a newer version lies over the pinned one: nothing is lost, somebody meddled."""
+    STRAY = "stray"
+    """An object without a row: an upload nobody asked for, a step that was broken off, or a lost row."""
+
+    @property
+    def loses_bytes(self) -> bool:
+        """Whether something that was promised can't be read."""
+        return self in (Difference.MISSING, Difference.OTHER_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference between the database and the bucket. Size in bytes, age in seconds (0: unknown)."""
+
+    difference: Difference
+    key: str
+    version_id: str | None
+    size: int
+    age: float = 0.0
+
+
+def fsck(house: House, *, after: str = "") -> Iterator[Finding]:
+    """Every difference, by key, in flat memory; `after` goes on beyond a key.
+
+    Uploads that are requested and not submitted yet are neither missing nor stray. Nothing is changed.
+    """
+    with house.sessions.read() as session:
+        now = clock.read(session)
+    for prefix in PREFIXES:
+        if after >= prefix + "\x7f":
+            continue
+        wanted = (each for each in pinned_versions(house, after=max(after, prefix)) if each.key.startswith(prefix))
+        listed = groupby(house.store.walk(prefix, after=after or None), key=lambda each: each.stored.key)
+        yield from _without_requested(house, _compared(wanted, ((key, list(of)) for key, of in listed), now))
+
+
+def _compared(
+    wanted: Iterator[Pinned], listed: Iterator[tuple[str, list[ListedVersion]]], now: float
+) -> Iterator[Finding]:
+    row, there = next(wanted, None), next(listed, None)
+    while row is not None or there is not None:
+        if there is None or (row is not None and row.key < there[0]):
+            assert row is not None
+            yield Finding(Difference.MISSING, row.key, row.stored.version_id, row.stored.size)
+            row = next(wanted, None)
+        elif row is None or there[0] < row.key:
+            yield from _strays(there[1], now)
+            there = next(listed, None)
+        else:
+            yield from _of_one_key(row, there[1])
+            row, there = next(wanted, None), next(listed, None)
+
+
+def _of_one_key(row: Pinned, listed: list[ListedVersion]) -> Iterator[Finding]:
+    versions = [each for each in listed if not each.deleted]
+    found = next((each for each in versions if each.stored.version_id == row.stored.version_id), None)
+    if found is None:
+        yield Finding(Difference.MISSING, row.key, row.stored.version_id, row.stored.size)
+    elif found.stored.size != row.stored.size:
+        yield Finding(Difference.OTHER_SIZE, row.key, row.stored.version_id, found.stored.size)
+    elif not found.newest:
+        above = next(each for each in listed if each.newest)
+        yield Finding(Difference.HIDDEN, row.key, above.stored.version_id, above.stored.size)
+
+
+def _strays(listed: list[ListedVersion], now: float) -> Iterator[Finding]:
+    for each in listed:
+        if not each.deleted:
+            age = max(0.0, now - each.modified_at)
+            yield Finding(Difference.STRAY, each.stored.key, each.stored.version_id, each.stored.size, age)
+
+
+def _without_requested(house: House, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Leave out objects of uploads that are known and only not submitted yet."""
+    page: list[Finding] = []
+    for finding in findings:
+        page.append(finding)
+        if len(page) == PAGE:
+            yield from _unknown(house, page)
+            page = []
+    yield from _unknown(house, page)
+
+
+def _unknown(house: House, page: list[Finding]) -> Iterator[Finding]:
+    strays = [finding.key for finding in page if finding.difference is Difference.STRAY]
+    with house.sessions.read() as session:
+        known = set(session.exec(select(UploadedFile.key).where(col(UploadedFile.key).in_(strays))))
+    yield from (finding for finding in page if finding.difference is not Difference.STRAY or finding.key not in known)
