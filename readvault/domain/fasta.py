@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
 
@@ -45,6 +45,18 @@ def parse(text: str) -> tuple[dict[str, str], list[Annotation]]:
     return sequences, faults
 
 
+def faults_of(sequences: Mapping[str, str]) -> list[Annotation]:
+    """What is wrong with sequences that came by ID and not as a file."""
+    faults: list[Annotation] = []
+    for name, sequence in sequences.items():
+        if name.split() != [name]:
+            faults.append(_fault(f"'{name}' is no ID of a sequence: it is empty or has whitespace.", name))
+        elif wrong := _NOT_A_NUCLEOTIDE.search(sequence):
+            text = f"Sequence '{name}' has {wrong[0]!r} at position {wrong.start() + 1}; only the nucleotides"
+            faults.append(_fault(f"{text} {NUCLEOTIDES} are allowed.", name))
+    return faults
+
+
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, str | None, list[str]]]:
     """Line of the header, ID (None before the first header) and the sequence lines of each record."""
     start, name, parts = 1, None, list[str]()
@@ -59,6 +71,6 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, str | None, list[str]]
         yield start, name, parts
 
 
-def _fault(message: str, name: str, record: int, line: int) -> Annotation:
+def _fault(message: str, name: str, record: int | None = None, line: int | None = None) -> Annotation:
     fields = (Field(FieldType.NUCLEOTIDE_SEQUENCE, name),) if name else ()
     return Annotation(Reason.INVALID_CONSENSUS, message, fields, record=record, line=line)

@@ -14,7 +14,6 @@ from readvault.db.names import among
 from readvault.db.tables import DeletedEntryVersion, EntryFile, EntryVersion
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import Status
-from readvault.services.review.candidates import among
 from readvault.services.submission.metadata_file import NamedFile
 from readvault.services.submission.reading import Previous
 

@@ -68,6 +68,13 @@ class MetadataFile:
         self.faults.append(Annotation(reason, message, (Field(kind, name),), record=record, line=line))
 
 
+def is_metadata_column(name: str) -> bool:
+    """Whether a column of this name can hold metadata: it names neither the entry nor its sequences or files."""
+    return name not in (*ID_COLUMNS, ACCESSION_COLUMN, FASTA_IDS_COLUMN, FILES_COLUMN) and not name.startswith(
+        FILES_PREFIX
+    )
+
+
 def accessions_of(text: str) -> list[str]:
     """Whom the rows of a revision are about, in their order; rows that name nobody are left out.
 

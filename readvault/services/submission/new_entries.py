@@ -79,8 +79,7 @@ def submit(
             "group_id": group_id,
             "submitter": actor.name,
             "submitted_at": now,
-            "terms_type": wanted.type,
-            "restricted_until": wanted.restricted_until,
+            **wanted.columns(),
             "batch_id": writing.new_batch(),
         }
         entries = _entries(content, accessions, same)
@@ -122,8 +121,7 @@ def _next_accessions(session: Session, count: int, prefix: str) -> list[str]:
 def _terms_row(entry: Mapping[str, Any], wanted: Terms) -> dict[str, Any]:
     return {
         "accession": entry["accession"],
-        "terms_type": wanted.type,
-        "restricted_until": wanted.restricted_until,
+        **wanted.columns(),
         "user_name": entry["submitter"],
         "changed_at": entry["submitted_at"],
     }

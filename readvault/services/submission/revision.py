@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
@@ -144,15 +143,10 @@ def _write(
             "submitter": actor.name,
             "submitted_at": now,
             "batch_id": batch,
-            **terms_columns(terms.get(row.accession, Terms())),
+            **terms.get(row.accession, Terms()).columns(),
             "submitted_metadata": row.metadata,
             "submitted_sequences": content.sequences[row.submission_id],
         }
         for row in content.rows
     ]
     return writing.write_versions(session, organism, entries, [row.files for row in content.rows], now)
-
-
-def terms_columns(terms: Terms) -> dict[str, Any]:
-    """The data use terms as columns of `entry_version`."""
-    return {"terms_type": terms.type, "restricted_until": terms.restricted_until}

@@ -18,7 +18,7 @@ from sqlmodel import Session, SQLModel, col
 from readvault.config import LimitSettings
 from readvault.db.tables import UploadedFile
 from readvault.domain.annotations import Annotation, Reason
-from readvault.domain.errors import TooLarge, Unprocessable
+from readvault.domain.errors import Unprocessable
 from readvault.ports import ReadStore, StoredVersion
 from readvault.services.uploads import quota
 
@@ -85,6 +85,7 @@ def seal(
     Counts their bytes, and refuses (TooLarge, TooMany) what never declared a size and fits no limit.
     Raises Unprocessable when a file was given up or expired since `inspect`.
     """
+    quota.check_submission(limits, len(labels), sum(present[file_id].size for file_id in labels))
     usage = quota.lock(session, group_id, {file.uploader for file in _find(session, labels)})
     # Only under the lock is it certain which ones another submission has not sealed meanwhile.
     files = _find(session, labels, for_update=True)
@@ -163,16 +164,9 @@ def _check_undeclared(
     now: float,
 ) -> None:
     """Files with a declared size were counted when it was reserved; the others are counted here."""
-    undeclared = [file for file in fresh if file.declared_size is None]
-    size = sum(present[file.id].size for file in undeclared)
-    if not undeclared:
-        return
-    for owner, limit, scope in (
-        ("group", limits.bytes_per_group, f"group:{group_id}"),
-        *(("user", limits.bytes_per_user, f"user:{name}") for name in sorted({file.uploader for file in undeclared})),
-    ):
-        own = size if owner == "group" else sum(present[f.id].size for f in undeclared if f"user:{f.uploader}" == scope)
-        used = usage[scope] + quota.open_bytes(session, scope, now)
-        if used + own > limit:
-            raise TooLarge(f"The {owner} may store {limit} bytes; {used} are used and {own} more were submitted.")
-    quota.check_window(session, limits, group_id=group_id, size=size, now=now)
+    sizes: defaultdict[str, int] = defaultdict(int)
+    for file in fresh:
+        if file.declared_size is None:
+            sizes[file.uploader] += present[file.id].size
+    if sizes:
+        quota.check_undeclared(session, limits, group_id=group_id, sizes=sizes, usage=usage, now=now)

@@ -33,6 +33,10 @@ class Terms:
     type: str = OPEN
     restricted_until: str | None = None
 
+    def columns(self) -> dict[str, str | None]:
+        """The terms as columns of a table."""
+        return {"terms_type": self.type, "restricted_until": self.restricted_until}
+
     def on(self, today: date) -> Terms:
         """What holds on a day: a restriction has lapsed once its date has come."""
         if self.restricted_until is None or self.restricted_until <= today.isoformat():
@@ -117,7 +121,7 @@ def change(
         terms = checked(terms_type, restricted_until, now)
         _check_change(terms_now(session, names), terms, today_of(now))
         assert actor is not None
-        same = {"terms_type": terms.type, "restricted_until": terms.restricted_until}
+        same = terms.columns()
         rows = [{"accession": name, "user_name": actor.name, "changed_at": now, **same} for name in names]
         if not rows:
             return
