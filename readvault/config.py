@@ -95,6 +95,13 @@ class LimitSettings(BaseModel):
     bytes_of_sequences: Bytes = 512 * 10**6
 
 
+class DataUseTermsUrls(BaseModel):
+    """Where the data use terms can be read."""
+
+    open: str | None = None
+    restricted: str | None = None
+
+
 class UrlSettings(BaseModel):
     """How long pre-signed URLs live, in seconds."""
 
@@ -141,6 +148,8 @@ class Settings(BaseSettings):
     accession_prefix: str = Field("LOC_", pattern=r"^[A-Z0-9]+_$")
     orchestrator: Literal["prefect", "inline"] = "prefect"
     data_use_terms: bool = True
+    data_use_terms_urls: DataUseTermsUrls = DataUseTermsUrls()
+    released_file_urls: Literal["get", "stable"] = "get"
     load_demo_organism: bool = False
     read_only_mode: bool = False
     s3: S3Settings = S3Settings()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +33,8 @@ class UploadedPart:
     number: int
     etag: str
     size: int
+    checksum: str | None = None
+    """The SHA-256 that S3 checked (base64), for an upload with part hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +69,29 @@ class ReadStore(Protocol):
     def sign_get(self, key: str, version_id: str | None, *, name: str, expires: int, head: bool = False) -> str:
         """A URL of the pinned version that downloads under `name` (RFC 6266, as attachment)."""
 
-    def start_multipart(self, key: str) -> str:
-        """Begin a multipart upload; its upload ID."""
+    def start_multipart(self, key: str, *, part_hashes: bool = False) -> str:
+        """Begin a multipart upload; its upload ID. With `part_hashes` every part must be signed with its SHA-256."""
 
-    def sign_part(self, key: str, upload_id: str, number: int, *, size: int | None, expires: int) -> SignedRequest:
-        """A PUT of one part."""
+    def sign_part(
+        self, key: str, upload_id: str, number: int, *, size: int | None, expires: int, sha256: str | None = None
+    ) -> SignedRequest:
+        """A PUT of one part: S3 refuses another size and another SHA-256 (hexadecimal), where they are given."""
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """The parts that S3 has, by number."""
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
-        """Put the parts (number, etag) together, once; raises Unprocessable for parts that S3 refuses."""
+    def complete_multipart(
+        self,
+        key: str,
+        upload_id: str,
+        parts: list[tuple[int, str]],
+        *,
+        checksums: Mapping[int, str] | None = None,
+    ) -> None:
+        """Put the parts (number, etag) together, once; raises Unprocessable for parts that S3 refuses.
+
+        `checksums` are those that S3 lists, by part.
+        """
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Drop an unfinished upload; one that is gone already is no error."""

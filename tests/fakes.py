@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,15 +104,17 @@ class MemoryStore:
         self._call("sign_get")
         return f"memory://{key}?versionId={version_id}&method={'HEAD' if head else 'GET'}"
 
-    def start_multipart(self, key: str) -> str:
+    def start_multipart(self, key: str, *, part_hashes: bool = False) -> str:
         self._call("start_multipart")
         upload_id = f"upload{next(self._numbers)}"
         self.uploads[upload_id] = (key, {})
         return upload_id
 
-    def sign_part(self, key: str, upload_id: str, number: int, *, size: int | None, expires: int) -> SignedRequest:
+    def sign_part(
+        self, key: str, upload_id: str, number: int, *, size: int | None, expires: int, sha256: str | None = None
+    ) -> SignedRequest:
         self._call("sign_part")
-        return self._sign(_Signature(key, size, upload_id=upload_id, number=number))
+        return self._sign(_Signature(key, size, sha256, upload_id=upload_id, number=number))
 
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         self._call("list_parts")
@@ -124,7 +126,14 @@ class MemoryStore:
             for number in sorted(parts)
         ]
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
+    def complete_multipart(
+        self,
+        key: str,
+        upload_id: str,
+        parts: list[tuple[int, str]],
+        *,
+        checksums: Mapping[int, str] | None = None,
+    ) -> None:
         self._call("complete_multipart")
         if upload_id not in self.uploads:
             if self.versions.get(key):

@@ -12,7 +12,8 @@ from readvault.domain.group import Address, GroupDetails
 from readvault.domain.organism import FileCategory, MetadataField, MetadataType, Organism, Reference, Submission
 from readvault.services.house import House
 from readvault.services.people.groups import create_group
-from readvault.services.uploads.upload_requests import WantedFile, request_uploads
+from readvault.services.uploads.answers import WantedFile
+from readvault.services.uploads.upload_requests import request_uploads
 
 ALICE = Actor("alice")
 BOB = Actor("bob")

@@ -8,7 +8,7 @@ looks at the bytes of an upload.
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import groupby
@@ -95,18 +95,26 @@ class S3Store:
         with failures_of("sign"):
             return self._read_signer.generate_presigned_url(method, Params=parameters, ExpiresIn=expires)
 
-    def start_multipart(self, key: str) -> str:
-        """Begin a multipart upload; its upload ID."""
-        with failures_of("upload"):
-            return self._worker.create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"]
+    def start_multipart(self, key: str, *, part_hashes: bool = False) -> str:
+        """Begin a multipart upload; its upload ID.
 
-    def sign_part(self, key: str, upload_id: str, number: int, *, size: int | None, expires: int) -> SignedRequest:
-        """A PUT of one part, of exactly `size` bytes when that is given."""
+        With `part_hashes` S3 is told at once: it refuses a part's SHA-256 that it doesn't expect.
+        """
+        algorithm: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if part_hashes else {}
+        with failures_of("upload"):
+            return self._worker.create_multipart_upload(Bucket=self._bucket, Key=key, **algorithm)["UploadId"]
+
+    def sign_part(
+        self, key: str, upload_id: str, number: int, *, size: int | None, expires: int, sha256: str | None = None
+    ) -> SignedRequest:
+        """A PUT of one part, of exactly `size` bytes and with this SHA-256 (hexadecimal) when they are given."""
         parameters: dict[str, Any] = {"Bucket": self._bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
         headers: dict[str, str] = {}
         if size is not None:
             parameters["ContentLength"] = size
             headers["Content-Length"] = str(size)
+        if sha256 is not None:
+            parameters["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = s3_upload.as_base64(sha256)
         with failures_of("sign"):
             url = self._upload_signer.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=expires)
         return SignedRequest(url, headers)
@@ -121,14 +129,29 @@ class S3Store:
             pages = self._worker.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=upload_id)
             listed = [part for page in pages for part in page.get("Parts", ())]
         latest = {part["PartNumber"]: part for part in sorted(listed, key=lambda part: part["LastModified"])}
-        return [UploadedPart(number, part["ETag"].strip('"'), part["Size"]) for number, part in sorted(latest.items())]
+        return [
+            UploadedPart(number, part["ETag"].strip('"'), part["Size"], part.get("ChecksumSHA256") or None)
+            for number, part in sorted(latest.items())
+        ]
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
+    def complete_multipart(
+        self,
+        key: str,
+        upload_id: str,
+        parts: list[tuple[int, str]],
+        *,
+        checksums: Mapping[int, str] | None = None,
+    ) -> None:
         """Put the parts (number, etag) together, once; raises Unprocessable for parts that S3 refuses.
 
         An upload that is gone while its object stands was completed before, and its answer lost.
         """
-        chosen = [{"PartNumber": number, "ETag": f'"{etag.strip().strip(chr(34))}"'} for number, etag in parts]
+        known = checksums or {}
+        chosen = [
+            {"PartNumber": number, "ETag": f'"{etag.strip().strip(chr(34))}"'}
+            | ({"ChecksumSHA256": known[number]} if number in known else {})
+            for number, etag in parts
+        ]
         with failures_of("upload"):
             try:
                 self._worker.complete_multipart_upload(

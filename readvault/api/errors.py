@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -49,6 +50,17 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "instance": {"type": "string"},
+        "limit": {
+            "type": "object",
+            "description": "The limit that the request would exceed.",
+            "properties": {
+                "name": {"type": "string"},
+                "limit": {"type": "integer"},
+                "used": {"type": "integer"},
+                "requested": {"type": "integer"},
+                "freesAt": {"type": ["integer", "null"], "description": "Seconds since 1970; null: nobody can know."},
+            },
+        },
         "errors": {
             "type": "array",
             "description": "Every fault of a submitted table, one by one.",
@@ -80,6 +92,7 @@ class Problem(JSONResponse):
         path: str,
         headers: Mapping[str, str] | None = None,
         faults: Sequence[Annotation] = (),
+        hit: errors.LimitHit | None = None,
     ) -> None:
         title = TITLES.get(status) or HTTPStatus(status).phrase
         body: dict[str, Any] = {
@@ -96,6 +109,10 @@ class Problem(JSONResponse):
             extra["WWW-Authenticate"] = "Bearer"
         if status == 503:
             extra["Retry-After"] = RETRY_AFTER_SECONDS
+        if hit is not None:
+            body["limit"] = told(hit)
+            if hit.wait is not None:
+                extra["Retry-After"] = str(math.ceil(hit.wait))
         super().__init__(body, status, headers={**extra, **(headers or {})})
 
 
@@ -113,8 +130,9 @@ def answer(fault: Exception, path: str, request_id: str) -> Response:
         return Problem(422, text, path, faults=fault.annotations)
     for kind, status in STATUS.items():
         if isinstance(fault, kind):
-            faults = fault.annotations if isinstance(fault, errors.RuleViolation) else ()
-            return Problem(status, str(fault), path, faults=faults)
+            broken = fault if isinstance(fault, errors.RuleViolation) else None
+            faults, hit = (broken.annotations, broken.hit) if broken is not None else ((), None)
+            return Problem(status, str(fault), path, faults=faults, hit=hit)
     if isinstance(fault, errors.ProcessingFailure | errors.NotReady):
         log.error("request %s failed: %s", request_id, fault)
         return Problem(503, "Something of ours failed; nothing was lost, please try again.", path)
@@ -131,6 +149,17 @@ def listed(fault: Annotation) -> dict[str, Any]:
         "column": columns[0] if columns else None,
         "reason": str(fault.reason),
         "message": fault.message,
+    }
+
+
+def told(hit: errors.LimitHit) -> dict[str, Any]:
+    """A limit as a machine reads it; `freesAt` is when the request would fit, in seconds since 1970."""
+    return {
+        "name": hit.name,
+        "limit": hit.limit,
+        "used": hit.used,
+        "requested": hit.requested,
+        "freesAt": None if hit.frees_at is None else math.ceil(hit.frees_at),
     }
 
 

@@ -7,6 +7,7 @@ blamed by accident.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,14 +64,32 @@ class NotReady(ReadvaultError):
     """The service can't keep a promise as it is configured, and says which and what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class LimitHit:
+    """A limit that a request would exceed. `limit`, `used` and `requested` count what `name` tells.
+
+    `frees_at` is when the request would fit (seconds since 1970) and `wait` how long that is from now;
+    both are None when nobody can know.
+    """
+
+    name: str
+    limit: int
+    used: int
+    requested: int
+    frees_at: float | None = None
+    wait: float | None = None
+
+
 class RuleViolation(ReadvaultError):
     """A caller broke a rule. The API turns each kind into one status code and one JSON shape.
 
-    `annotations` lists the faults one by one when there may be many (a metadata file's rows).
+    `annotations` lists the faults one by one when there may be many (a metadata file's rows); `hit` is
+    the limit that was exceeded.
     """
 
-    def __init__(self, message: str, annotations: Iterable[Annotation] = ()) -> None:
+    def __init__(self, message: str, annotations: Iterable[Annotation] = (), *, hit: LimitHit | None = None) -> None:
         self.annotations: tuple[Annotation, ...] = tuple(annotations)
+        self.hit = hit
         super().__init__(message)
 
 

@@ -222,9 +222,9 @@ def _stale() -> ColumnElement[bool]:
 
 
 def _drop(house: House, file: UploadedFile) -> bool:
-    assert file.multipart_upload_id is not None
     try:
-        house.store.abort_multipart(file.key, file.multipart_upload_id)
+        if file.multipart_upload_id:
+            house.store.abort_multipart(file.key, file.multipart_upload_id)
     except ProcessingFailure as failure:
         logger.warning("upload %s is expired and its parts are still there: %s", file.id, failure.cause)
         return False

@@ -85,6 +85,12 @@ def remember(session: Session, actor: Actor, once: Once, answer: dict[str, Any])
     session.flush()
 
 
+def forget(session: Session, actor: Actor, once: Once) -> None:
+    """Drop an answer that turned out to be none: the request's next sending is done anew."""
+    if once.key is not None and (known := session.get(IdempotentRequest, (actor.name, once.key))) is not None:
+        session.delete(known)
+
+
 def forget_old(house: House) -> int:
     """Drop answers that are older than `KEPT_HOURS`; how many."""
     old = col(IdempotentRequest.at) <= clock.now() - KEPT_HOURS * 3600

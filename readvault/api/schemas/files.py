@@ -27,11 +27,17 @@ class FileToUpload(Wire):
 
 
 class UploadsRequest(Wire):
-    """The body of `POST /files/request-uploads`."""
+    """The body of `POST /files/request-uploads`.
+
+    `bytesPerSecond` is the rate of one connection: a part then takes about 15 seconds. `partHashes`
+    promises the SHA-256 of each part when it is to be signed.
+    """
 
     group_id: GroupId
     files: list[FileToUpload] = Field(min_length=1)
     multipart: bool = False
+    bytes_per_second: float | None = Field(None, gt=0, le=MAX_SIZE, allow_inf_nan=False)
+    part_hashes: bool = False
 
 
 class PutRequest(Wire):
@@ -42,7 +48,11 @@ class PutRequest(Wire):
 
     @classmethod
     def of(cls, signed: SignedRequest | None) -> PutRequest | None:
-        return None if signed is None else cls(url=signed.url, headers=signed.headers)
+        return None if signed is None else cls.made(signed)
+
+    @classmethod
+    def made(cls, signed: SignedRequest) -> PutRequest:
+        return cls(url=signed.url, headers=signed.headers)
 
 
 class PartRequest(Wire):
@@ -126,10 +136,35 @@ class CompletedUpload(Wire):
     etags: list[Text]
 
 
-class PartNumbers(Wire):
-    """The body of `POST /files/{fileId}/parts`."""
+PartNumber = Annotated[int, Field(ge=1, le=10_000)]
 
-    numbers: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(min_length=1)
+
+class PartToSign(Wire):
+    """A part that is about to be sent; `sha256` (hexadecimal) where the upload was requested with `partHashes`."""
+
+    number: PartNumber
+    sha256: Sha256 | None = None
+
+
+class PartsRequest(Wire):
+    """The body of `POST /files/{fileId}/parts`: `numbers`, or `parts` with their hashes."""
+
+    numbers: list[PartNumber] = Field([], max_length=1000)
+    parts: list[PartToSign] = Field([], max_length=1000)
+
+    def all_numbers(self) -> list[int]:
+        """The numbers of all parts, each once."""
+        return list(dict.fromkeys([*self.numbers, *(part.number for part in self.parts)]))
+
+    def hashes(self) -> dict[int, str]:
+        """SHA-256 by part."""
+        return {part.number: part.sha256.lower() for part in self.parts if part.sha256 is not None}
+
+
+class PartsToComplete(Wire):
+    """The body of `POST /files/{fileId}/complete`: the i-th ETag is of part i+1; without them, what S3 has."""
+
+    etags: list[Text] | None = Field(None, max_length=10_000)
 
 
 class PartState(Wire):
@@ -141,7 +176,10 @@ class PartState(Wire):
 
 
 class UploadState(Wire):
-    """What became of an upload; sizes in bytes, `expiresAt` in seconds since 1970."""
+    """What became of an upload; sizes in bytes, `expiresAt` in seconds since 1970.
+
+    `state` is `requested`, `uploaded`, `completed`, `sealed` or `expired`.
+    """
 
     file_id: str
     group_id: int

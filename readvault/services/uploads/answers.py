@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from readvault.ports import SignedRequest, UploadedPart
 
 PARTS_PER_PAGE = 100
-"""How many signed parts an answer holds; the rest is signed on request."""
+"""How many signed parts of a file an answer holds; the rest is signed on request."""
+PARTS_PER_ANSWER = 1000
+"""How many an answer holds in all, unless it is for more files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ class UploadAnswer:
 class FileState:
     """What is known of an upload. Sizes are bytes, times seconds since 1970.
 
-    `state` is `requested`, `completed` (a multipart upload that was put together), `sealed` or `expired`.
+    `state` is `requested`, `uploaded` (S3 has a file that came in one piece), `completed` (a multipart
+    upload that was put together), `sealed` or `expired`.
     """
 
     file_id: str

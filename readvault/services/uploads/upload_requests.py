@@ -6,55 +6,25 @@ import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import batched
+from typing import Any
 
-from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from readvault.db import clock
 from readvault.db.tables import UploadedFile
 from readvault.domain.actor import Actor
-from readvault.domain.errors import BadRequest, ReadvaultError, TooLarge
-from readvault.services.authorization import Action, authorize
+from readvault.domain.errors import BadRequest, Conflict, LimitHit, ReadvaultError, TooLarge
+from readvault.services import idempotency
 from readvault.services.house import House
-from readvault.services.uploads import quota
-from readvault.services.uploads.answers import (
-    PARTS_PER_PAGE,
-    FileState,
-    MultipartPlan,
-    SignedPart,
-    UploadAnswer,
-    WantedFile,
-)
-from readvault.services.uploads.multipart import (
-    MAX_PARTS,
-    abort,
-    complete_multipart_uploads,
-    file_state,
-    largest_file,
-    part_count,
-    part_size_for,
-    plan,
-    sign_parts,
-)
-
-__all__ = [
-    "PARTS_PER_PAGE",
-    "FileState",
-    "MultipartPlan",
-    "SignedPart",
-    "UploadAnswer",
-    "WantedFile",
-    "abort",
-    "complete_multipart_uploads",
-    "file_state",
-    "request_multipart_upload",
-    "request_upload",
-    "request_uploads",
-    "sign_parts",
-]
+from readvault.services.idempotency import NOT_ONCE, Once
+from readvault.services.uploads import multipart, quota
+from readvault.services.uploads.access import may_upload, only_pipeline
+from readvault.services.uploads.answers import PARTS_PER_ANSWER, PARTS_PER_PAGE, UploadAnswer, WantedFile
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
+_IDS_PER_QUERY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,56 +36,97 @@ class _Planned:
     content_type: str | None = None
     part_size: int | None = None
     parts: int | None = None
+    part_hashes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How a client wants large files cut.
+
+    `multipart` asks for parts from `settings.urls.multipart_allowed_from` on, `bytes_per_second` is the
+    rate at which one connection of the client's sends, and `part_hashes` says that it will tell the
+    SHA-256 of each part before sending it.
+    """
+
+    multipart: bool = False
+    bytes_per_second: float | None = None
+    part_hashes: bool = False
+
+
+USUAL = Cutting()
 
 
 def request_uploads(
-    house: House, actor: Actor | None, group_id: int, wanted: Sequence[WantedFile], *, multipart: bool = False
+    house: House,
+    actor: Actor | None,
+    group_id: int,
+    wanted: Sequence[WantedFile],
+    *,
+    cutting: Cutting = USUAL,
+    key: str | None = None,
 ) -> list[UploadAnswer]:
     """Signed uploads for these files, in order; S3 will refuse another size, another hash, a second write.
 
     A file that the group has already (same SHA-256 by our own hashing, same size) is answered with
-    the ID of that one. Files are cut into parts above `settings.urls.multipart_from`, and with
-    `multipart` from `multipart_allowed_from`. Raises BadRequest, Forbidden, NotFound (no such
-    group), TooLarge, TooMany.
+    the ID of that one. Files are cut into parts above `settings.urls.multipart_from`, and sooner when
+    `cutting` asks for it. The same request with the same `key` gets the same file IDs, signed anew.
+    Raises BadRequest, Forbidden, NotFound (no such group), TooLarge, TooMany, Unprocessable.
     """
     files = [_checked(house, file) for file in wanted]
     _check_count(house, len(files))
+    asked = [[file.name, file.size, file.sha256, file.category, file.content_type] for file in files]
+    how = [cutting.multipart, cutting.bytes_per_second, cutting.part_hashes]
+    once = Once.of(key, "request-uploads", group_id, asked, how)
     with house.sessions.begin() as session:
-        authorize(session, actor, Action.UPLOAD, group_id=group_id)
-        assert actor is not None
+        user = may_upload(session, actor, group_id)
+        if (known := idempotency.earlier(session, user, once)) is not None:
+            return _again(house, session, known)
         owned = _owned(session, group_id, files)
         answers = [_yours(owned, file) for file in files]
-        planned = [_plan(house, file, multipart) for file, yours in zip(files, answers, strict=True) if yours is None]
-        rows = _reserve(house, session, actor, group_id, planned)
-    signed = iter(_sign(house, rows, planned))
+        planned = [_plan(house, file, cutting) for file, yours in zip(files, answers, strict=True) if yours is None]
+        rows = _reserve(house, session, user, group_id, planned)
+        new = iter(zip(rows, planned, strict=True))
+        idempotency.remember(session, user, once, _kept([yours or next(new) for yours in answers]))
+    signed = iter(_sign(house, rows, [file.parts for file in planned], user, once))
     return [yours or next(signed) for yours in answers]
 
 
-def request_upload(house: House, actor: Actor | None, group_id: int, number_files: int = 1) -> list[UploadAnswer]:
+def request_upload(
+    house: House, actor: Actor | None, group_id: int, number_files: int = 1, *, key: str | None = None
+) -> list[UploadAnswer]:
     """Signed single PUTs in Loculus's way, without declared sizes."""
-    return _undeclared(house, actor, group_id, number_files, _Planned())
+    return _undeclared(house, actor, group_id, number_files, _Planned(), key)
 
 
 def request_multipart_upload(
-    house: House, actor: Actor | None, group_id: int, number_files: int = 1, number_parts: int = 1
+    house: House,
+    actor: Actor | None,
+    group_id: int,
+    number_files: int = 1,
+    number_parts: int = 1,
+    *,
+    key: str | None = None,
 ) -> list[UploadAnswer]:
     """Multipart uploads in Loculus's way: every part signed at once, of whatever size."""
-    if not 1 <= number_parts <= MAX_PARTS:
-        raise BadRequest(f"The number of parts must between 1 and {MAX_PARTS}.")
-    if number_files * number_parts > MAX_PARTS:
-        raise BadRequest(f"One request can sign {MAX_PARTS} parts at most, over all its files.")
-    return _undeclared(house, actor, group_id, number_files, _Planned(parts=number_parts))
+    if not 1 <= number_parts <= multipart.MAX_PARTS:
+        raise BadRequest(f"The number of parts must between 1 and {multipart.MAX_PARTS}.")
+    if number_files * number_parts > multipart.MAX_PARTS:
+        raise BadRequest(f"One request can sign {multipart.MAX_PARTS} parts at most, over all its files.")
+    return _undeclared(house, actor, group_id, number_files, _Planned(parts=number_parts), key)
 
 
 def _undeclared(
-    house: House, actor: Actor | None, group_id: int, number_files: int, planned: _Planned
+    house: House, actor: Actor | None, group_id: int, number_files: int, planned: _Planned, key: str | None
 ) -> list[UploadAnswer]:
     _check_count(house, number_files)
+    once = Once.of(key, "request-upload", group_id, number_files, planned.parts)
     with house.sessions.begin() as session:
-        authorize(session, actor, Action.UPLOAD, group_id=group_id)
-        assert actor is not None
-        rows = _reserve(house, session, actor, group_id, [planned] * number_files)
-    return _sign(house, rows, [planned] * number_files)
+        user = may_upload(session, actor, group_id, any_group=True)
+        if (known := idempotency.earlier(session, user, once)) is not None:
+            return _again(house, session, known)
+        rows = _reserve(house, session, user, group_id, [planned] * number_files)
+        idempotency.remember(session, user, once, _kept([(row, planned) for row in rows]))
+    return _sign(house, rows, [planned.parts] * number_files, user, once)
 
 
 def _checked(house: House, file: WantedFile) -> WantedFile:
@@ -126,8 +137,11 @@ def _checked(house: House, file: WantedFile) -> WantedFile:
         raise BadRequest(f"File '{file.name}': a SHA-256 has 64 hexadecimal digits.")
     if file.content_type is not None and _CONTENT_TYPE.fullmatch(file.content_type) is None:
         raise BadRequest(f"File '{file.name}': {file.content_type!r} is no content type.")
-    if file.size > (limit := largest_file(house, file.category)):
-        raise TooLarge(f"File '{file.name}' has {file.size} bytes; a file may have {limit}.")
+    if file.size > (limit := multipart.largest_file(house, file.category)):
+        raise TooLarge(
+            f"File '{file.name}' has {file.size} bytes; a file may have {limit}.",
+            hit=LimitHit("bytes per file", limit, 0, file.size),
+        )
     return replace(file, sha256=digest)
 
 
@@ -135,14 +149,18 @@ def _check_count(house: House, number_files: int) -> None:
     if number_files < 1:
         raise BadRequest("Number of files must be at least 1")
     if number_files > (limit := house.settings.limits.files_per_request):
-        raise TooLarge(f"One request may ask for {limit} files; {number_files} were asked for.")
+        raise TooLarge(
+            f"One request may ask for {limit} files; {number_files} were asked for.",
+            hit=LimitHit("files per request", limit, 0, number_files),
+        )
 
 
-def _plan(house: House, file: WantedFile, multipart: bool) -> _Planned:
+def _plan(house: House, file: WantedFile, cutting: Cutting) -> _Planned:
     urls = house.settings.urls
-    if file.size > urls.multipart_from or (multipart and file.size >= urls.multipart_allowed_from):
-        part_size = part_size_for(house, file.size)
-        return _Planned(file.size, file.sha256, file.content_type, part_size, -(-file.size // part_size))
+    if file.size > urls.multipart_from or (cutting.multipart and file.size >= urls.multipart_allowed_from):
+        part_size = multipart.part_size_for(house, file.size, cutting.bytes_per_second)
+        parts = -(-file.size // part_size)
+        return _Planned(file.size, file.sha256, file.content_type, part_size, parts, cutting.part_hashes)
     return _Planned(file.size, file.sha256, file.content_type)
 
 
@@ -163,67 +181,106 @@ def _yours(owned: dict[tuple[str | None, int | None], str], file: WantedFile) ->
 
 
 def _reserve(
-    house: House, session: Session, actor: Actor, group_id: int, planned: Sequence[_Planned]
+    house: House, session: Session, user: Actor, group_id: int, planned: Sequence[_Planned]
 ) -> list[UploadedFile]:
     if not planned:
         return []
-    now = clock.read(session)
-    total = sum(file.size or 0 for file in planned)
-    quota.reserve(
-        session, house.settings.limits, group_id=group_id, user=actor.name, files=len(planned), size=total, now=now
+    wanted = quota.Wanted(
+        group_id,
+        user.name,
+        files=len(planned),
+        size=sum(file.size or 0 for file in planned),
+        multiparts=sum(file.parts is not None for file in planned),
+        by_pipeline=only_pipeline(session, user, group_id),
     )
+    now = clock.read(session)
+    quota.reserve(session, house.settings.limits, wanted, now)
     batch_id = str(uuid.uuid4())
     rows = [
         UploadedFile(
             id=(file_id := str(uuid.uuid4())),
             batch_id=batch_id,
             group_id=group_id,
-            uploader=actor.name,
+            uploader=user.name,
             key=f"incoming/{batch_id}/{file_id}",
             content_type=file.content_type,
             declared_size=file.size,
             declared_sha256=file.sha256,
+            multipart_upload_id=None if file.parts is None else multipart.NOT_STARTED,
             multipart_part_size=file.part_size,
+            part_hashes=file.part_hashes,
             requested_at=now,
             expires_at=now + house.settings.urls.upload_expires_after_hours * 3600,
         )
         for file in planned
     ]
     session.add_all(rows)
+    session.flush()
     return rows
 
 
-def _sign(house: House, rows: Sequence[UploadedFile], planned: Sequence[_Planned]) -> list[UploadAnswer]:
+def _sign(
+    house: House, rows: Sequence[UploadedFile], parts: Sequence[int | None], user: Actor, once: Once = NOT_ONCE
+) -> list[UploadAnswer]:
     """Sign what was reserved; when S3 fails in the middle, nothing stays reserved."""
     try:
-        _start_multipart(house, [row for row, file in zip(rows, planned, strict=True) if file.parts is not None])
-        return [_answer(house, row, file) for row, file in zip(rows, planned, strict=True)]
+        return _signed(house, rows, parts)
     except ReadvaultError:
-        _give_back(house, rows)
+        with house.sessions.begin() as session:
+            _give_back(session, rows)
+            idempotency.forget(session, user, once)
         raise
 
 
-def _answer(house: House, row: UploadedFile, file: _Planned) -> UploadAnswer:
-    if file.parts is not None:
-        return UploadAnswer(row.id, multipart=plan(house, row, part_count(row) or file.parts))
-    put = house.store.sign_put(row.key, size=file.size, sha256=file.sha256, expires=house.settings.urls.upload)
+def _signed(house: House, rows: Sequence[UploadedFile], parts: Sequence[int | None]) -> list[UploadAnswer]:
+    multipart.start(house, rows)
+    cut = sum(each is not None for each in parts)
+    page = min(PARTS_PER_PAGE, max(1, PARTS_PER_ANSWER // max(1, cut)))
+    return [_answer(house, row, each, page) for row, each in zip(rows, parts, strict=True)]
+
+
+def _answer(house: House, row: UploadedFile, parts: int | None, page: int) -> UploadAnswer:
+    if row.sealed_at is not None or row.multipart_completed:
+        return UploadAnswer(row.id, already_yours=True)
+    if parts is not None:
+        return UploadAnswer(row.id, multipart=multipart.plan(house, row, parts, page))
+    put = house.store.sign_put(
+        row.key, size=row.declared_size, sha256=row.declared_sha256, expires=house.settings.urls.upload
+    )
     return UploadAnswer(row.id, put=put)
 
 
-def _start_multipart(house: House, rows: Sequence[UploadedFile]) -> None:
-    for row in rows:
-        row.multipart_upload_id = house.store.start_multipart(row.key)
-    if rows:
-        with house.sessions.begin() as session:
-            for row in rows:
-                mine = col(UploadedFile.id) == row.id
-                session.execute(update(UploadedFile).where(mine).values(multipart_upload_id=row.multipart_upload_id))
+def _give_back(session: Session, rows: Sequence[UploadedFile]) -> None:
+    mine = col(UploadedFile.id).in_([row.id for row in rows])
+    for file in session.exec(select(UploadedFile).where(mine)).all():
+        file.expires_at = file.requested_at
+        file.declared_size = None  # nobody got its URL: the time window shall not count it
+        # Kept even when the transaction that should have noted it failed, so that it can be aborted.
+        file.multipart_upload_id = next(row.multipart_upload_id for row in rows if row.id == file.id)
 
 
-def _give_back(house: House, rows: Sequence[UploadedFile]) -> None:
-    with house.sessions.begin() as session:
-        mine = col(UploadedFile.id).in_([row.id for row in rows])
-        for file in session.exec(select(UploadedFile).where(mine)).all():
-            file.expires_at = file.requested_at
-            # Kept even when the transaction that should have noted it failed, so that it can be aborted.
-            file.multipart_upload_id = next(row.multipart_upload_id for row in rows if row.id == file.id)
+def _kept(answers: Sequence[UploadAnswer | tuple[UploadedFile, _Planned]]) -> dict[str, Any]:
+    """What is remembered of an answer: IDs and numbers of parts, never a URL."""
+    return {
+        "files": [
+            [each.file_id, None, True] if isinstance(each, UploadAnswer) else [each[0].id, each[1].parts, False]
+            for each in answers
+        ]
+    }
+
+
+def _again(house: House, session: Session, kept: dict[str, Any]) -> list[UploadAnswer]:
+    """The answer of an earlier request, signed anew. Ends the transaction before S3 is asked."""
+    own = [(file_id, parts) for file_id, parts, yours in kept["files"] if not yours]
+    rows: dict[str, UploadedFile] = {}
+    for some in batched([file_id for file_id, _ in own], _IDS_PER_QUERY):
+        query = select(UploadedFile).where(col(UploadedFile.id).in_(some))
+        rows |= {row.id: row for row in session.exec(query).all()}
+    now = clock.read(session)
+    session.commit()
+    if any(row.sealed_at is None and row.expires_at <= now for row in rows.values()) or len(rows) < len(own):
+        raise Conflict("Uploads of this request have expired or were given up. Request them with a new key.")
+    answers = iter(_signed(house, [rows[file_id] for file_id, _ in own], [parts for _, parts in own]))
+    return [
+        UploadAnswer(file_id, already_yours=True) if yours else next(answers) for file_id, _, yours in kept["files"]
+    ]

@@ -32,8 +32,8 @@ from readvault.domain.organism import FileCategory, MetadataField, MetadataType,
 from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.submission.new_entries import SubmittedEntry, submit
-from readvault.services.uploads import upload_requests
-from readvault.services.uploads.upload_requests import WantedFile
+from readvault.services.uploads import file_states, upload_requests
+from readvault.services.uploads.answers import WantedFile
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, group_of, organism, tsv, upload
 
@@ -280,7 +280,7 @@ def test_an_expired_upload(lab: Lab) -> None:
 def test_an_upload_that_is_given_up_while_it_is_submitted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look into the store and the seal."""
     (file_id,) = lab.upload(b"x")
-    meanwhile(lab, monkeypatch, lambda: upload_requests.abort(lab.house, ALICE, file_id))
+    meanwhile(lab, monkeypatch, lambda: file_states.abort(lab.house, ALICE, file_id))
     refusal = lab.refused(lab.row(**{"files.rawReads": f"r.fq:{file_id}"}))
     assert "expired" in str(refusal)
 

@@ -27,8 +27,9 @@ from readvault.domain.errors import (
 )
 from readvault.services.house import House
 from readvault.services.submission.new_entries import submit
-from readvault.services.uploads import upload_requests
-from readvault.services.uploads.upload_requests import WantedFile
+from readvault.services.uploads import file_states, multipart, upload_requests
+from readvault.services.uploads.answers import WantedFile
+from readvault.services.uploads.upload_requests import Cutting
 from tests.fakes import MemoryStore, Refused
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, group_of, tsv, upload
 
@@ -214,7 +215,7 @@ class TestLimits:
         house, group_id = limited(house, bytes_per_group=100), group_of(house, ALICE)
         for _ in range(3):
             (answer,) = upload_requests.request_uploads(house, ALICE, group_id, [WantedFile("a", 100)])
-            upload_requests.abort(house, ALICE, answer.file_id)
+            file_states.abort(house, ALICE, answer.file_id)
         (answer,) = upload_requests.request_uploads(house, ALICE, group_id, [WantedFile("a", 100)])
         with house.sessions.begin() as session:
             session.get_one(UploadedFile, answer.file_id).expires_at = 0
@@ -286,8 +287,8 @@ class TestParts:
         house = small_parts(house)
         assert self.request(house).multipart is not None
         assert self.request(house, b"x" * 10 * MIB).put is not None
-        assert self.request(house, b"x" * 10 * MIB, multipart=True).multipart is not None
-        assert self.request(house, b"x" * 5 * MIB, multipart=True).put is not None
+        assert self.request(house, b"x" * 10 * MIB, cutting=Cutting(multipart=True)).multipart is not None
+        assert self.request(house, b"x" * 5 * MIB, cutting=Cutting(multipart=True)).put is not None
 
     def test_parts_make_the_file(self, house: House, store: MemoryStore) -> None:
         house = small_parts(house)
@@ -296,9 +297,9 @@ class TestParts:
         assert (plan.part_size, plan.part_count, [part.number for part in plan.parts]) == (5 * MIB, 3, [1, 2, 3])
         chunks = zip(plan.parts, self.parts_of(plan.part_size), strict=True)
         etags = [store.put(part.request, chunk) for part, chunk in chunks]
-        assert upload_requests.file_state(house, ALICE, answer.file_id).state == "requested"
-        upload_requests.complete_multipart_uploads(house, ALICE, [(answer.file_id, etags)])
-        assert upload_requests.file_state(house, ALICE, answer.file_id).state == "completed"
+        assert file_states.file_state(house, ALICE, answer.file_id).state == "requested"
+        multipart.complete_multipart_uploads(house, ALICE, [(answer.file_id, etags)])
+        assert file_states.file_state(house, ALICE, answer.file_id).state == "completed"
         ((_, data),) = next(iter(store.versions.values()))
         assert data == self.DATA
 
@@ -314,35 +315,35 @@ class TestParts:
         answer = self.request(house)
         chunks = self.parts_of(5 * MIB)
         first = store.put(answer.multipart.parts[0].request, chunks[0])
-        state = upload_requests.file_state(house, ALICE, answer.file_id)
+        state = file_states.file_state(house, ALICE, answer.file_id)
         assert [(part.number, part.size) for part in state.parts] == [(1, 5 * MIB)]
         assert (state.part_size, state.part_count, state.declared_size) == (5 * MIB, 3, 12 * MIB)
-        rest = upload_requests.sign_parts(house, ALICE, answer.file_id, [2, 3])
+        rest = multipart.sign_parts(house, ALICE, answer.file_id, [2, 3])
         etags = [first, *(store.put(part.request, chunks[part.number - 1]) for part in rest)]
-        upload_requests.complete_multipart_uploads(house, ALICE, [(answer.file_id, etags)])
+        multipart.complete_multipart_uploads(house, ALICE, [(answer.file_id, etags)])
 
     def test_asking_for_parts_keeps_an_upload_alive(self, house: House) -> None:
         house = small_parts(house)
         answer = self.request(house)
         with house.sessions.begin() as session:
             session.get_one(UploadedFile, answer.file_id).expires_at -= 3600
-        before = upload_requests.file_state(house, ALICE, answer.file_id).expires_at or 0
-        upload_requests.sign_parts(house, ALICE, answer.file_id, [1])
-        assert (upload_requests.file_state(house, ALICE, answer.file_id).expires_at or 0) > before + 3000
+        before = file_states.file_state(house, ALICE, answer.file_id).expires_at or 0
+        multipart.sign_parts(house, ALICE, answer.file_id, [1])
+        assert (file_states.file_state(house, ALICE, answer.file_id).expires_at or 0) > before + 3000
 
     @pytest.mark.parametrize("numbers", [[], [0], [4], [1] * 101])
     def test_parts_that_do_not_exist_are_not_signed(self, house: House, numbers: list[int]) -> None:
         house = small_parts(house)
         answer = self.request(house)
         with pytest.raises(BadRequest):
-            upload_requests.sign_parts(house, ALICE, answer.file_id, numbers)
+            multipart.sign_parts(house, ALICE, answer.file_id, numbers)
 
     def test_missing_parts_are_counted_before_anything_is_put_together(self, house: House, store: MemoryStore) -> None:
         house = small_parts(house)
         answer = self.request(house)
         etag = store.put(answer.multipart.parts[0].request, self.parts_of(5 * MIB)[0])
         with pytest.raises(Unprocessable, match=f"have {5 * MIB} bytes, declared were {12 * MIB}"):
-            upload_requests.complete_multipart_uploads(house, ALICE, [(answer.file_id, [etag])])
+            multipart.complete_multipart_uploads(house, ALICE, [(answer.file_id, [etag])])
         assert store.versions == {}
 
     def test_completing_twice_or_with_nothing_is_refused_in_the_words_of_loculus(
@@ -351,11 +352,11 @@ class TestParts:
         (answer,) = upload_requests.request_multipart_upload(house, ALICE, group_of(house, ALICE), 1, 2)
         assert answer.multipart is not None
         with pytest.raises(Unprocessable, match=f"^No etags provided for file ID {answer.file_id}.$"):
-            upload_requests.complete_multipart_uploads(house, ALICE, [(answer.file_id, [])])
+            multipart.complete_multipart_uploads(house, ALICE, [(answer.file_id, [])])
         etag = store.put(answer.multipart.parts[0].request, b"all")
-        upload_requests.complete_multipart_uploads(house, ALICE, [(answer.file_id, [etag.strip('"')])])
+        multipart.complete_multipart_uploads(house, ALICE, [(answer.file_id, [etag.strip('"')])])
         with pytest.raises(Unprocessable, match=r"^The following files have already been completed: "):
-            upload_requests.complete_multipart_uploads(house, ALICE, [(answer.file_id, [etag])])
+            multipart.complete_multipart_uploads(house, ALICE, [(answer.file_id, [etag])])
 
     def test_a_completion_whose_answer_got_lost_can_be_repeated(self, house: House, store: MemoryStore) -> None:
         house = small_parts(house)
@@ -364,8 +365,8 @@ class TestParts:
         etags = [store.put(part.request, chunk) for part, chunk in chunks]
         (upload_id,) = store.uploads
         store.complete_multipart(store.uploads[upload_id][0], upload_id, list(enumerate(etags, start=1)))
-        upload_requests.complete_multipart_uploads(house, ALICE, [(answer.file_id, etags)])
-        assert upload_requests.file_state(house, ALICE, answer.file_id).state == "completed"
+        multipart.complete_multipart_uploads(house, ALICE, [(answer.file_id, etags)])
+        assert file_states.file_state(house, ALICE, answer.file_id).state == "completed"
 
     def test_loculus_gets_all_parts_at_once_within_reason(self, house: House) -> None:
         group_id = group_of(house, ALICE)
@@ -379,27 +380,25 @@ class TestParts:
     def test_giving_up_tells_the_store_and_ends_everything(self, house: House, store: MemoryStore) -> None:
         house = small_parts(house)
         answer = self.request(house)
-        upload_requests.abort(house, ALICE, answer.file_id)
+        file_states.abort(house, ALICE, answer.file_id)
         assert store.uploads == {}
-        assert upload_requests.file_state(house, ALICE, answer.file_id).state == "expired"
+        assert file_states.file_state(house, ALICE, answer.file_id).state == "expired"
         with pytest.raises(Conflict):
-            upload_requests.sign_parts(house, ALICE, answer.file_id, [1])
+            multipart.sign_parts(house, ALICE, answer.file_id, [1])
         with pytest.raises(Unprocessable, match="expired"):
-            upload_requests.complete_multipart_uploads(house, ALICE, [(answer.file_id, ["x"])])
+            multipart.complete_multipart_uploads(house, ALICE, [(answer.file_id, ["x"])])
 
     def test_a_single_put_has_no_parts(self, house: House) -> None:
         (file_id,) = upload(house, ALICE, group_of(house, ALICE), b"x")
         with pytest.raises(BadRequest):
-            upload_requests.sign_parts(house, ALICE, file_id, [1])
+            multipart.sign_parts(house, ALICE, file_id, [1])
 
 
 OPERATIONS: dict[str, Callable[[House, Any, str], object]] = {
-    "state": upload_requests.file_state,
-    "parts": lambda house, actor, file_id: upload_requests.sign_parts(house, actor, file_id, [1]),
-    "complete": lambda house, actor, file_id: upload_requests.complete_multipart_uploads(
-        house, actor, [(file_id, ["e"])]
-    ),
-    "abort": upload_requests.abort,
+    "state": file_states.file_state,
+    "parts": lambda house, actor, file_id: multipart.sign_parts(house, actor, file_id, [1]),
+    "complete": lambda house, actor, file_id: multipart.complete_multipart_uploads(house, actor, [(file_id, ["e"])]),
+    "abort": file_states.abort,
 }
 
 
@@ -420,7 +419,7 @@ def test_a_foreign_file_id_is_like_an_unknown_one(house: House, operation: Calla
 
 def test_a_maintainer_sees_any_upload(house: House) -> None:
     (file_id,) = upload(house, ALICE, group_of(house, ALICE), b"x")
-    assert upload_requests.file_state(house, MAINTAINER, file_id).declared_size == 1
+    assert file_states.file_state(house, MAINTAINER, file_id).declared_size == 1
 
 
 def test_a_sealed_file_is_never_given_up(house: House) -> None:
@@ -428,6 +427,6 @@ def test_a_sealed_file_is_never_given_up(house: House) -> None:
     (file_id,) = upload(house, ALICE, group_id, b"x")
     submit_file(house, group_id, file_id)
     with pytest.raises(Conflict):
-        upload_requests.abort(house, ALICE, file_id)
-    state = upload_requests.file_state(house, ALICE, file_id)
+        file_states.abort(house, ALICE, file_id)
+    state = file_states.file_state(house, ALICE, file_id)
     assert (state.state, state.size, state.expires_at) == ("sealed", 1, None)

@@ -28,7 +28,8 @@ from readvault.services.people.groups import add_member
 from readvault.services.processing import jobs
 from readvault.services.processing.jobs import ProcessedVersion, StagedFile
 from readvault.services.review.approval import Scope, approve
-from readvault.services.uploads.upload_requests import WantedFile, request_uploads
+from readvault.services.uploads.answers import WantedFile
+from readvault.services.uploads.upload_requests import Cutting, request_uploads
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, build_house, group_of
 from tests.integration.services import scenes
@@ -292,7 +293,7 @@ def _open_files(house: House, letter: str, party: Party) -> Iterable[str]:
     sha256 = hashlib.sha256(body).hexdigest()
     wanted = [WantedFile("open.fastq", len(body), sha256), WantedFile("parts.bam", MEGABYTES_17, "0" * 64)]
     (single,) = request_uploads(house, party.submitter, party.group_id, wanted[:1])
-    (large,) = request_uploads(house, party.submitter, party.group_id, wanted[1:], multipart=True)
+    (large,) = request_uploads(house, party.submitter, party.group_id, wanted[1:], cutting=Cutting(multipart=True))
     assert single.put is not None
     house.store.put(single.put, body)  # type: ignore[attr-defined]
     party.canaries.private |= {single.file_id, large.file_id, sha256}
