@@ -15,7 +15,7 @@ from readvault.api import description, errors
 from readvault.api.authentication import Callers
 from readvault.api.login_limit import LoginLimit
 from readvault.api.middleware import BodyLimit, Gate, ReadOnly, RequestContext
-from readvault.api.routes import batches, entries, files, groups, instance, released, review, submission, tokens
+from readvault.api.routes import admin, batches, entries, files, groups, instance, lapis, released, review, submission, tokens
 from readvault.api.routes.login import login_router
 from readvault.config import LimitSettings
 from readvault.services.house import House
@@ -53,7 +53,7 @@ def create_app(house: House, identity: Identity) -> FastAPI:
         app.state.login_limit = LoginLimit()
         app.include_router(login_router(identity.embedded, app.state.login_limit))
     # Paths that begin with an organism's name come last.
-    for room in (files, groups, tokens, released, submission, review, entries, batches):
+    for room in (admin, files, groups, tokens, released, lapis, submission, review, entries, batches):
         app.include_router(room.router)
     description.install(app)
     _surround(app, house, identity)
