@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from sqlalchemy import func, tuple_
 from sqlmodel import Session, col, select
 
 from readvault.db import clock
 from readvault.db.tables import (
     EntryFile,
     EntryVersion,
-    Group,
     Manifest,
     ManifestFile,
     Release,
@@ -37,14 +32,6 @@ from readvault.services.review.entries import terms_of
 
 LOCKED_FOR = 10 * 365.25 * 86400
 """Seconds: ten years."""
-PAGE = 200
-SEQUENCES = (
-    "unalignedNucleotideSequences",
-    "alignedNucleotideSequences",
-    "nucleotideInsertions",
-    "alignedAminoAcidSequences",
-    "aminoAcidInsertions",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,42 +75,6 @@ def publish(house: House, claim: Claim) -> int:
     _write_record(house, released)
     complete(house, claim)
     return len(released.files)
-
-
-def released_data(house: House, organism: str) -> Iterator[dict[str, Any]]:
-    """Every version ever released, by accession and version, as Loculus's get-released-data lines.
-
-    Read page by page, so that memory stays flat; each page is one consistent look at the database.
-    """
-    outputs = [category.value for category in house.organism(organism).pipeline.outputs]
-    last = ("", 0)
-    name = (col(EntryVersion.accession), col(EntryVersion.version))
-    query = (
-        select(EntryVersion, Release, Manifest, Group)
-        .join(Release, (col(Release.accession) == name[0]) & (col(Release.version) == name[1]))
-        .join(Manifest, col(Manifest.id) == col(Release.manifest_id))
-        .join(Group, col(Group.id) == col(EntryVersion.group_id))
-        .where(EntryVersion.organism == organism)
-        .order_by(*name)
-        .limit(PAGE)
-    )
-    while True:
-        with house.sessions.read() as session:
-            page = session.exec(query.where(tuple_(*name) > last)).all()
-            if not page:
-                return
-            newest = _newest(session, {entry.accession for entry, *_ in page})
-            files = _file_columns(house, session, [row[2] for row in page], outputs)
-            today = _day(clock.read(session))
-        for entry, release, manifest, group in page:
-            line = {key: manifest.processed_data.get(key) or {} for key in SEQUENCES}
-            metadata = dict(manifest.processed_data.get("metadata") or {})
-            metadata |= _facts(entry, release, manifest, group) | files[manifest.id or 0]
-            if house.settings.data_use_terms:
-                metadata |= _terms(entry, release, today)
-            metadata["versionStatus"] = _version_status(entry, *newest[entry.accession])
-            yield {"metadata": metadata, **line}
-        last = (page[-1][0].accession, page[-1][0].version)
 
 
 def _load(session: Session, name: AccessionVersion) -> _Released:
@@ -201,87 +152,3 @@ def _write_record(house: House, released: _Released) -> None:
         path.write_bytes(record)
         key = f"records/{entry.accession}/{entry.version}/release.json"
         house.store.store(path, key, sha256=manifests.digest(record))
-
-
-def _newest(session: Session, accessions: set[str]) -> dict[str, tuple[int, int]]:
-    """For each accession its newest released version, and its newest released revocation (0: none)."""
-    newest: dict[str, tuple[int, int]] = {}
-    rows = session.exec(
-        select(EntryVersion.accession, EntryVersion.is_revocation, func.max(EntryVersion.version))
-        .join(
-            Release,
-            (col(Release.accession) == col(EntryVersion.accession))
-            & (col(Release.version) == col(EntryVersion.version)),
-        )
-        .where(col(EntryVersion.accession).in_(accessions))
-        .group_by(col(EntryVersion.accession), col(EntryVersion.is_revocation))
-    )
-    for accession, is_revocation, version in rows:
-        latest, revocation = newest.get(accession, (0, 0))
-        newest[accession] = (max(latest, version), version if is_revocation else revocation)
-    return newest
-
-
-def _version_status(entry: EntryVersion, latest: int, revocation: int) -> str:
-    if entry.version == latest:
-        return "LATEST_VERSION"
-    return "REVOKED" if entry.version < revocation else "REVISED"
-
-
-def _facts(entry: EntryVersion, release: Release, manifest: Manifest, group: Group) -> dict[str, Any]:
-    return {
-        "accession": entry.accession,
-        "version": entry.version,
-        "accessionVersion": f"{entry.accession}.{entry.version}",
-        "submissionId": entry.submission_id,
-        "isRevocation": entry.is_revocation,
-        "versionComment": entry.version_comment,
-        "submitter": entry.submitter,
-        "groupId": entry.group_id,
-        "groupName": group.name,
-        "submittedDate": _day(entry.submitted_at).isoformat(),
-        "submittedAtTimestamp": int(entry.submitted_at),
-        "releasedDate": _day(release.released_at).isoformat(),
-        "releasedAtTimestamp": int(release.released_at),
-        "pipelineVersion": manifest.pipeline_version,
-    }
-
-
-def _day(moment: float) -> date:
-    return datetime.fromtimestamp(moment, UTC).date()
-
-
-def _terms(entry: EntryVersion, release: Release, today: date) -> dict[str, Any]:
-    """The terms as they are today: a restriction lapses by its date, without a write."""
-    until = entry.restricted_until if entry.terms_type == "RESTRICTED" else None
-    if until is not None and until > today.isoformat():
-        return {"dataUseTerms": "RESTRICTED", "dataUseTermsRestrictedUntil": until, "dataBecameOpenAt": None}
-    opened = max(until or "", _day(release.released_at).isoformat())
-    return {"dataUseTerms": "OPEN", "dataUseTermsRestrictedUntil": None, "dataBecameOpenAt": opened}
-
-
-def _file_columns(
-    house: House, session: Session, rows: list[Manifest], categories: list[str]
-) -> dict[int, dict[str, str | None]]:
-    """For each manifest and category the files as a JSON string, or None; SILO reads them as metadata."""
-    by_manifest = {row.id: row for row in rows}
-    listed: dict[tuple[int, str], list[dict[str, str]]] = {}
-    files = session.exec(
-        select(ManifestFile)
-        .where(col(ManifestFile.manifest_id).in_(by_manifest))
-        .order_by(col(ManifestFile.manifest_id), col(ManifestFile.category), col(ManifestFile.name))
-    )
-    for file in files:
-        row = by_manifest[file.manifest_id]
-        place = f"{row.accession}/{row.version}/{quote(file.category, safe='')}/{quote(file.name, safe='')}"
-        url = f"{house.settings.public_url}/files/get/{place}"
-        listed.setdefault((file.manifest_id, file.category), []).append(
-            {"fileId": file.file_id, "name": file.name, "url": url}
-        )
-    return {
-        row.id or 0: {
-            category: json.dumps(listed[row.id or 0, category]) if (row.id or 0, category) in listed else None
-            for category in categories
-        }
-        for row in rows
-    }

@@ -20,7 +20,7 @@ from readvault.domain.status import JobState
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.release.downloads import file_url
-from readvault.services.release.publication import released_data
+from readvault.services.release.released_data import released_data
 from readvault.services.review.approval import Scope, approve
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, BOB, MAINTAINER, organism
