@@ -26,7 +26,7 @@ from readvault.pipeline import Hands
 from readvault.reads.local_result import LocalResult
 from readvault.reads.sample import Declared, InputFile, Sample
 from readvault.services.house import House
-from readvault.services.processing import jobs, neighbours
+from readvault.services.processing import chain, jobs, neighbours
 from readvault.services.processing.jobs import Claim, ProcessedVersion, SealedFile, StagedFile
 from readvault.services.processing.lease import Lease
 
@@ -143,17 +143,15 @@ class ServerJob:
         record = manifest.canonical(self._record(digest))
         self._store_text(f"records/{place}/{manifest.digest(record)}.json", record, manifest.digest(record))
         failpoint("register-before-commit")
-        registered = jobs.register(
-            self._house,
-            self._claim,
-            ProcessedVersion(
-                manifest=body,
-                errors=errors,
-                warnings=warnings,
-                processed_data=_processed_data(body["metadata"], result),
-                files=self._staged,
-            ),
+        version = ProcessedVersion(
+            manifest=body,
+            errors=errors,
+            warnings=warnings,
+            processed_data=_processed_data(body["metadata"], result),
+            files=self._staged,
         )
+        end = chain.hand_on if chain.continues(self._organism, version) else jobs.register
+        registered = end(self._house, self._claim, version)
         failpoint("register-after-commit")
         return RegisterReport(
             accession_version=self.name, processing_result=body["processingResult"], manifest_digest=registered

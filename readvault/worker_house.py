@@ -22,7 +22,8 @@ from readvault.ports import Delivery
 from readvault.server_job import ServerJob
 from readvault.services import housekeeping, idempotency
 from readvault.services.house import House
-from readvault.services.processing import jobs, reprocessing
+from readvault.services.processing import jobs, pipeline_versions, reprocessing
+from readvault.services.processing.external_registration import register_external
 from readvault.services.processing.jobs import Claim
 from readvault.services.processing.lease import Lease
 from readvault.services.release import publication
@@ -91,12 +92,29 @@ class WorkerHouse:
         with self._claimed(job_id, JobKind.RELEASE) as held:
             yield None if held is None else functools.partial(publication.publish, self.house, held[0])
 
+    @contextmanager
+    def open_external_registration(self, job_id: str) -> Iterator[Callable[[], object] | None]:
+        """Claim what an external pipeline sent and whose files nobody has hashed; calling what comes registers it."""
+        with self._claimed(job_id, JobKind.REGISTER_EXTERNAL) as held:
+            if held is None:
+                yield None
+                return
+            claim, lease = held
+            directory = self._scratch / f"{claim.job_id}-{claim.attempt}"
+            directory.mkdir(parents=True)
+            try:
+                yield functools.partial(register_external, self.house, claim, lease, directory)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+
     def run(self, delivery: Delivery, around: Around = directly) -> None:
         """Do one delivered job from its claim to its end, as the inline orchestrator does."""
-        if delivery.kind == JobKind.RELEASE:
-            with self.open_release(delivery.job_id) as publish:
-                if publish is not None:
-                    publish()
+        if delivery.kind != JobKind.PROCESS_SUBMISSION:
+            is_release = delivery.kind == JobKind.RELEASE
+            opened = self.open_release if is_release else self.open_external_registration
+            with opened(delivery.job_id) as finish:
+                if finish is not None:
+                    finish()
             return
         with self.open_job(delivery.job_id) as job:
             if job is not None:
@@ -126,6 +144,7 @@ class WorkerHouse:
         return {
             "reaped": housekeeping.reap(self.house),
             "delivered": housekeeping.dispatch(self.house, self.ready),
+            "upgraded pipelines": pipeline_versions.upgrade_all(self.house),
             "expired uploads": housekeeping.expire_uploads(self.house),
             "forgotten requests": idempotency.forget_old(self.house),
         }

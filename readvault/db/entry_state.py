@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, case, exists, func, literal_column, or_, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -36,7 +36,7 @@ def current_manifest_id() -> ColumnElement[int | None]:
     )
 
 
-def _counts_yet(pipeline_version: ColumnElement[int]) -> ColumnElement[bool]:
+def _counts_yet(pipeline_version: SQLColumnExpression[int]) -> ColumnElement[bool]:
     """Whether a version is not newer than the one that is current; without external pipelines all count at once."""
     current = (
         select(col(OrganismState.current_pipeline_version))

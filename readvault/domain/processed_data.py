@@ -21,6 +21,20 @@ NUCLEOTIDES = frozenset("ACGTMRWSYKVHDBN")
 AMINO_ACIDS = frozenset("ACDEFGHIKLMNPQRSTVWYBZX-*")
 GAP = "-"
 SHOWN_SYMBOLS = 10
+MEASURED = (
+    *(MetadataField(name=name, type=MetadataType.INT) for name in ("totalReads", "mappedReads", "droppedAmplicons")),
+    *(
+        MetadataField(name=name, type=MetadataType.NUMBER)
+        for name in ("humanFraction", "depthOfCoverage", "breadthOfCoverage")
+    ),
+    *(
+        MetadataField(name=name)
+        for name in ("platform", "primerScheme", "reference", "consensusSource", "qualityControlDetermination",
+                     "qualityControlIssues", "qualityControlDetails")
+    ),
+)  # fmt: skip
+"""What readvault's own steps find out. An external pipeline may send it, and leave it out."""
+_MEASURED_NAMES = frozenset(field.name for field in MEASURED)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Data = dict[str, Any]
@@ -97,7 +111,11 @@ def _metadata(metadata: Data, fields: Sequence[MetadataField], given: frozenset[
             form = " in format 'yyyy-MM-dd'" if field.type is MetadataType.DATE else ""
             found = json.dumps(value, ensure_ascii=False)
             raise Unprocessable(f"Expected type '{field.type}'{form} for field '{field.name}', found value '{found}'.")
-    return {field.name: metadata.get(field.name) for field in fields}
+    return {
+        field.name: metadata.get(field.name)
+        for field in fields
+        if field.name in metadata or field.name not in _MEASURED_NAMES
+    }
 
 
 def _is_of_type(field: MetadataField, value: Any) -> bool:

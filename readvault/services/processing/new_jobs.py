@@ -65,7 +65,5 @@ def call_off(session: Session, names: Iterable[AccessionVersion]) -> None:
             .execution_options(synchronize_session=False)
         )  # fmt: skip
         session.execute(
-            delete(PartialResult)
-            .where(among(PartialResult, page))
-            .execution_options(synchronize_session=False)
+            delete(PartialResult).where(among(PartialResult, page)).execution_options(synchronize_session=False)
         )

@@ -50,7 +50,8 @@ def settle(session: Session, organism: Organism, asked: int) -> int:
     counts = current(session, organism)
     if asked < counts:
         raise Unprocessable(
-            f"The processing pipeline version {asked} is not accepted anymore. The current pipeline version is {counts}."
+            f"The processing pipeline version {asked} is not accepted anymore."
+            f" The current pipeline version is {counts}."
         )
     return counts
 

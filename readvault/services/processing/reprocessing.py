@@ -12,6 +12,8 @@ from readvault.domain.errors import Conflict, NotFound, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House
+from readvault.services.processing import pipeline_versions
+from readvault.services.processing.new_jobs import first_kind
 
 
 def process_again(house: House, accession_version: AccessionVersion, reason: str, actor: str) -> str:
@@ -28,10 +30,13 @@ def process_again(house: House, accession_version: AccessionVersion, reason: str
             raise NotFound(f"There is no accession version {accession_version}.")
         if entry.is_revocation:
             raise Unprocessable(f"Accession version {accession_version} is a revocation.")
-        pipeline_version = house.organism(entry.organism).pipeline.version
+        organism = house.organism(entry.organism)
+        kind, pipeline_version = first_kind(organism), organism.pipeline.version
+        if kind == JobKind.EXTERNAL_PROCESSING:
+            pipeline_version = pipeline_versions.current(session, organism)
         if _is_released(session, entry, pipeline_version):
             raise Conflict(f"{accession_version} is released with pipeline version {pipeline_version}.")
-        job = _unfinished(session, entry) or _new_job(session, entry, pipeline_version)
+        job = _unfinished(session, entry, kind) or _new_job(session, entry, kind, pipeline_version)
         if job.state == JobState.NEEDS_ATTENTION:
             job.state, job.failures, job.handbacks = JobState.QUEUED.value, 0, 0
             job.not_before = clock.read(session)
@@ -40,12 +45,12 @@ def process_again(house: House, accession_version: AccessionVersion, reason: str
         return job.id
 
 
-def _unfinished(session: Session, entry: EntryVersion) -> Job | None:
+def _unfinished(session: Session, entry: EntryVersion, kind: JobKind) -> Job | None:
     return session.exec(
         select(Job).where(
             Job.accession == entry.accession,
             Job.version == entry.version,
-            Job.kind == JobKind.PROCESS_SUBMISSION.value,
+            col(Job.kind).in_((kind.value, JobKind.REGISTER_EXTERNAL.value)),
             Job.state != JobState.DONE.value,
         )
     ).first()
@@ -64,11 +69,11 @@ def _is_released(session: Session, entry: EntryVersion, pipeline_version: int) -
     return found is not None
 
 
-def _new_job(session: Session, entry: EntryVersion, pipeline_version: int) -> Job:
+def _new_job(session: Session, entry: EntryVersion, kind: JobKind, pipeline_version: int) -> Job:
     now = clock.read(session)
     return Job(
         id=str(uuid.uuid4()),
-        kind=JobKind.PROCESS_SUBMISSION.value,
+        kind=kind.value,
         organism=entry.organism,
         accession=entry.accession,
         version=entry.version,
