@@ -258,7 +258,8 @@ class LocalRun:
         return found
 
     def _provenance(self) -> dict[str, Any]:
-        return provenance.describe(self._sample, self._reference, self._scheme.sites)
+        found = provenance.describe(self._sample, self._reference, self._scheme.sites)
+        return {**found, "screen": provenance.screen(self._sample, self._found("dehumanize", HostDepletionReport))}
 
     @property
     def _chosen(self) -> ChosenReference:

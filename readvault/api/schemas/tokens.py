@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import Field
 
 from readvault.api.dependencies import Text
-from readvault.api.schemas.wire import GroupId, Wire
+from readvault.api.schemas.wire import GroupId, Wire, when
 from readvault.services.people.tokens import MAX_DAYS, TokenView
 
 
@@ -40,9 +39,9 @@ class TokenInfo(Wire):
             name=view.name,
             scopes=list(view.scopes),
             group_id=view.group_id,
-            created_at=_when(view.created_at),
-            expires_at=_when(view.expires_at),
-            revoked_at=None if view.revoked_at is None else _when(view.revoked_at),
+            created_at=when(view.created_at),
+            expires_at=when(view.expires_at),
+            revoked_at=None if view.revoked_at is None else when(view.revoked_at),
         )
 
 
@@ -51,7 +50,3 @@ class NewToken(TokenInfo):
     Idempotency-Key made it."""
 
     token: str | None
-
-
-def _when(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

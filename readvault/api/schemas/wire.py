@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,3 +31,8 @@ class Version(Wire):
     @classmethod
     def of(cls, accession_version: AccessionVersion) -> Version:
         return cls(accession=accession_version.accession, version=accession_version.version)
+
+
+def when(moment: float) -> str:
+    """A moment (seconds since 1970) as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

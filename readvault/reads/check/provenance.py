@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from readvault.domain.reads import Platform
+from readvault.domain.reports import HostDepletionReport
 from readvault.reads import references, tools
 from readvault.reads.align import primers, reference_choice
 from readvault.reads.dehumanize import host_index
 from readvault.reads.sample import ChosenReference, PrimerSite, Sample
+from readvault.reads.validate import intake
 
 _NO_SAY: Any = {
     "version": True,
@@ -38,6 +40,23 @@ def describe(sample: Sample, reference: ChosenReference | None, sites: tuple[Pri
     if organism.references:
         found["candidateReferences"] = reference_choice.digests(organism)
     return found
+
+
+def screen(sample: Sample, depletion: HostDepletionReport | None) -> dict[str, Any] | None:
+    """What the screen for human reads saw, in exact counts; None where there was none.
+
+    By this alone it is decided whether originals may ever be public, so rounded shares won't do.
+    """
+    if depletion is None or not depletion.screened:
+        return None
+    return {
+        "files": len(sample.inputs),
+        "formats": sorted({intake.format_of(file.path).value for file in sample.inputs}),
+        "reads": depletion.reads_in,
+        "kept": depletion.reads_kept,
+        "human": depletion.reads_removed,
+        "tooShort": depletion.reads_too_short,
+    }
 
 
 def _parameters(sample: Sample) -> dict[str, Any]:

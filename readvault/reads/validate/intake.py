@@ -34,6 +34,11 @@ _REFUSALS = {
 }
 
 
+def format_of(path: Path) -> FileFormat:
+    """The format of a file that was accepted as reads, by its content."""
+    return _FORMATS[kind_of(path).content]
+
+
 @dataclass(slots=True)
 class Intake:
     """Files that can be read on: `sources` are still to be arranged, `lanes` are so already (from aligned files).

@@ -1,0 +1,149 @@
+"""The trail, read: what was done, who read which file, and whether nobody has touched it since."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from readvault.db import audit
+from readvault.db.tables import AuditEntry, EntryFile, FileAccess, Manifest, ManifestFile
+from readvault.domain.actor import Actor
+from readvault.domain.errors import BadRequest, NotFound
+from readvault.domain.identifiers import AccessionVersion
+from readvault.services import access_log
+from readvault.services.authorization import Action, authorize
+from readvault.services.house import House
+
+LARGEST_PAGE = 1000
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look over the whole log found. `first_bad` is the ID of the first row that is not as it was written."""
+
+    rows: int
+    reads: int
+    first_bad: int | None = None
+    fault: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether log and trail of reads are as they were written (rows cut off at the end can't be seen)."""
+        return not self.fault
+
+
+def page(
+    house: House,
+    actor: Actor | None,
+    *,
+    who: str | None = None,
+    action: str | None = None,
+    subject: str | None = None,
+    before: int | None = None,
+    size: int = 100,
+) -> list[AuditEntry]:
+    """Rows of the audit log, newest first, at most `size` with IDs below `before`. For maintainers only."""
+    query = select(AuditEntry).order_by(col(AuditEntry.id).desc()).limit(min(size, LARGEST_PAGE))
+    for column, wanted in ((AuditEntry.actor, who), (AuditEntry.action, action), (AuditEntry.subject, subject)):
+        if wanted is not None:
+            query = query.where(col(column) == wanted)
+    if before is not None:
+        query = query.where(col(AuditEntry.id) < before)
+    with house.sessions.read() as session:
+        authorize(session, actor, Action.MAINTAIN)
+        return list(session.exec(query))
+
+
+def who_read(house: House, actor: Actor | None, file: str) -> list[FileAccess]:
+    """Every URL that was given out for a file that was not public, oldest first. For maintainers only.
+
+    `file` is a file ID or `accession.version/category/name`. Raises BadRequest for anything else and
+    NotFound for a file that there isn't; a file ID that nobody knows any more may still have rows.
+    """
+    with house.sessions.read() as session:
+        authorize(session, actor, Action.MAINTAIN)
+        ids = [file.lower()] if _UUID.fullmatch(file) else _file_ids(session, file)
+        query = select(FileAccess).where(col(FileAccess.file_id).in_(ids)).order_by(col(FileAccess.id))
+        return list(session.exec(query))
+
+
+def verify(house: House) -> Verdict:
+    """Look over the whole log: every digest, every link, and every URL that the log names or that names it.
+
+    Reads all rows once, in flat memory.
+    """
+    with house.sessions.read() as session:
+        bad, rows = audit.examine(session)
+        if bad is not None:
+            return Verdict(rows, 0, bad, f"row {bad} of the audit log was altered, or a row before it is missing")
+        reads, wrong = _reads_that_differ(session)
+        if wrong is not None:
+            return Verdict(rows, reads, wrong, f"the trail of reads is not what row {wrong} of the audit log says")
+        return Verdict(rows, reads)
+
+
+def _file_ids(session: Session, file: str) -> list[str]:
+    name, category, label = _parsed(file)
+    mine = (EntryFile.accession == name.accession, EntryFile.version == name.version)
+    submitted = select(EntryFile.file_id).where(*mine, EntryFile.category == category, EntryFile.name == label)
+    processed = (
+        select(ManifestFile.file_id)
+        .join(Manifest, col(Manifest.id) == col(ManifestFile.manifest_id))
+        .where(Manifest.accession == name.accession, Manifest.version == name.version)
+        .where(ManifestFile.category == category, ManifestFile.name == label)
+    )
+    found = [*session.exec(submitted), *session.exec(processed)]
+    if not found:
+        raise NotFound(f"There is no file {file}.")
+    return found
+
+
+def _parsed(file: str) -> tuple[AccessionVersion, str, str]:
+    try:
+        name, category, label = file.split("/", 2)
+        return AccessionVersion.parse(name), category, label
+    except ValueError:
+        raise BadRequest("A file is named by its file ID, or as accession.version/category/name.") from None
+
+
+def _reads_that_differ(session: Session) -> tuple[int, int | None]:
+    """How many reads there are, and the first row of the log whose files are not exactly those of the trail."""
+    reads = 0
+    entries = session.exec(
+        select(AuditEntry).where(AuditEntry.action == access_log.ACTION).order_by(col(AuditEntry.id))
+        .execution_options(yield_per=500)
+    )  # fmt: skip
+    for entry in entries:
+        said = Counter(
+            (name, file_id, category)
+            for name, files in dict(entry.details.get("files", {})).items()
+            for category, file_id in files
+        )
+        mine = session.exec(select(FileAccess).where(FileAccess.audit_id == entry.id)).all()
+        reads += len(mine)
+        told = Counter((f"{row.accession}.{row.version}", row.file_id, row.category) for row in mine)
+        if said != told or any(not _agree(row, entry) for row in mine):
+            return reads, entry.id
+    return reads, _without_a_link(session)
+
+
+def _agree(row: FileAccess, entry: AuditEntry) -> bool:
+    details: dict[str, Any] = entry.details
+    said = (entry.actor, entry.at, details.get("purpose"), details.get("reason"))
+    return (row.actor, row.at, row.purpose, row.reason) == said
+
+
+def _without_a_link(session: Session) -> int | None:
+    """The log's row of the first read that some other kind of row is named for."""
+    query = (
+        select(AuditEntry.id)
+        .join(FileAccess, col(FileAccess.audit_id) == col(AuditEntry.id))
+        .where(AuditEntry.action != access_log.ACTION)
+        .limit(1)
+    )
+    return session.exec(query).first()
