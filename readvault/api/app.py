@@ -15,7 +15,23 @@ from readvault.api import description, errors
 from readvault.api.authentication import Callers
 from readvault.api.login_limit import LoginLimit
 from readvault.api.middleware import BodyLimit, Gate, ReadOnly, RequestContext
-from readvault.api.routes import admin, batches, entries, files, groups, instance, lapis, released, review, submission, tokens
+from readvault.api.routes import (
+    admin,
+    batches,
+    entries,
+    files,
+    groups,
+    instance,
+    lapis,
+    limits,
+    pipelines,
+    released,
+    review,
+    submission,
+    submitted,
+    terms,
+    tokens,
+)
 from readvault.api.routes.login import login_router
 from readvault.config import LimitSettings
 from readvault.services.house import House
@@ -53,7 +69,7 @@ def create_app(house: House, identity: Identity) -> FastAPI:
         app.state.login_limit = LoginLimit()
         app.include_router(login_router(identity.embedded, app.state.login_limit))
     # Paths that begin with an organism's name come last.
-    for room in (admin, files, groups, tokens, released, lapis, submission, review, entries, batches):
+    for room in (admin, limits, files, groups, terms, tokens, released, lapis, pipelines, submission, submitted, review, entries, batches):
         app.include_router(room.router)
     description.install(app)
     _surround(app, house, identity)
@@ -80,7 +96,7 @@ def _surround(app: FastAPI, house: House, identity: Identity) -> None:
 def _limit_of_bodies(limits: LimitSettings) -> Callable[[str], int]:
     """How many bytes the body of a request may have, by its path."""
     submission = limits.bytes_of_metadata + limits.bytes_of_sequences + BYTES_AROUND_PARTS
-    return lambda path: submission if path.endswith(("/submit", "/revise")) else BYTES_OF_JSON
+    return lambda path: submission if path.endswith(("/submit", "/revise", "/submit-processed-data")) else BYTES_OF_JSON
 
 
 def _operation_id(route: APIRoute) -> str:

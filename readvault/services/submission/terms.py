@@ -119,7 +119,8 @@ def change(
         organisms = _locked_organisms(session, actor, names)
         now = clock.read(session)
         terms = checked(terms_type, restricted_until, now)
-        _check_change(terms_now(session, names), terms, today_of(now))
+        known = terms_now(session, names)
+        _check_change([known.get(name, Terms()) for name in names], terms, today_of(now))
         assert actor is not None
         same = terms.columns()
         rows = [{"accession": name, "user_name": actor.name, "changed_at": now, **same} for name in names]
@@ -182,8 +183,8 @@ def _locked_organisms(session: Session, actor: Actor | None, names: Sequence[str
     return organisms
 
 
-def _check_change(old: dict[str, Terms], new: Terms, today: date) -> None:
-    for terms in old.values():
+def _check_change(old: Sequence[Terms], new: Terms, today: date) -> None:
+    for terms in old:
         holding = terms.on(today)
         if new.type == OPEN and terms.type == OPEN:
             raise Unprocessable(
