@@ -69,7 +69,11 @@ def create_app(house: House, identity: Identity) -> FastAPI:
         app.state.login_limit = LoginLimit()
         app.include_router(login_router(identity.embedded, app.state.login_limit))
     # Paths that begin with an organism's name come last.
-    for room in (admin, limits, files, groups, terms, tokens, released, lapis, pipelines, submission, submitted, review, entries, batches):
+    rooms = (
+        *(admin, limits, files, groups, terms, tokens, released),
+        *(lapis, pipelines, submission, submitted, review, entries, batches),
+    )
+    for room in rooms:
         app.include_router(room.router)
     description.install(app)
     _surround(app, house, identity)

@@ -9,19 +9,20 @@ def api(
     host: str = typer.Option("127.0.0.1", help="The address to listen on."),
     port: int = typer.Option(8079, help="The port to listen on."),
 ) -> None:
-    """Serve the HTTP API."""
+    """Serve the HTTP API and the pages."""
     import uvicorn
 
     from readvault import bootstrap
     from readvault.adapters.identity import identity_of
     from readvault.api.app import create_app
+    from readvault.web.mounting import add_pages
 
     bootstrap.log_to_stderr()
     settings = bootstrap.settings()
     bootstrap.refuse_open_store(settings)
-    house = bootstrap.house(settings)
+    house, identity = bootstrap.house(settings), identity_of(settings)
     uvicorn.run(
-        create_app(house, identity_of(settings)),
+        add_pages(create_app(house, identity), house, identity),
         host=host,
         port=port,
         log_config=None,

@@ -102,6 +102,15 @@ def by_category(files: Iterable[ReviewFile], house: House) -> dict[str, list[dic
     return listed
 
 
+def without_urls(files: Iterable[ReviewFile]) -> dict[str, list[dict[str, Any]]]:
+    """The files with size (bytes), SHA-256 and whether the person may ask for a URL."""
+    listed: dict[str, list[dict[str, Any]]] = {}
+    for file in files:
+        facts = {"readable": file.given, "size": file.size, "sha256": file.sha256}
+        listed.setdefault(file.category, []).append({"fileId": file.file_id, "name": file.name, **facts})
+    return listed
+
+
 def as_loculus(files: Iterable[ReviewFile]) -> dict[str, list[dict[str, str]]]:
     """The files as pairs of ID and name."""
     listed: dict[str, list[dict[str, str]]] = {}

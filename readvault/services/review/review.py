@@ -56,6 +56,21 @@ def review(house: House, actor: Actor | None, organism: str, name: AccessionVers
     return shown
 
 
+def overview(house: House, actor: Actor | None, organism: str, name: AccessionVersion) -> dict[str, Any]:
+    """The same as `review` without URLs, so that nothing is logged: per file `readable` instead of `url`.
+
+    `file_url` gives the URL of one of them when somebody asks for it. Raises what `review` raises.
+    """
+    house.organism(organism)
+    with house.sessions.read() as session:
+        entry, shown, originals, processed = _look(house, session, actor, organism, name)
+        shown["history"] = _history(session, entry)
+    shown["submittedData"]["files"] = files.without_urls(originals)
+    if shown["processedData"] is not None:
+        shown["processedData"]["files"] = files.without_urls(processed)
+    return shown
+
+
 def data_to_edit(house: House, actor: Actor | None, organism: str, name: AccessionVersion) -> dict[str, Any]:
     """What was submitted and what was made of it, in Loculus's exact shape and without URLs.
 

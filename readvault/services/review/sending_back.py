@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import batched
 
+from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from readvault.db import audit, clock
@@ -46,10 +47,8 @@ def send_back(
             if already := sorted(str(each.name) for each in found if each.sent_back is not None):
                 raise Conflict(f"Accession versions have been sent back already: {', '.join(already)}")
             at = clock.read(session)
-            session.add_all(
-                SentBack(manifest_id=each.manifest_id, reason=reason, sent_by=actor.name, sent_at=at) for each in found
-            )
-            session.flush()
+            common = {"reason": reason, "sent_by": actor.name, "sent_at": at}
+            session.execute(insert(SentBack), [{"manifest_id": each.manifest_id, **common} for each in found])
             for page in batched(found, candidates.PAGE):
                 listed = [{"accessionVersion": str(each.name), "manifestDigest": each.digest} for each in page]
                 audit.append(session, actor.name, "send back", organism, {"sentBack": listed, "reason": reason})

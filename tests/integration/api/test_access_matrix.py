@@ -20,11 +20,13 @@ from fastapi.testclient import TestClient
 
 from readvault.adapters.identity import EmbeddedIssuer, Identity
 from readvault.api.app import create_app
+from readvault.web.mounting import add_pages
 from tests.conftest import MigratedDatabases
 from tests.integration.api import matrix
 from tests.integration.api.matrix import scene as scenes
 from tests.integration.api.matrix.cells import CALLERS, Call, Row
 from tests.integration.api.matrix.scene import Scene
+from tests.integration.api.matrix.web import as_browser
 
 MODULES = [
     importlib.import_module(f"{matrix.__name__}.{module.name}") for module in pkgutil.iter_modules(matrix.__path__)
@@ -46,7 +48,8 @@ def built(
 
 @pytest.fixture(scope="module")
 def app(built: Scene, issuer: EmbeddedIssuer) -> FastAPI:
-    return create_app(built.house, Identity(issuer))
+    identity = Identity(issuer)
+    return add_pages(create_app(built.house, identity), built.house, identity)
 
 
 @pytest.fixture
@@ -91,6 +94,8 @@ def test_cell(row: Row, caller: str, scene: Scene, client: TestClient) -> None:
         pytest.skip("there are no machine tokens yet")
     row.prepare(scene)
     call = row.make(scene)
+    if row.path.startswith("/web"):
+        headers, call = as_browser(headers, call)
     response = client.request(
         row.method,
         _filled(row.path, {**scene.values, **call.path}),

@@ -43,7 +43,7 @@ def group(house: House, *members: str) -> int:
         row = Group(
             name="Group",
             institution="Institution",
-            address={"line1": "Street", "city": "City", "country": "Country"},
+            address={"line1": "Street", "city": "City", "postalCode": "4000", "country": "Country"},
             contact_email="group@example.org",
             created_at=clock.read(session),
         )
