@@ -142,6 +142,21 @@ def _shared(name: str, index: Path, overlap: host_overlap.Overlap) -> Finding:
     return Finding("shared with host", Level.WARN, message, advice)
 
 
+def _bucket(settings: Settings) -> Iterator[Finding]:
+    if not settings.s3.worker.access_key:
+        advice = "Set READVAULT_S3__WORKER__ACCESS_KEY and its companions (docs/settings.md) to probe the bucket too."
+        yield Finding("bucket", Level.WARN, "no S3 keys are set: the bucket was not looked at", advice)
+        return
+    from readvault.adapters.s3_probes import examine as examine_bucket
+
+    for seen in examine_bucket(settings.s3, origin=settings.public_url):
+        message = f"{seen.name}: {seen.message}"
+        if seen.passed:
+            yield Finding("bucket", Level.OK, message)
+        else:
+            yield Finding("bucket", Level.FAIL if seen.needed else Level.WARN, message, seen.advice)
+
+
 def _scratch(settings: Settings) -> Iterator[Finding]:
     place = settings.scratch
     there = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.exists())
@@ -211,6 +226,7 @@ PROBES: dict[str, Probe] = {
     "organisms": _organisms,
     "host index": _host_indexes,
     "shared with host": _shared_with_host,
+    "bucket": _bucket,
     "scratch": _scratch,
     "limits": _limits,
     "memory": _memory,
