@@ -17,13 +17,20 @@ from readvault.services.review.approval import Scope, approve
 from readvault.services.review.batches import METRICS
 from readvault.services.review.candidates import is_control
 from readvault.services.review.sending_back import send_back
+from readvault.services.submission.deletion import Scope as DeletionScope
+from readvault.services.submission.deletion import delete_versions
+from readvault.services.submission.revocation import revoke
 from readvault.web.rendering import page
 from readvault.web.sessions import Visit
 from readvault.web.site import HOME, Form, FormDep, PageRoute, Site, SiteDep, VisitDep, see, status_and_text
 
 router = APIRouter(prefix=f"{HOME}/organisms/{{organism}}/entries", route_class=PageRoute, include_in_schema=False)
 
-DONE = {"approved": "It is released.", "sent-back": "It was sent back."}
+DONE = {
+    "approved": "It is released.",
+    "sent-back": "It was sent back.",
+    "revoked": "This revocation takes effect when it is approved.",
+}
 
 
 @router.get("/{accession}/{version}")
@@ -72,6 +79,15 @@ def _decided(site: Site, visit: Visit, organism: str, name: AccessionVersion, fo
         case "send-back":
             send_back(site.house, visit.actor, organism, [(name, digest)], form.one("reason"))
             return f"{place_of(organism, name)}?done=sent-back"
+        case "delete" if form.one("sure"):
+            delete_versions(site.house, visit.actor, organism, scope=DeletionScope.ALL, accession_versions=[name])
+            return f"{HOME}/organisms/{quote(organism)}/entries"
+        case "revoke" if form.one("sure"):
+            comment = form.one("reason").strip() or None
+            [revocation] = revoke(site.house, visit.actor, organism, accessions=[name.accession], comment=comment)
+            return place_of(organism, AccessionVersion(revocation.accession, revocation.version)) + "?done=revoked"
+        case "delete" | "revoke":
+            raise BadRequest("Please tick the box if you are sure.")
         case _:
             raise BadRequest("There is no such button.")
 
@@ -106,6 +122,7 @@ def _entry(
             ("Made by the pipeline", (shown["processedData"] or {}).get("files") or {}),
             ("Submitted", submitted["files"]),
         ),
+        is_newest=all(each["version"] < name.version for each in shown["history"]["versions"]),
         is_control=is_control(submitted["metadata"].get("sampleRole")),
         said=said,
         problem=problem,

@@ -137,6 +137,27 @@ def test_errors_and_controls_have_no_button(browser: Browser, house: House, mine
         assert [form for form in page.forms if "send-back" in form.buttons]
 
 
+def test_an_entry_is_deleted_or_revoked_by_who_is_sure(browser: Browser, house: House, mine: int) -> None:
+    unreleased, _ = scenes.processed(house, mine, files=())
+    browser.log_in("alice", "password")
+    page = browser.get(f"{ORGANISM}/entries/{unreleased.accession}/1")
+    unsure = browser.send(page, "delete", chosen=[])
+    assert (unsure.status, "tick the box" in unsure.text) == (400, True)
+    page = browser.send(page, "delete", chosen=[], sure="yes")
+    assert (page.status, page.path) == (200, f"{ORGANISM}/entries")
+    assert browser.get(f"{ORGANISM}/entries/{unreleased.accession}/1").status == 422
+    released, digest = scenes.processed(house, mine, files=())
+    page = browser.send(browser.get(f"{ORGANISM}/entries/{released.accession}/1"), "approve")
+    page = browser.send(page, "revoke", chosen=[], sure="yes", reason="wrong sample")
+    assert page.path == f"{ORGANISM}/entries/{released.accession}/2?done=revoked"
+    assert "wrong sample" in page.text
+    page = browser.send(page, "approve")
+    assert "It is released." in page.text
+    page = browser.get(f"{ORGANISM}/entries/{released.accession}/1")
+    assert digest in page.html
+    assert not [form for form in page.forms if "revoke" in form.buttons]
+
+
 def test_a_form_of_another_site_does_nothing(browser: Browser, house: House, mine: int) -> None:
     (name, digest), *_ = _plate(house, mine, 1)
     browser.log_in("alice", "password")

@@ -39,6 +39,16 @@ def _send_back(scene: Scene) -> Call:
     return _chosen(scene, "send-back")
 
 
+def _delete(scene: Scene) -> Call:
+    return Call(data={"action": "delete", "sure": "yes"})
+
+
+def _revoke(scene: Scene) -> Call:
+    name = scene.released.name
+    path = {"accession": name.accession, "version": name.version}
+    return Call(path=path, data={"action": "revoke", "sure": "yes", "reason": "wrong sample"})
+
+
 def _processed(scene: Scene) -> Call:
     return Call(path={"file_id": scene.processed.processed_file})
 
@@ -54,9 +64,7 @@ ROWS = [
     Row("GET", "/web", _pages(users(200))),
     Row("GET", "/web/static/{name}", anybody(200), lambda _: Call(path={"name": "style.css"})),
     Row("GET", "/web/login", anybody(200)),
-    Row(
-        "POST", "/web/login", anybody(_NO_FORM), lambda _: Call(data={"name": "alice"}), note="without the form's proof"
-    ),
+    Row("POST", "/web/login", anybody(403), lambda _: Call(data={"name": "alice"}), note="without proof"),
     Row("GET", "/web/callback", anybody(403)),
     Row("POST", "/web/logout", _pages(users(200, small_token=200)), lambda _: Call(data={"action": "submit"})),
     Row("GET", "/web/organisms/{organism}", _pages(users(200))),
@@ -67,6 +75,8 @@ ROWS = [
     Row("GET", _ENTRY, _pages(members(200))),
     Row("POST", _ENTRY, _pages(members(303)), _approve, note="approve"),
     Row("POST", _ENTRY, _pages(members(303)), _send_back, note="send back"),
+    Row("POST", _ENTRY, _pages(members(303)), _delete, note="delete"),
+    Row("POST", _ENTRY, _pages(members(303)), _revoke, note="revoke"),
     Row("GET", f"{_ENTRY}/files/{{file_id}}", _pages(members(303)), _processed, note="processed"),
     Row(
         "GET",
