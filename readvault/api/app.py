@@ -18,12 +18,14 @@ from readvault.api.middleware import BodyLimit, Gate, ReadOnly, RequestContext
 from readvault.api.routes import (
     admin,
     batches,
+    downloads,
     entries,
     files,
     groups,
     instance,
     lapis,
     limits,
+    manifests,
     pipelines,
     released,
     review,
@@ -43,7 +45,7 @@ PROBLEM: dict[str, Any] = {
     "description": "What is wrong, as problem+json (RFC 9457). A bad token gets 401 with an empty body.",
     "content": {"application/problem+json": {"schema": errors.PROBLEM_SCHEMA}},
 }
-EXPOSED_HEADERS = ["ETag", "x-request-id", "x-total-records", "Location"]
+EXPOSED_HEADERS = ["ETag", "x-request-id", "x-total-records", "x-manifest-digest", "x-pipeline-version", "Location"]
 
 
 def create_app(house: House, identity: Identity) -> FastAPI:
@@ -70,8 +72,8 @@ def create_app(house: House, identity: Identity) -> FastAPI:
         app.include_router(login_router(identity.embedded, app.state.login_limit))
     # Paths that begin with an organism's name come last.
     rooms = (
-        *(admin, limits, files, groups, terms, tokens, released),
-        *(lapis, pipelines, submission, submitted, review, entries, batches),
+        *(admin, limits, files, downloads, groups, terms, tokens, released),
+        *(lapis, pipelines, submission, submitted, review, entries, manifests, batches),
     )
     for room in rooms:
         app.include_router(room.router)

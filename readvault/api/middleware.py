@@ -27,8 +27,8 @@ SECURITY_HEADERS = {
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ANYBODY = re.compile(
-    r"/|/api-docs|/actuator/health|/loculus-info|/groups/[^/]+|/data-use-terms/[^/]+|/files/get/.+"
-    r"|/[^/]+/(get-released-data|metadata-template|lapis/sample/.+)"
+    r"/|/api-docs|/actuator/health|/loculus-info|/groups/[^/]+|/data-use-terms/[^/]+|/files/(get|released)/.+"
+    r"|/[^/]+/(get-released-data|metadata-template|lapis/sample/.+|manifests?/[^/]+/[^/]+|manifests)"
 )
 _LOGIN = re.compile(r"/realms/loculus/.+|/web/(login|logout|callback)")
 _PAGES = re.compile(r"/web(/.*)?")

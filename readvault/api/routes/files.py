@@ -1,25 +1,20 @@
-"""Uploading and downloading files. No byte of a file passes through here: clients talk to S3 with signed URLs."""
+"""Uploading files. No byte of a file passes through here: clients talk to S3 with signed URLs."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Response
-from fastapi.responses import RedirectResponse
 
 from readvault.api.dependencies import (
-    CallerDep,
     HouseDep,
     IdempotencyKeyDep,
-    Label,
-    Number,
     Text,
     UserDep,
     documented,
     parameters,
 )
 from readvault.api.schemas import files as schemas
-from readvault.services.release import downloads
 from readvault.services.uploads import file_states, multipart, upload_requests
 from readvault.services.uploads.upload_requests import Cutting
 
@@ -119,28 +114,3 @@ def abort(file_id: FileId, user: UserDep, house: HouseDep) -> Response:
     """Give up an upload that isn't submitted yet."""
     file_states.abort(house, user, file_id)
     return Response(status_code=204)
-
-
-@router.get(
-    "/get/{accession}/{version}/{category}/{name}",
-    status_code=307,
-    response_class=RedirectResponse,
-)
-def get_file(
-    accession: Label, version: Number, category: Label, name: Label, caller: CallerDep, house: HouseDep
-) -> RedirectResponse:
-    """The processed file, by a redirect to a short-lived pre-signed URL; after release for everybody."""
-    return RedirectResponse(downloads.file_url(house, caller, accession, version, category, name), status_code=307)
-
-
-@router.head(
-    "/get/{accession}/{version}/{category}/{name}",
-    status_code=307,
-    response_class=RedirectResponse,
-)
-def head_file(
-    accession: Label, version: Number, category: Label, name: Label, caller: CallerDep, house: HouseDep
-) -> RedirectResponse:
-    """The same for HEAD: the method is part of what is signed."""
-    url = downloads.file_url(house, caller, accession, version, category, name, head=True)
-    return RedirectResponse(url, status_code=307)

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
-from sqlmodel import col, select
+from sqlalchemy import or_, select
+from sqlmodel import Session, col
 
 from readvault.db import entry_state
-from readvault.db.tables import EntryVersion, Manifest, ManifestFile, Release, StoredObject
+from readvault.db.names import among
+from readvault.db.tables import CurrentResult, EntryVersion, Manifest, ManifestFile, Release, StoredObject
 from readvault.domain.actor import Actor
-from readvault.domain.errors import NotFound, Unauthenticated
+from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
+from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
-from readvault.services.authorization import Action, authorize
+from readvault.domain.status import Visibility
+from readvault.services import access_log
+from readvault.services.authorization import Action, authorize, is_member
 from readvault.services.house import House
+from readvault.services.release.public_files import is_screened
+from readvault.services.release.visibility import refuse_withdrawn, state_of
+
+PURPOSE = "download"
+NOT_FOUND = "File not found"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    group_id: int
+    is_released: bool
+    body: str
+    file: ManifestFile
+    stored: StoredObject
 
 
 def file_url(
@@ -20,32 +40,122 @@ def file_url(
 ) -> str:
     """A short-lived pre-signed URL of a processed file: a secret. `actor` None is an anonymous reader.
 
-    Released: the file of the released manifest, at its pinned object version, for all. Unreleased:
-    the file of the current manifest, for the group. Reads that no complete screen for human reads
-    has seen are given to nobody. Raises NotFound, Unauthenticated, Forbidden.
+    Released: the file of the result that stands for the version, at its pinned object version, for
+    all. Unreleased, or never to be public: for the group, and written down. Reads that no complete
+    screen for human reads has seen are given to nobody. Raises NotFound, Unauthenticated, Forbidden,
+    and Gone for what was withdrawn, which only maintainers still read.
     """
+    subject = AccessionVersion(accession, version)
+    with house.sessions.read() as session:
+        found, is_public = _look(session, actor, subject, category, name)
+    if not is_public:
+        with house.sessions.begin() as session:
+            # Looked at again: what is written down must be what is given.
+            found, is_public = _look(session, actor, subject, category, name)
+            if not is_public and actor is not None:
+                access_log.note(session, actor.name, subject, [(found.file.file_id, category)], PURPOSE)
+    return _signed(house, found, head=head)
+
+
+def released_file_url(
+    house: House,
+    accession: str,
+    version: int,
+    pipeline_version: int,
+    category: str,
+    name: str,
+    *,
+    head: bool = False,
+) -> str:
+    """A short-lived pre-signed URL of a published file of one pipeline version, for everybody: always the same bytes.
+
+    Results that others have taken the place of stay. Raises NotFound for all that is not public, Gone
+    for what was withdrawn.
+    """
+    subject = AccessionVersion(accession, version)
+    published = or_(
+        col(Manifest.id).in_(select(col(Release.manifest_id)).where(among(Release, [subject]))),
+        col(Manifest.id).in_(select(col(CurrentResult.manifest_id)).where(among(CurrentResult, [subject]))),
+    )
     query = (
-        entry_state.with_state(select(EntryVersion.group_id, Release.accession, Manifest.body, StoredObject))
+        select(EntryVersion.group_id, Manifest.body, ManifestFile, StoredObject)  # type: ignore[call-overload]
+        .join(Manifest, among(Manifest, [subject]))
         .join(ManifestFile, col(ManifestFile.manifest_id) == col(Manifest.id))
         .join(StoredObject, col(StoredObject.id) == col(ManifestFile.stored_object_id))
         .where(
-            col(EntryVersion.accession) == accession,
-            col(EntryVersion.version) == version,
+            among(EntryVersion, [subject]),
+            published,
+            col(Manifest.pipeline_version) == pipeline_version,
             col(ManifestFile.category) == category,
             col(ManifestFile.name) == name,
+            col(ManifestFile.may_be_public),
         )
     )
     with house.sessions.read() as session:
-        found = session.execute(query).one_or_none()
-        if found is None:
-            raise NotFound("File not found")
-        group_id, released, body, stored = found
-        if released is None:
-            if actor is None:
-                raise Unauthenticated("Authentication needed: the file is not public")
-            authorize(session, actor, Action.REVIEW, group_id=group_id)
-    if category in READ_LEVEL and json.loads(body).get("screened") is not True:
-        raise NotFound("File not found")
-    return house.store.sign_get(
-        stored.key, stored.version_id, name=name, expires=house.settings.urls.download, head=head
+        if session.get(Release, (accession, version)) is not None:
+            refuse_withdrawn(session, subject)
+        row = session.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(NOT_FOUND)
+    found = _Found(row[0], True, row[1], row[2], row[3])
+    _refuse_unscreened(found)
+    return _signed(house, found, head=head)
+
+
+def _look(
+    session: Session, actor: Actor | None, subject: AccessionVersion, category: str, name: str
+) -> tuple[_Found, bool]:
+    """The file of the result that stands for the version, if the actor may read it, and whether everybody may."""
+    withdrawn = False
+    if session.get(Release, (subject.accession, subject.version)) is not None:
+        withdrawn = _is_withdrawn_for(session, actor, subject)
+    query = (
+        entry_state.with_state(
+            select(EntryVersion.group_id, Release.accession, Manifest.body, ManifestFile, StoredObject)  # type: ignore[call-overload]
+        )
+        .join(ManifestFile, col(ManifestFile.manifest_id) == col(Manifest.id))
+        .join(StoredObject, col(StoredObject.id) == col(ManifestFile.stored_object_id))
+        .where(among(EntryVersion, [subject]), col(ManifestFile.category) == category, col(ManifestFile.name) == name)
     )
+    row = session.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(NOT_FOUND)
+    found = _Found(row[0], row[1] is not None, *row[2:])
+    if not found.is_released or withdrawn:
+        if actor is None:
+            raise Unauthenticated("Authentication needed: the file is not public")
+        authorize(session, actor, Action.REVIEW, group_id=found.group_id)
+    if not found.file.may_be_public and not _may_read_originals(session, actor, found.group_id):
+        raise NotFound(NOT_FOUND)
+    _refuse_unscreened(found)
+    return found, found.is_released and found.file.may_be_public and not withdrawn
+
+
+def _is_withdrawn_for(session: Session, actor: Actor | None, subject: AccessionVersion) -> bool:
+    """Whether the version was withdrawn, for somebody who may read it all the same; raises Gone for all others."""
+    if actor is None or not actor.is_maintainer:
+        refuse_withdrawn(session, subject)
+        return False
+    return state_of(session, [subject])[subject] is Visibility.WITHDRAWN
+
+
+def _may_read_originals(session: Session, actor: Actor | None, group_id: int) -> bool:
+    """Whether the actor may have what is never public, such as originals that a pipeline passed through."""
+    if not is_member(session, actor, group_id):
+        return False
+    try:
+        authorize(session, actor, Action.READ_ORIGINALS, group_id=group_id)
+    except Forbidden:
+        return False
+    return True
+
+
+def _refuse_unscreened(found: _Found) -> None:
+    if found.file.category in READ_LEVEL and not is_screened(json.loads(found.body)):
+        raise NotFound(NOT_FOUND)
+
+
+def _signed(house: House, found: _Found, *, head: bool) -> str:
+    stored = found.stored
+    expires = house.settings.urls.download
+    return house.store.sign_get(stored.key, stored.version_id, name=found.file.name, expires=expires, head=head)

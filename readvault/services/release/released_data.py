@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlmodel import Session, col
 
 from readvault.db import clock
@@ -111,12 +111,18 @@ def released_data(house: House, organism_name: str, shape: Shape | None = None) 
         yield {"metadata": metadata, **sequences}
 
 
-def released(house: House, organism: str) -> Iterator[Released]:
-    """Every released version of the organism that is neither suppressed nor withdrawn, by accession and version."""
+def released(
+    house: House, organism: str, *, only: ColumnElement[bool] | None = None, sequences: bool = True
+) -> Iterator[Released]:
+    """Every released version of the organism that is neither suppressed nor withdrawn, by accession and version.
+
+    `only`: a condition on EntryVersion that narrows them. Without `sequences` the processed data hold
+    metadata alone, which is less to read.
+    """
     query = (
         select(*_COLUMNS)
         .join(Release, (col(Release.accession) == _NAME[0]) & (col(Release.version) == _NAME[1]))
-        .where(col(EntryVersion.organism) == organism, is_listed())
+        .where(col(EntryVersion.organism) == organism, is_listed(), *(() if only is None else (only,)))
         .order_by(*_NAME)
         .limit(PAGE)
     )
@@ -126,17 +132,18 @@ def released(house: House, organism: str) -> Iterator[Released]:
             rows = session.execute(query.where(tuple_(*_NAME) > last)).all()
             if not rows:
                 return
-            page = list(_with_results(house, session, [tuple(row) for row in rows]))
+            page = list(_with_results(house, session, [tuple(row) for row in rows], sequences=sequences))
         yield from page
         last = (rows[-1][0], rows[-1][1])
 
 
-def _with_results(house: House, session: Session, rows: Sequence[tuple[Any, ...]]) -> Iterator[Released]:
+def _with_results(
+    house: House, session: Session, rows: Sequence[tuple[Any, ...]], *, sequences: bool
+) -> Iterator[Released]:
     names = [AccessionVersion(row[0], row[1]) for row in rows]
     current = current_results(session, names)
     ids = [current.get(name, row[-1]) for name, row in zip(names, rows, strict=True)]
-    columns = (col(Manifest.id), col(Manifest.pipeline_version), col(Manifest.digest), col(Manifest.processed_data))
-    results = {row[0]: row[1:] for row in session.execute(select(*columns).where(col(Manifest.id).in_(ids)))}
+    results = _results(session, ids, sequences=sequences)
     files = public_files(session, ids)
     accessions = sorted({name.accession for name in names})
     terms = terms_of_accessions(house, session, accessions)
@@ -165,6 +172,17 @@ def _with_results(house: House, session: Session, rows: Sequence[tuple[Any, ...]
             processed_data=processed_data,
             files=files.get(manifest_id, ()),
         )
+
+
+def _results(session: Session, ids: Sequence[int], *, sequences: bool) -> dict[int, tuple[int, str, dict[str, Any]]]:
+    """Pipeline version, digest and processed data of each manifest."""
+    data = col(Manifest.processed_data)
+    columns = (col(Manifest.id), col(Manifest.pipeline_version), col(Manifest.digest))
+    query = select(*columns, data if sequences else data["metadata"]).where(col(Manifest.id).in_(ids))
+    return {
+        number: (pipeline_version, digest, found if sequences else {"metadata": found or {}})
+        for number, pipeline_version, digest, found in session.execute(query)
+    }
 
 
 def current_results(session: Session, names: Sequence[AccessionVersion]) -> dict[AccessionVersion, int]:
