@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import typer
 
-admin_app = typer.Typer(help="Accounts, groups and jobs.", no_args_is_help=True)
+from readvault.cli import admin_entries, admin_people, admin_trail
+from readvault.cli.admin_limits import limits_app
 
-
-@admin_app.command("add-user")
-def add_user(
-    name: str,
-    password: str = typer.Option(..., prompt=True, hide_input=True, help="Asked for when it is not given."),
-    role: list[str] = typer.Option([], help="super_user, preprocessing_pipeline or external_metadata_updater."),
-) -> None:
-    """Add a login to the built-in issuer."""
-    from readvault import bootstrap
-    from readvault.services.people import accounts
-
-    accounts.create_account(bootstrap.house(bootstrap.settings()), name, password, role)
-    typer.echo(f"user {name} can log in now")
+admin_app = typer.Typer(help="Accounts, groups, jobs, released entries, and who read what.", no_args_is_help=True)
+admin_app.add_typer(limits_app, name="limits")
+admin_app.add_typer(admin_trail.audit_app, name="audit")
+for command in (
+    admin_people.add_user,
+    admin_people.disable_user,
+    admin_people.set_password,
+    admin_people.add_group,
+    admin_people.add_member,
+    admin_people.remove_member,
+    admin_people.token,
+    admin_people.revoke_token,
+    admin_people.rotate_key,
+    admin_entries.suppress,
+    admin_entries.withdraw,
+    admin_entries.restore,
+    admin_entries.open_originals,
+    admin_trail.who_read,
+):
+    admin_app.command()(command)
 
 
 @admin_app.command("retry")

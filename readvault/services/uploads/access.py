@@ -71,7 +71,7 @@ def _works_for(session: Session, actor: Actor, group_id: int) -> bool:
         .where(
             Job.kind == JobKind.EXTERNAL_PROCESSING.value,
             Job.state == JobState.RUNNING.value,
-            Job.lease_owner == actor.name,
+            Job.lease_owner == f"pipeline {actor.name}",  # as external_claims writes it
             col(Job.lease_until) > clock.now(),
             EntryVersion.group_id == group_id,
         )

@@ -135,14 +135,14 @@ def lock(session: Session, group_id: int, users: Iterable[str]) -> dict[str, int
     """Wait for the locks of a group and of users; the sealed bytes by scope."""
     # The group always comes first and users in one order, so that two requests can't wait for each other.
     scopes = [scope_of_group(group_id), *sorted({scope_of_user(user) for user in users})]
+    return {scope: lock_scope(session, scope) for scope in scopes}
+
+
+def lock_scope(session: Session, scope: str) -> int:
+    """Wait for the lock of one group or user; its sealed bytes."""
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    for scope in scopes:
-        session.execute(insert(UploadUsage).values(scope=scope, sealed_bytes=0).on_conflict_do_nothing())
-    usage: dict[str, int] = {}
-    for scope in scopes:
-        query = select(UploadUsage.sealed_bytes).where(UploadUsage.scope == scope).with_for_update()
-        usage[scope] = session.exec(query).one()
-    return usage
+    session.execute(insert(UploadUsage).values(scope=scope, sealed_bytes=0).on_conflict_do_nothing())
+    return session.exec(select(UploadUsage.sealed_bytes).where(UploadUsage.scope == scope).with_for_update()).one()
 
 
 def open_bytes(session: Session, scope: str, now: float) -> int:

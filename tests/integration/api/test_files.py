@@ -47,7 +47,7 @@ def test_a_declared_file_gets_one_signed_put(api: TestClient, headers: Any, hous
     _put(house, ticket["put"], BODY)
     state = api.get(f"/files/{ticket['fileId']}", headers=headers(ALICE)).json()
     assert state["declaredSha256"] == SHA256
-    assert (state["groupId"], state["state"], state["declaredSize"]) == (group_id, "requested", len(BODY))
+    assert (state["groupId"], state["state"], state["declaredSize"]) == (group_id, "uploaded", len(BODY))
 
 
 def test_a_multipart_upload_is_signed_resumed_and_put_together(
