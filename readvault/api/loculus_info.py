@@ -10,6 +10,7 @@ from typing import Any
 
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import FILES_PREFIX, MetadataField, MetadataType, Organism
+from readvault.domain.processed_data import MAIN
 from readvault.reads import references
 
 _RANGE_SEARCHED = (MetadataType.DATE, MetadataType.INT, MetadataType.FLOAT, MetadataType.NUMBER)
@@ -74,12 +75,17 @@ def described(organism: Organism) -> dict[str, Any]:
 
 def reference_genomes(organism: Organism) -> dict[str, list[str]]:
     """The organism's segments, each with the names of the genomes that have it; `main` where no genome can be read."""
-    segments: dict[str, list[str]] = {}
-    for place, candidate in enumerate(organism.candidates):
-        name = organism.references[place].name if organism.references else "singleReference"
-        for segment in _segments(candidate.fasta):
-            segments.setdefault(segment, []).append(name)
-    return segments or {"main": ["singleReference"]}
+    genomes = {
+        organism.references[place].name if organism.references else "singleReference": _segments(candidate.fasta)
+        for place, candidate in enumerate(organism.candidates)
+    }
+    if len(genomes) > 1 and all(len(segments) <= 1 for segments in genomes.values()):
+        return {MAIN: list(genomes)}
+    found: dict[str, list[str]] = {}
+    for name, segments in genomes.items():
+        for segment in segments:
+            found.setdefault(segment, []).append(name)
+    return found or {MAIN: list(genomes)}
 
 
 @lru_cache(maxsize=1000)
