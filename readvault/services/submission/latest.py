@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
 
@@ -12,8 +12,10 @@ from sqlmodel import Session, col
 from readvault.db import entry_state
 from readvault.db.names import among
 from readvault.db.tables import DeletedEntryVersion, EntryFile, EntryVersion
+from readvault.domain.actor import Actor
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import Status
+from readvault.services.authorization import Action, acts_for, authorize
 from readvault.services.submission.metadata_file import NamedFile
 from readvault.services.submission.reading import Previous
 
@@ -48,6 +50,15 @@ def find(session: Session, accessions: Iterable[str], *, lock: bool = False) -> 
         for latest in _latest(session, page):
             found[latest.name.accession] = latest
     return found
+
+
+def let_change(session: Session, actor: Actor | None, found: Mapping[str, Latest], action: Action) -> None:
+    """Let `actor` do `action` with every one of these entries, or raise what `authorize` raises."""
+    groups = sorted({each.group_id for each in found.values()})
+    if actor is None or groups:
+        authorize(session, actor, action, group_ids=groups)
+    else:
+        acts_for(actor, action)  # a token that isn't meant for this is told so, though nothing was found
 
 
 def faults_of(organism: str, accessions: Collection[str], latest: dict[str, Latest]) -> list[str]:

@@ -208,7 +208,9 @@ def _read_row(
         if column not in absent:
             content.fault(f"{where}column '{column}': {fault}", column, record, line)
     for category, limits in organism.submission.files.items():
-        if limits.required and not files.get(category):
+        # What an entry that doesn't exist would keep is nobody's fault.
+        known = revised is None or accession in revised
+        if limits.required and known and not files.get(category):
             column = FILES_PREFIX + category
             content.fault(f"{where}column '{column}': a file is required", column, record, line)
     fasta_ids = _read_fasta_ids(content, organism, where, cells, record, line)

@@ -85,7 +85,8 @@ def read(
         sequences, misfits = sequence_file.keep(organism, content.rows, kept)
     else:
         sequences, misfits = sequence_file.assign(organism, content.rows, records)
-    empty = [] if content.faults else _empty_entries(organism, content.rows, sequences)
+    known = [row for row in content.rows if previous is None or row.accession in previous]
+    empty = [] if content.faults else _empty_entries(organism, known, sequences)
     return Content(content.rows, sequences, [*content.faults, *faults, *misfits, *empty])
 
 

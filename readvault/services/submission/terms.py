@@ -15,7 +15,7 @@ from readvault.db import audit, clock
 from readvault.db.tables import DataUseTerms, EntryVersion
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, NotFound, Unprocessable
-from readvault.services.authorization import Action, authorize
+from readvault.services.authorization import Action, acts_for, authorize
 from readvault.services.house import House
 from readvault.services.release import released_state
 
@@ -179,7 +179,10 @@ def _locked_organisms(session: Session, actor: Actor | None, names: Sequence[str
             organisms.add(organism)
     if missing := [name for name in names if name not in known]:
         raise Unprocessable(f"Accessions {', '.join(missing)} do not exist")
-    authorize(session, actor, Action.CHANGE_TERMS, group_ids=sorted(groups))
+    if groups:
+        authorize(session, actor, Action.CHANGE_TERMS, group_ids=sorted(groups))
+    elif actor is not None:
+        acts_for(actor, Action.CHANGE_TERMS)
     return organisms
 
 
