@@ -79,6 +79,7 @@ def released_file_url(
     )
     query = (
         select(EntryVersion.group_id, Manifest.body, ManifestFile, StoredObject)  # type: ignore[call-overload]
+        .select_from(EntryVersion)
         .join(Manifest, among(Manifest, [subject]))
         .join(ManifestFile, col(ManifestFile.manifest_id) == col(Manifest.id))
         .join(StoredObject, col(StoredObject.id) == col(ManifestFile.stored_object_id))
