@@ -34,7 +34,6 @@ MEASURED = (
     ),
 )  # fmt: skip
 """What readvault's own steps find out. An external pipeline may send it, and leave it out."""
-_MEASURED_NAMES = frozenset(field.name for field in MEASURED)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Data = dict[str, Any]
@@ -114,7 +113,7 @@ def _metadata(metadata: Data, fields: Sequence[MetadataField], given: frozenset[
     return {
         field.name: metadata.get(field.name)
         for field in fields
-        if field.name in metadata or field.name not in _MEASURED_NAMES
+        if field.name in metadata or not any(field is each for each in MEASURED)
     }
 
 
