@@ -19,7 +19,16 @@ from readvault.ports import Orchestrator
 from readvault.services.house import House
 from readvault.worker_house import WorkerHouse
 
-__all__ = ["house", "log_to_stderr", "organism_readiness", "organisms", "refuse_open_store", "settings", "worker_house"]
+__all__ = [
+    "house",
+    "log_to_stderr",
+    "office",
+    "organism_readiness",
+    "organisms",
+    "refuse_open_store",
+    "settings",
+    "worker_house",
+]
 
 
 @functools.cache
@@ -43,6 +52,17 @@ def house(chosen: Settings, orchestrator: Orchestrator | None = None) -> House:
         store=S3Store(chosen.s3),
         orchestrator=orchestrator or _orchestrator(chosen),
         organisms=organisms(chosen),
+        settings=chosen,
+    )
+
+
+def office(chosen: Settings) -> House:
+    """A house for commands about people, groups and released entries: nothing is processed in it, no organism read."""
+    return House(
+        sessions=Sessions(create_engine(chosen.database)),
+        store=S3Store(chosen.s3),
+        orchestrator=NoOrchestrator(),
+        organisms={},
         settings=chosen,
     )
 

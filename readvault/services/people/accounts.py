@@ -66,6 +66,12 @@ def find_account(house: House, name: str) -> Actor | None:
     return None if account is None or account.disabled else Actor(account.name, frozenset(account.roles))
 
 
+def refuse_unknown(house: House, name: str) -> None:
+    """Raise NotFound for a user whom the built-in issuer doesn't let in; an outside issuer's users are not ours."""
+    if house.settings.identity.embedded and find_account(house, name) is None:
+        raise NotFound(f"User {name} does not exist.")
+
+
 def as_of_now(house: House, actor: Actor) -> Actor | None:
     """The user of a token of the built-in issuer, with the roles that are left since it was issued; None if disabled.
 

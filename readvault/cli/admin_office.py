@@ -1,0 +1,67 @@
+"""What the commands of `readvault admin` share: the house of the data directory, and who is asking."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from readvault.config import Settings
+    from readvault.domain.actor import Actor
+    from readvault.domain.identifiers import AccessionVersion
+    from readvault.services.house import House
+
+
+def open_office() -> House:
+    """The database and the store of this instance: of the settings, and of a `readvault up` in the data directory."""
+    from readvault import bootstrap
+
+    return bootstrap.office(_as_it_runs(bootstrap.settings()))
+
+
+def maintainer() -> Actor:
+    """Whoever runs commands on the machine is a maintainer; the audit log gets the name of the machine's account."""
+    from readvault.domain.actor import MAINTAINER_ROLE, Actor
+
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have them
+        account = "unknown"
+    return Actor(f"admin ({account})", frozenset({MAINTAINER_ROLE}))
+
+
+def accession_version(text: str) -> AccessionVersion:
+    """Read `accession.version` from the command line."""
+    from readvault.domain.identifiers import AccessionVersion
+
+    try:
+        return AccessionVersion.parse(text)
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault)) from None
+
+
+def _as_it_runs(settings: Settings) -> Settings:
+    """Fill in what a running `readvault up` in the data directory chose: addresses, and keys of its own S3."""
+    from readvault.config import S3Credentials
+
+    stack = _json_in(settings, "stack.json")
+    keys = _json_in(settings, "secrets.json")
+    changes: dict[str, Any] = {}
+    if "api" in stack and "public_url" not in settings.model_fields_set:
+        changes["public_url"] = stack["api"]
+    access, secret = keys.get("s3_read_signer_access_key"), keys.get("s3_read_signer_secret_key")
+    if "s3" in stack and access and secret and not settings.s3.read_signer.access_key:
+        signer = S3Credentials(access_key=access, secret_key=secret)
+        changes["s3"] = settings.s3.model_copy(update={"endpoint": stack["s3"], "read_signer": signer})
+    return settings.model_copy(update=changes)
+
+
+def _json_in(settings: Settings, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads((settings.data_dir / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
