@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, select, update
 from sqlmodel import Session, SQLModel, col
 
 from readvault.db import audit, clock
+from readvault.db.names import among
 from readvault.db.tables import Job, PartialResult
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation
@@ -147,11 +148,10 @@ def first_parts(
     """readvault's newest parts that are not newer than a pipeline version, by accession version."""
     found: dict[AccessionVersion, PartialResult] = {}
     for page in batched(names, PAGE):
-        pairs = tuple_(col(PartialResult.accession), col(PartialResult.version)).in_(
-            [(name.accession, name.version) for name in page]
-        )
         query = select(PartialResult).where(
-            pairs, col(PartialResult.source) == OURS, col(PartialResult.pipeline_version) <= version
+            among(PartialResult, page),
+            col(PartialResult.source) == OURS,
+            col(PartialResult.pipeline_version) <= version,
         )
         for part in session.execute(query.order_by(col(PartialResult.pipeline_version))).scalars():
             found[AccessionVersion(part.accession, part.version)] = part

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, and_, exists, func, literal_column, select, tuple_, update
+from sqlalchemy import Boolean, ColumnElement, and_, exists, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel, col
 
 from readvault.db import clock
 from readvault.db.clock import now
+from readvault.db.names import among
 from readvault.db.tables import EntryFile, EntryVersion, Job, Manifest, OrganismState
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Unprocessable
@@ -196,7 +197,7 @@ def _files_of(
             for name, part in chain.first_parts(session, page, version).items():
                 given[name] = [(file["fileId"], file["category"]) for file in part.files]
             continue
-        named = tuple_(col(EntryFile.accession), col(EntryFile.version)).in_([(n.accession, n.version) for n in page])
+        named = among(EntryFile, page)
         for file in session.execute(select(EntryFile).where(named)).scalars():
             given[AccessionVersion(file.accession, file.version)].append((file.file_id, file.category))
     return list(given.items())

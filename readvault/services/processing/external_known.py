@@ -9,6 +9,7 @@ from itertools import batched
 from sqlalchemy import select, tuple_
 from sqlmodel import Session, col
 
+from readvault.db.names import among
 from readvault.db.tables import EntryFile, EntryVersion, Job, PartialResult, UploadedFile
 from readvault.domain.annotations import Annotation
 from readvault.domain.identifiers import AccessionVersion
@@ -74,9 +75,7 @@ def entries_of(
     found: dict[AccessionVersion, EntryVersion] = {}
     place = (col(EntryVersion.accession), col(EntryVersion.version))
     for page in batched(sorted(set(names)), PAGE):
-        query = (
-            select(EntryVersion).where(tuple_(*place).in_([(n.accession, n.version) for n in page])).order_by(*place)
-        )
+        query = select(EntryVersion).where(among(EntryVersion, page)).order_by(*place)
         if for_update:
             query = query.with_for_update(key_share=True)
         for entry in session.execute(query.execution_options(populate_existing=for_update)).scalars():
@@ -93,7 +92,7 @@ def claims_of(
         query = (
             select(Job)
             .where(
-                tuple_(col(Job.accession), col(Job.version)).in_([(n.accession, n.version) for n in page]),
+                among(Job, page),
                 col(Job.kind) == JobKind.EXTERNAL_PROCESSING.value,
                 col(Job.state) == JobState.RUNNING.value,
             )

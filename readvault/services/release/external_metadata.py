@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel, col
 
 from readvault.db import audit, clock
+from readvault.db.names import among
 from readvault.db.tables import EntryVersion, ExternalMetadata
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Unprocessable
@@ -84,10 +85,9 @@ def content_of(
     empty = {field.name: None for field in organism.external_metadata}
     found: dict[AccessionVersion, dict[str, Any]] = {name: dict(empty) for name in names}
     for page in batched(sorted(found), PAGE):
-        named = tuple_(col(ExternalMetadata.accession), col(ExternalMetadata.version)).in_(
-            [(name.accession, name.version) for name in page]
+        rows = session.execute(
+            select(ExternalMetadata).where(among(ExternalMetadata, page)).order_by(col(ExternalMetadata.updated_at))
         )
-        rows = session.execute(select(ExternalMetadata).where(named).order_by(col(ExternalMetadata.updated_at)))
         for row in rows.scalars():
             said = {name: value for name, value in row.content.items() if name in empty and value is not None}
             found[AccessionVersion(row.accession, row.version)] |= said
@@ -105,9 +105,8 @@ def fields_of(organism: Organism, updater: str) -> list[MetadataField]:
 
 def _all_approved(session: Session, organism: Organism, names: Sequence[AccessionVersion]) -> None:
     found: dict[AccessionVersion, EntryVersion] = {}
-    place = (col(EntryVersion.accession), col(EntryVersion.version))
     for page in batched(sorted(names), PAGE):
-        query = select(EntryVersion).where(tuple_(*place).in_([(name.accession, name.version) for name in page]))
+        query = select(EntryVersion).where(among(EntryVersion, page))
         for entry in session.execute(query).scalars():
             found[AccessionVersion(entry.accession, entry.version)] = entry
     if missing := [str(name) for name in names if name not in found]:

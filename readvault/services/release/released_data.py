@@ -22,7 +22,6 @@ from readvault.db.tables import (
     CurrentResult,
     DataUseTerms,
     EntryVersion,
-    ExternalMetadata,
     Group,
     Manifest,
     Release,
@@ -31,6 +30,7 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
 from readvault.domain.processed_data import Shape
 from readvault.services.house import House
+from readvault.services.release.external_metadata import content_of
 from readvault.services.release.public_files import PublicFile, get_url, public_files, stable_url
 from readvault.services.release.visibility import is_listed
 
@@ -132,13 +132,17 @@ def released(
             rows = session.execute(query.where(tuple_(*_NAME) > last)).all()
             if not rows:
                 return
-            page = list(_with_results(house, session, [tuple(row) for row in rows], sequences=sequences))
+            page = list(
+                _with_results(
+                    house, session, house.organism(organism), [tuple(row) for row in rows], sequences=sequences
+                )
+            )
         yield from page
         last = (rows[-1][0], rows[-1][1])
 
 
 def _with_results(
-    house: House, session: Session, rows: Sequence[tuple[Any, ...]], *, sequences: bool
+    house: House, session: Session, organism: Organism, rows: Sequence[tuple[Any, ...]], *, sequences: bool
 ) -> Iterator[Released]:
     names = [AccessionVersion(row[0], row[1]) for row in rows]
     current = current_results(session, names)
@@ -150,7 +154,7 @@ def _with_results(
     newest = _newest(session, accessions)
     groups = select(col(Group.id), col(Group.name)).where(col(Group.id).in_({row[4] for row in rows}))
     group_names = {row[0]: row[1] for row in session.execute(groups)}
-    external = _external_metadata(session, names)
+    external = content_of(session, organism, names)
     for name, row, manifest_id in zip(names, rows, ids, strict=True):
         _, _, submission_id, submitter, group_id, submitted_at, is_revocation, comment, released_at, _ = row
         pipeline_version, digest, processed_data = results[manifest_id]
@@ -166,7 +170,7 @@ def _with_results(
             released_at=released_at,
             version_status=_version_status(name.version, *newest[name.accession]),
             terms=terms.get(name.accession, {}),
-            external_metadata=external.get(name, {}),
+            external_metadata=dict(external[name]),
             pipeline_version=pipeline_version,
             digest=digest,
             processed_data=processed_data,
@@ -225,15 +229,6 @@ def _terms(house: House, today: str, terms_type: str, restricted_until: str | No
     }
 
 
-def _external_metadata(session: Session, names: Sequence[AccessionVersion]) -> dict[AccessionVersion, dict[str, Any]]:
-    found: dict[AccessionVersion, dict[str, Any]] = {}
-    columns = (col(ExternalMetadata.accession), col(ExternalMetadata.version), col(ExternalMetadata.content))
-    query = select(*columns).where(among(ExternalMetadata, names)).order_by(col(ExternalMetadata.updater))
-    for accession, version, content in session.execute(query):
-        found.setdefault(AccessionVersion(accession, version), {}).update(content)
-    return found
-
-
 def _newest(session: Session, accessions: Sequence[str]) -> dict[str, tuple[int, int]]:
     """For each accession its newest released version, and its newest released revocation (0: none)."""
     rows = session.execute(
@@ -258,7 +253,6 @@ def _absent(organism: Organism, shape: Shape | None) -> dict[str, dict[str, Any]
     """What a line has where an entry has nothing: every field, segment and gene that is configured."""
     external = organism.pipeline.external
     names = [field.name for field in (*organism.metadata, *(external.metadata if external else ()))]
-    names += [field.name for field in organism.external_metadata]
     segments = [] if shape is None else sorted(shape.segments)
     genes = [] if shape is None else sorted(shape.genes)
     return {
