@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
-import sys
 
 from readvault import demo_organism
 from readvault.adapters.inline_orchestrator import NoOrchestrator
@@ -21,7 +19,6 @@ from readvault.worker_house import WorkerHouse
 
 __all__ = [
     "house",
-    "log_to_stderr",
     "office",
     "organism_readiness",
     "organisms",
@@ -77,13 +74,6 @@ def worker_house() -> WorkerHouse:
 def refuse_open_store(chosen: Settings) -> None:
     """See that S3 lets nobody in without credentials; raises NotReady when it does."""
     refuse_anonymous(chosen.s3.endpoint, chosen.s3.bucket)
-
-
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """One line an event, to standard error."""
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for chatty in ("botocore", "boto3", "urllib3", "httpx", "httpcore", "s3transfer"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _orchestrator(chosen: Settings) -> Orchestrator:

@@ -145,6 +145,7 @@ class Settings(BaseSettings):
     host_index_dir: Path | None = None
     public_url: str = "http://127.0.0.1:8079"
     lapis_url: str | None = None
+    log_format: Literal["text", "json"] = "text"
     accession_prefix: str = Field("LOC_", pattern=r"^[A-Z0-9]+_$")
     orchestrator: Literal["prefect", "inline"] = "prefect"
     data_use_terms: bool = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from readvault import logs
+
 
 def api(
     host: str = typer.Option("127.0.0.1", help="The address to listen on."),
@@ -17,8 +19,8 @@ def api(
     from readvault.api.app import create_app
     from readvault.web.mounting import add_pages
 
-    bootstrap.log_to_stderr()
     settings = bootstrap.settings()
+    logs.to_stderr(settings.log_format)
     bootstrap.refuse_open_store(settings)
     house, identity = bootstrap.house(settings), identity_of(settings)
     uvicorn.run(
@@ -35,8 +37,8 @@ def worker() -> None:
     """Run jobs: claims them, processes reads in the nursery, registers versions."""
     from readvault import bootstrap
 
-    bootstrap.log_to_stderr()
     settings = bootstrap.settings()
+    logs.to_stderr(settings.log_format)
     bootstrap.refuse_open_store(settings)
     if settings.orchestrator == "prefect":
         from readvault.adapters.prefect_worker_process import run_worker

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from readvault import bootstrap
+from readvault import bootstrap, logs
 from readvault.adapters.prefect_worker_process import run_worker
 from readvault.config import Settings
 from readvault.domain.annotations import Annotation, Reason
@@ -134,7 +134,7 @@ def _sample(directory: Path) -> Sample:
 
 def main() -> None:
     """Work until SIGTERM; the journal is the first argument."""
-    bootstrap.log_to_stderr()
+    logs.to_stderr()
     journal = Path(sys.argv[1])
     house = FakeHouse(journal.parent, Journal(journal))
     bootstrap.worker_house = lambda: house  # type: ignore[assignment]
