@@ -38,6 +38,10 @@ TITLES = {413: "Content Too Large", 422: "Unprocessable Entity"}
 """Titles that differ between versions of Python, or from what Loculus's clients expect."""
 RETRY_AFTER_SECONDS = "10"
 MAX_FAULTS = 20
+MAX_DETAIL = 100_000
+MAX_MESSAGE = 1000
+MAX_LISTED = 10_000
+"""A refusal must not be longer than what was sent: characters of a detail, of a fault's message, and faults."""
 _REFUSED_BEARER = (
     'Bearer error="invalid_token", error_description="{}", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1"'
 )
@@ -99,11 +103,11 @@ class Problem(JSONResponse):
             "type": "about:blank",
             "title": title,
             "status": status,
-            "detail": detail,
+            "detail": _cut(detail, MAX_DETAIL),
             "instance": path,
         }
         if faults:
-            body["errors"] = [listed(each) for each in faults]
+            body["errors"] = [listed(each) for each in faults[:MAX_LISTED]]
         extra: dict[str, str] = {}
         if status in (401, 403):
             extra["WWW-Authenticate"] = "Bearer"
@@ -148,8 +152,12 @@ def listed(fault: Annotation) -> dict[str, Any]:
         "line": fault.line,
         "column": columns[0] if columns else None,
         "reason": str(fault.reason),
-        "message": fault.message,
+        "message": _cut(fault.message, MAX_MESSAGE),
     }
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}… ({len(text) - length} more characters)"
 
 
 def told(hit: errors.LimitHit) -> dict[str, Any]:

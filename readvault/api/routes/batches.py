@@ -31,7 +31,11 @@ def list_batches(
     )
 
 
-@router.get("/{batch_id}", openapi_extra=documented(schemas.TableParameters))
+@router.get(
+    "/{batch_id}",
+    openapi_extra=documented(schemas.TableParameters),
+    responses={200: {"content": {"application/json": {}, "text/tab-separated-values": {}}}},
+)
 def get_batch(
     user: UserDep,
     house: HouseDep,

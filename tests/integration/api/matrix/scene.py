@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import event, update
 from sqlmodel import col, select
 
 from readvault.adapters.identity import EmbeddedIssuer
@@ -23,8 +23,8 @@ from readvault.domain.identifiers import AccessionVersion, accession_of
 from readvault.domain.status import ProcessingResult
 from readvault.services.house import House
 from readvault.services.people.accounts import create_account
-from readvault.services.people.tokens import make_token
 from readvault.services.people.groups import add_member
+from readvault.services.people.tokens import make_token
 from readvault.services.processing import jobs
 from readvault.services.processing.jobs import ProcessedVersion, StagedFile
 from readvault.services.review.approval import Scope, approve
@@ -105,6 +105,8 @@ class Scene:
     _database: Path
     _kept: Path
     _stored: Any
+    _organisms: dict[str, Any] = field(default_factory=dict)
+    _headers: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def group_id(self) -> int:
@@ -154,7 +156,10 @@ class Scene:
             return {}
         if caller == "small_token":
             return self.small_token()
-        return {"Authorization": f"Bearer {self.issuer.tokens(ACTORS[caller])['access_token']}"}
+        if caller not in self._headers:
+            token = self.issuer.tokens(ACTORS[caller])["access_token"]
+            self._headers[caller] = {"Authorization": f"Bearer {token}"}
+        return self._headers[caller]
 
     def restore(self) -> None:
         """Undo whatever a cell did, in the database and in the store."""
@@ -164,6 +169,7 @@ class Scene:
         shutil.copyfile(self._kept, self._database)
         self.store.__dict__.update(copy.deepcopy(self._stored))
         self.orchestrator.deliveries.clear()
+        self.house.organisms.update(self._organisms)  # type: ignore[attr-defined]
 
 
 def build(folder: Path, template_url: str, issuer: EmbeddedIssuer) -> Scene:
@@ -171,7 +177,10 @@ def build(folder: Path, template_url: str, issuer: EmbeddedIssuer) -> Scene:
     database, kept = folder / "matrix.sqlite", folder / "kept.sqlite"
     shutil.copyfile(template_url.removeprefix("sqlite:///"), database)
     store, orchestrator = MemoryStore(), RecordingOrchestrator()
-    house = build_house(Sessions(create_engine(f"sqlite:///{database}")), store, orchestrator, folder)
+    engine = create_engine(f"sqlite:///{database}")
+    # A power cut would lose nothing but a test.
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    house = build_house(Sessions(engine), store, orchestrator, folder)
     for actor in (ALICE, *ACTORS.values()):
         create_account(house, actor.name, "password", actor.roles)
     ours = _party(house, "a", ALICE, CAROL, RITA)
@@ -185,6 +194,7 @@ def build(folder: Path, template_url: str, issuer: EmbeddedIssuer) -> Scene:
     house.sessions.close()  # the last connection writes the log into the file
     shutil.copyfile(database, kept)
     scene._stored = copy.deepcopy(store.__dict__)
+    scene._organisms = dict(scene.house.organisms)
     return scene
 
 
