@@ -17,7 +17,7 @@ from pathlib import Path
 from readvault.config import Settings, load_organism
 from readvault.domain.errors import ReadvaultError
 from readvault.domain.organism import Organism
-from readvault.host_index_readiness import organism_readiness
+from readvault.host_index_readiness import EXTERNAL, organism_readiness
 from readvault.reads import references, tools
 from readvault.reads.dehumanize import host_index, host_overlap
 from readvault.server_job import SCRATCH_FACTOR
@@ -97,7 +97,9 @@ def _host_indexes(settings: Settings) -> Iterator[Finding]:
     organisms = _loaded(settings)
     for name, reason in organism_readiness(settings, organisms).items():
         rules = organisms[name].pipeline.dehumanize
-        if reason is not None:
+        if reason == EXTERNAL:
+            yield Finding("host index", Level.OK, f"{name}: {reason}")
+        elif reason is not None:
             advice = f"Until then nothing of {name} is processed: docs/organisms.md, 'Pinning a host index'."
             yield Finding("host index", Level.FAIL, f"{name}: {reason}", advice)
         elif rules.off is not None:

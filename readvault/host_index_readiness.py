@@ -10,6 +10,9 @@ from readvault.domain.organism import Organism
 from readvault.reads import organism_files
 from readvault.reads.dehumanize import host_index
 
+EXTERNAL = "an external pipeline processes it, and readvault's own steps do not"
+"""No reason for concern: where an external pipeline stands instead, no index is needed."""
+
 
 def organism_readiness(settings: Settings, organisms: Mapping[str, Organism]) -> dict[str, str | None]:
     """For each organism why nothing of it can be processed here, or None when it can.
@@ -28,6 +31,9 @@ def _reason(settings: Settings, organism: Organism) -> str | None:
         return None
     path = settings.host_index(organism)
     if path is None:
+        external = organism.pipeline.external
+        if external is not None and external.mode == "instead":
+            return EXTERNAL
         return "no host index is configured (pipeline.dehumanize.index and .sha256), and dehumanize is not off"
     if not path.is_file():
         return f"its host index {path.name} is not in {path.parent} (readvault host-index fetch)"

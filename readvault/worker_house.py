@@ -15,7 +15,7 @@ from readvault.domain.errors import LeaseLost, NurseryDied, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind
 from readvault.failpoints import failpoint
-from readvault.host_index_readiness import organism_readiness
+from readvault.host_index_readiness import EXTERNAL, organism_readiness
 from readvault.nursery import Nursery
 from readvault.pipeline import Around, directly, run
 from readvault.ports import Delivery
@@ -50,7 +50,9 @@ class WorkerHouse:
     def start(self) -> None:
         """Start the nursery and the dispatcher; take back what an earlier worker of this place left."""
         for organism, reason in sorted(self.readiness.items()):
-            if reason is not None:
+            if reason == EXTERNAL:
+                logger.info("organism %s: %s", organism, reason)
+            elif reason is not None:
                 logger.error("nothing of organism %s is processed here: %s", organism, reason)
         self._take_over()
         self._scratch.mkdir(parents=True, exist_ok=True)

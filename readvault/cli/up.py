@@ -119,6 +119,7 @@ class Up:
 
     def _announce(self, stack: Stack) -> None:
         from readvault.cli.stack import LOGIN
+        from readvault.host_index_readiness import EXTERNAL
 
         self._said_ready = True
         stack_file = self._wishes.data_dir / STACK_FILE
@@ -131,9 +132,9 @@ class Up:
         for what, text in lines:
             self._console.print(f"  {what:<12} {text}", markup=False)
         for name, state in sorted(self._organisms.items()):
-            style = None if state == "ready" else "bold red"
-            text = state if state == "ready" else f"NOT READY, nothing of it is processed: {state}"
-            self._console.print(f"  {'organism':<12} {name}: {text}", markup=False, style=style)
+            well = state in ("ready", EXTERNAL)
+            text = state if well else f"NOT READY, nothing of it is processed: {state}"
+            self._console.print(f"  {'organism':<12} {name}: {text}", markup=False, style=None if well else "bold red")
         self._say("up", "ready; Ctrl-C stops everything")
 
     def _say(self, component: str, text: str) -> None:

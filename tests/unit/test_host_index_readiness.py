@@ -69,3 +69,17 @@ def test_an_organism_whose_files_do_not_fit_together_is_not_ready(settings: Sett
     assert reasons["absent"] == "nowhere.fasta can't be read"
     (tmp_path / "far.bed").write_text("MN908947.3\t400\t420\tfar_1_LEFT\n# mended\n")
     assert organism_readiness(settings, organisms)["primers"] is None
+
+
+def test_an_organism_of_an_external_pipeline_needs_no_index(tmp_path: Path) -> None:
+    from readvault.domain.organism import Pipeline
+    from readvault.host_index_readiness import EXTERNAL
+    from tests.houses import organism
+
+    instead, after = (
+        organism(tmp_path, mode, pipeline=Pipeline.model_validate({"external": {"mode": mode}}))
+        for mode in ("instead", "after")
+    )
+    found = organism_readiness(Settings(data_dir=tmp_path), {"instead": instead, "after": after})
+    assert found["instead"] == EXTERNAL
+    assert "no host index is configured" in str(found["after"])
