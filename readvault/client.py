@@ -20,11 +20,25 @@ from urllib.parse import quote
 
 import httpx
 
-from readvault.transfer import ATTEMPTS, Answer, ClientError, Progress, Ticket, Transfer, nothing, sha256_of
+from readvault.line import Line
+from readvault.transfer import (
+    ATTEMPTS,
+    PARTS_AT_ONCE,
+    Answer,
+    ClientError,
+    Progress,
+    Ticket,
+    Transfer,
+    nothing,
+    readable,
+    sha256_of,
+)
 
 __all__ = ["Client", "ClientError", "Progress", "Ticket", "files_cell"]
 
 SECONDS_BEFORE_EXPIRY = 30
+ARRIVED = ("uploaded", "completed", "sealed")
+"""States of a file of which nothing is missing."""
 LOGIN_CLIENT = "backend-client"
 _TOKEN_PATH = "/realms/loculus/protocol/openid-connect/token"  # noqa: S105 - a path
 _UNUSABLE_NAME = re.compile(r'[\s<>:"/\\|?*\x00-\x1f]')
@@ -49,12 +63,13 @@ class Client:
         *,
         transport: httpx.BaseTransport | None = None,
         pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._http = httpx.Client(
             base_url=api_url.rstrip("/"), transport=transport, timeout=httpx.Timeout(300, connect=20)
         )
         self._token_url = (identity_url or api_url).rstrip("/") + _TOKEN_PATH
-        self._transfer = Transfer(transport, pause=pause)
+        self._transfer = Transfer(transport, pause=pause, clock=clock)
         self._pause = pause
         self._token: Answer | None = None
         self._expires = 0.0
@@ -88,43 +103,68 @@ class Client:
         """The user's groups."""
         return list(self._json("GET", "/user/groups"))
 
-    def request_uploads(
-        self, group_id: int, paths: Sequence[Path], *, category: str | None = None, multipart: bool = False
-    ) -> list[Ticket]:
-        """Announce files with their size and SHA-256 (each is read once); where each one goes.
+    @property
+    def line(self) -> Line:
+        """What was seen of the line to the storage."""
+        return self._transfer.line
 
-        `multipart` asks for uploads that can be resumed part by part, for files that are large enough.
+    def request_uploads(
+        self,
+        group_id: int,
+        paths: Sequence[Path],
+        *,
+        category: str | None = None,
+        multipart: bool = False,
+        bytes_per_second: float | None = None,
+        hashes: Mapping[Path, str] | None = None,
+        key: str | None = None,
+    ) -> list[Ticket]:
+        """Announce files with their size and SHA-256 (each is read once, unless `hashes` has it); where each goes.
+
+        `multipart` asks for uploads that can be resumed part by part, for files that are large enough;
+        a part takes about 15 seconds at `bytes_per_second`. The same request with the same `key` gets
+        the same files.
         """
         if bad := [path.name for path in paths if _UNUSABLE_NAME.search(path.name)]:
             raise ClientError('File names may hold neither whitespace nor < > : " / \\ | ? *. Rename ' + ", ".join(bad))
+        known = hashes or {}
         files = [
-            {"name": path.name, "size": path.stat().st_size, "sha256": sha256_of(path), "category": category}
+            {"name": path.name, "size": path.stat().st_size, "sha256": known.get(path) or sha256_of(path),
+             "category": category}
             for path in paths
-        ]
-        body = {"groupId": group_id, "files": files, "multipart": multipart}
-        answers = self._json("POST", "/files/request-uploads", json=body)
+        ]  # fmt: skip
+        body = {"groupId": group_id, "files": files, "multipart": multipart, "bytesPerSecond": bytes_per_second}
+        headers = {} if key is None else {"Idempotency-Key": key}
+        answers = self._json("POST", "/files/request-uploads", json=body, headers=headers)
         return [Ticket.of(path, answer) for path, answer in zip(paths, answers, strict=True)]
 
     def resume(self, file_id: str, path: Path) -> Ticket:
-        """The ticket of a multipart upload that broke off, perhaps in another process; `upload` goes on with it."""
+        """The ticket of an upload that broke off, perhaps in another process; `upload` goes on with it.
+
+        Of a file in parts only those are sent that are missing; a file in one piece gets a fresh URL.
+        """
         state = self.file_state(file_id)
-        if state["partCount"] is None or state["declaredSize"] not in (None, path.stat().st_size):
-            raise ClientError(f"The upload {file_id} can't be resumed with {path.name}.")
         size = path.stat().st_size
+        if state["state"] == "expired" or state["declaredSize"] != size:
+            raise ClientError(f"The upload {file_id} can't be resumed with {path.name}.", 409)
+        if state["state"] in ARRIVED:
+            return Ticket(path, file_id, path.name, size, already_yours=True)
+        if state["partCount"] is None:
+            return Ticket(path, file_id, path.name, size, put=self._json("POST", f"/files/{file_id}/url"))
         return Ticket(path, file_id, path.name, size, part_size=state["partSize"], part_count=state["partCount"])
 
     def file_state(self, file_id: str) -> Answer:
         """What became of an upload, and which parts of it have arrived."""
         return dict(self._json("GET", f"/files/{file_id}"))
 
-    def upload(self, ticket: Ticket, progress: Progress = nothing) -> None:
+    def upload(self, ticket: Ticket, progress: Progress = nothing, *, parts_at_once: int = PARTS_AT_ONCE) -> None:
         """Send the file of a ticket. Called again after a failure, a multipart upload sends only what is missing."""
         if ticket.already_yours:
             progress(ticket.size)
         elif ticket.put is not None:
             self._transfer.put(ticket.put, ticket.path, 0, ticket.size, progress)
         else:
-            self._upload_parts(ticket, progress)
+            self._upload_parts(ticket, progress, parts_at_once)
 
     def submit(
         self,
@@ -213,14 +253,14 @@ class Client:
             raise ClientError(f"{name} has another SHA-256 than it should have; it was removed.")
         return digest
 
-    def _upload_parts(self, ticket: Ticket, progress: Progress) -> None:
+    def _upload_parts(self, ticket: Ticket, progress: Progress, at_once: int) -> None:
         state = self.file_state(ticket.file_id)
-        if state["state"] in ("completed", "sealed"):
+        if state["state"] in ARRIVED:
             progress(ticket.size)
             return
         sign = partial(self._signed_parts, ticket.file_id)
-        etags = self._transfer.put_parts(ticket, state["parts"], sign, progress)
-        self._send("POST", "/files/complete-multipart-upload", json=[{"fileId": ticket.file_id, "etags": etags}])
+        etags = self._transfer.put_parts(ticket, state["parts"], sign, progress, at_once=at_once)
+        self._send("POST", f"/files/{ticket.file_id}/complete", json={"etags": etags})
 
     def _signed_parts(self, file_id: str, numbers: list[int]) -> list[Answer]:
         return list(self._json("POST", f"/files/{file_id}/parts", json={"numbers": numbers})) if numbers else []
@@ -232,7 +272,8 @@ class Client:
         refresh = None if self._token is None else self._token.get("refresh_token")
         if refresh and time.monotonic() > self._expires - SECONDS_BEFORE_EXPIRY:
             self._take_token({"grant_type": "refresh_token", "refresh_token": refresh})
-        headers = {} if self._token is None else {"Authorization": f"Bearer {self._token['access_token']}"}
+        token = {} if self._token is None else {"Authorization": f"Bearer {self._token['access_token']}"}
+        headers = {**token, **request.pop("headers", {})}
         return self._answered(method, path, headers=headers, **request)
 
     def _take_token(self, form: dict[str, str]) -> None:
@@ -252,19 +293,6 @@ class Client:
                 if response.status_code < 400:
                     return response
                 if response.status_code not in (502, 503, 504) or attempt == attempts:
-                    raise ClientError(_readable(response), response.status_code)
+                    raise ClientError(readable(response), response.status_code)
             self._pause(2.0 ** (attempt - 1))
         raise AssertionError("every last attempt returns or raises")
-
-
-def _readable(response: httpx.Response) -> str:
-    """The sentence that the server wrote for people, whichever shape the error has."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = {}
-    said = body if isinstance(body, dict) else {}
-    text = said.get("detail") or said.get("error_description") or said.get("title")
-    if text is None and response.status_code == 401:
-        text = "The login isn't valid (any more): log in again."
-    return f"{text or response.reason_phrase} (HTTP {response.status_code})"

@@ -16,6 +16,8 @@ from typing import IO, Any
 
 import httpx
 
+from readvault.line import Line
+
 Answer = dict[str, Any]
 Progress = Callable[[int], None]
 """Called with the number of bytes that went; negative when some have to go again. Perhaps from several threads."""
@@ -30,7 +32,7 @@ _S3_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
 
 
 class ClientError(Exception):
-    """Something that the user can read. `status` is the HTTP status, None when nobody answered."""
+    """Something that the user can read. `status` is the HTTP status, None when nobody answered, 0 for a local fault."""
 
     def __init__(self, text: str, status: int | None = None) -> None:
         self.status = status
@@ -89,11 +91,17 @@ class Transfer:
     """Puts and gets with retries; `pause` waits some seconds between them."""
 
     def __init__(
-        self, transport: httpx.BaseTransport | None = None, *, pause: Callable[[float], None] = time.sleep
+        self,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # A client of its own, without the token: S3 must never see it.
         self._http = httpx.Client(timeout=TIMEOUT, transport=transport)
         self._pause = pause
+        self._clock = clock
+        self.line = Line()
 
     def close(self) -> None:
         """Close all connections."""
@@ -122,7 +130,15 @@ class Transfer:
             self._pause(2.0 ** (attempt - 1))
         raise AssertionError("every last attempt returns or raises")
 
-    def put_parts(self, ticket: Ticket, arrived: Sequence[Answer], sign: Sign, progress: Progress) -> list[str]:
+    def put_parts(
+        self,
+        ticket: Ticket,
+        arrived: Sequence[Answer],
+        sign: Sign,
+        progress: Progress,
+        *,
+        at_once: int = PARTS_AT_ONCE,
+    ) -> list[str]:
         """Send the parts of a file that haven't arrived, several at once; the ETags of all, in order.
 
         Parts of another size than theirs are sent again, and so is one whose signature has expired.
@@ -144,7 +160,7 @@ class Transfer:
             (fresh,) = sign([number])
             return self.put(fresh, ticket.path, *pieces[number], progress)
 
-        with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             for start in range(0, len(missing), PARTS_PER_PAGE):
                 page = missing[start : start + PARTS_PER_PAGE]
                 if unsigned := [number for number in page if number not in signed]:
@@ -155,7 +171,7 @@ class Transfer:
     def _put_once(
         self, signed: Mapping[str, Any], path: Path, offset: int, length: int, progress: Progress
     ) -> httpx.Response:
-        sent = 0
+        sent, began = 0, self._clock()
 
         def body() -> Iterator[bytes]:
             nonlocal sent
@@ -169,7 +185,11 @@ class Transfer:
             response = self._http.put(signed["url"], headers=headers, content=body())
         except httpx.TransportError:
             progress(-sent)
+            if sent:
+                self.line.broke(self._clock() - began)
             raise
+        if response.is_success:
+            self.line.arrived(length, self._clock() - began)
         progress(length - sent)
         return response
 
@@ -236,7 +256,7 @@ def _blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
         while left > 0:
             block = file.read(min(BLOCK, left))
             if not block:
-                raise ClientError(f"{path.name} became shorter while it was uploaded.")
+                raise ClientError(f"{path.name} became shorter while it was uploaded.", 0)
             left -= len(block)
             yield block
 
@@ -253,3 +273,16 @@ def _refused(what: str, name: str, response: httpx.Response) -> ClientError:
         412: " It was uploaded already.",
     }.get(response.status_code, "")
     return ClientError(f"The storage refused the {what} of {name} ({reason}).{hint}", response.status_code)
+
+
+def readable(response: httpx.Response) -> str:
+    """The sentence that the server wrote for people, whichever shape the error has."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {}
+    said = body if isinstance(body, dict) else {}
+    text = said.get("detail") or said.get("error_description") or said.get("title")
+    if text is None and response.status_code == 401:
+        text = "The login isn't valid (any more): log in again."
+    return f"{text or response.reason_phrase} (HTTP {response.status_code})"

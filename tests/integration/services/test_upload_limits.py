@@ -117,7 +117,7 @@ class TestTold:
     @pytest.mark.parametrize("owner", ["group", "user"])
     def test_open_multiparts(self, house: House, owner: str) -> None:
         house, group_id = limited(house, **{f"open_multiparts_per_{owner}": 2}), group_of(house, ALICE)
-        how = {"cutting": Cutting(multipart=True)}
+        how: dict[str, Any] = {"cutting": Cutting(multipart=True)}
         first, _ = reserve(house, group_id, 10**8, 10**8, **how)
         fault = refusal(lambda: reserve(house, group_id, 10**8, **how), TooMany)
         assert "may have 2 multipart uploads that are not completed yet; it has 2" in str(fault)
