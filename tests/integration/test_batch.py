@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ from readvault.services.people.accounts import create_account
 from readvault.services.uploads import multipart
 from tests.fakes import Refused
 from tests.houses import ALICE, group_of
-from tests.integration.test_client import TestClient
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Starlette wants another HTTP library for its test client
+    from fastapi.testclient import TestClient
 
 FILES = int(os.environ.get("READVAULT_BATCH_FILES", "24"))
 """192 for the full proof."""
@@ -236,7 +240,8 @@ def test_an_answer_that_got_lost_reserves_nothing_twice(
     house: House, bad_line: BadLine, connect: Callable[[], Client], group_id: int, tmp_path: Path, place: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    paths, client, lost = files(tmp_path, 3, 1000), connect(), []
+    paths, client = files(tmp_path, 3, 1000), connect()
+    lost: list[Any] = []
     ask = client.request_uploads
 
     def losing(*arguments: Any, **named: Any) -> Any:
