@@ -9,21 +9,24 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlmodel import select
+from sqlmodel import col, select
 
-from readvault.db.tables import Job, Manifest, StoredObject, UploadedFile
+from readvault.db.tables import FileAccess, Job, Manifest, StoredObject, UploadedFile
 from readvault.domain.actor import Actor
-from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
+from readvault.domain.errors import Forbidden, Gone, NotFound, Unauthenticated
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.interventions import Step
 from readvault.domain.organism import Dehumanize, Originals, Pipeline
 from readvault.domain.status import JobState
 from readvault.services.house import House
 from readvault.services.processing import jobs
-from readvault.services.release.downloads import file_url
+from readvault.services.release.downloads import file_url, released_file_url
+from readvault.services.release.interventions import intervene
 from readvault.services.release.released_data import released_data
 from readvault.services.review.approval import Scope, approve
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, BOB, MAINTAINER, organism
+from tests.integration.services.published import make_current, processed_again, released
 from tests.integration.services.scenes import (
     ORGANISM,
     change,
@@ -156,3 +159,86 @@ def test_reads_without_a_complete_screen_are_given_to_nobody(house: House) -> No
         with pytest.raises(NotFound):
             _url(house, actor, name, "dehumanizedReads")
         assert _url(house, actor, name)
+
+
+def _stable(house: House, name: AccessionVersion, pipeline_version: int, category: str = "consensus") -> str:
+    file = {"consensus": "consensus.fasta", "dehumanizedReads": "dehumanized.fastq.gz"}[category]
+    return released_file_url(house, name.accession, name.version, pipeline_version, category, file)
+
+
+def test_a_download_that_names_the_pipeline_version_never_changes(house: House) -> None:
+    name, _ = released(house, group(house, "alice"))
+    second = processed_again(house, name, b">main\nTTTT\n")
+    with pytest.raises(NotFound):
+        _stable(house, name, 2)
+    make_current(house, name, second)
+    assert _stable(house, name, 1).startswith(_pinned(house, b">main\nACGT\n"))
+    assert _stable(house, name, 2).startswith(_pinned(house, b">main\nTTTT\n"))
+    assert _url(house, None, name).startswith(_pinned(house, b">main\nTTTT\n"))
+
+
+def test_lasting_downloads_are_of_released_public_files_only(house: House) -> None:
+    name, _ = processed(house, group(house, "alice"))
+    with pytest.raises(NotFound, match=r"^File not found$"):
+        _stable(house, name, 1)
+    with pytest.raises(NotFound, match=r"^File not found$"):
+        _stable(house, AccessionVersion("LOC_NOBODY", 1), 1)
+
+
+def test_what_was_withdrawn_is_gone_with_its_reason(house: House) -> None:
+    name, _ = released(house, group(house, "alice"))
+    intervene(house, MAINTAINER, name, Step.SUPPRESS, "looked at once more")
+    assert _url(house, None, name)
+    assert _stable(house, name, 1)
+    intervene(house, MAINTAINER, name, Step.WITHDRAW, "a mix-up of samples")
+    for actor in (None, BOB, ALICE):
+        with pytest.raises(Gone, match="a mix-up of samples"):
+            _url(house, actor, name)
+    with pytest.raises(Gone, match="a mix-up of samples"):
+        _stable(house, name, 1)
+    assert _url(house, MAINTAINER, name)
+    intervene(house, MAINTAINER, name, Step.RESTORE, "it was none")
+    assert _url(house, None, name)
+
+
+def test_every_url_of_something_not_public_is_written_down(house: House) -> None:
+    name, _ = processed(house, group(house, "alice"))
+    for actor in (ALICE, MAINTAINER):
+        _url(house, actor, name)
+    with pytest.raises(Forbidden):
+        _url(house, BOB, name)
+    approve(house, ALICE, ORGANISM, scope=Scope.ALL)
+    for reader in (None, ALICE, BOB):
+        _url(house, reader, name)
+    intervene(house, MAINTAINER, name, Step.WITHDRAW, "a mix-up of samples")
+    _url(house, MAINTAINER, name)
+    with house.sessions.read() as session:
+        rows = session.exec(select(FileAccess).order_by(col(FileAccess.id))).all()
+    assert [(row.actor, row.accession, row.category, row.purpose) for row in rows] == [
+        (actor, name.accession, "consensus", "download") for actor in ("alice", "maintainer", "maintainer")
+    ]
+
+
+def test_a_file_that_may_never_be_public_is_for_the_group_alone(house: House) -> None:
+    name, job_id = entry(house, group(house, "alice"))
+    claim = claimed(house, job_id)
+    made = result(house, claim)
+    (file,) = made.files
+    private = made.manifest["private"]
+    private["files"], made.manifest["files"] = made.manifest["files"], []
+    jobs.register(house, claim, replace(made, files=(replace(file, may_be_public=False),)))
+    for _ in range(2):  # before release, and after it
+        assert _url(house, ALICE, name)
+        for actor in (MAINTAINER, BOB, None):
+            with pytest.raises((NotFound, Forbidden, Unauthenticated)):
+                _url(house, actor, name)
+        with pytest.raises(NotFound):
+            _stable(house, name, 1)
+        approve(house, ALICE, ORGANISM, scope=Scope.ALL)
+    for reader in (MAINTAINER, BOB, None):
+        with pytest.raises(NotFound, match=r"^File not found$"):
+            _url(house, reader, name)
+    with house.sessions.read() as session:
+        assert len(session.exec(select(FileAccess)).all()) == 2
+    (line,) = released_data(house, ORGANISM)
+    assert line["metadata"]["consensus"] is None
