@@ -11,15 +11,22 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from readvault.db import audit
 from readvault.db.engine import Sessions
 from readvault.db.tables import (
+    CurrentResult,
+    DataUseTerms,
+    DeletedEntryVersion,
     EntryFile,
     EntryVersion,
     Group,
+    Intervention,
     Manifest,
     ManifestFile,
     Release,
     StoredObject,
+    SubmittedDataArchive,
     UploadedFile,
 )
+from readvault.domain.identifiers import AccessionVersion
+from readvault.services import access_log
 
 REFUSED = {
     "release: approver": "UPDATE release SET approver = 'mallory'",
@@ -51,6 +58,64 @@ REFUSED = {
     "sealed file: unsealed": "UPDATE uploaded_file SET sealed_at = NULL WHERE id = 'u'",
     "sealed file: group": "UPDATE uploaded_file SET group_id = 2 WHERE id = 'u'",
     "sealed file: delete": "DELETE FROM uploaded_file WHERE id = 'u'",
+    "entry: no longer released": "UPDATE entry_version SET released = false WHERE accession = 'A'",
+    "entry: another batch": "UPDATE entry_version SET batch_id = 'other' WHERE accession = 'A'",
+    "entry: another group": "UPDATE entry_version SET group_id = 2 WHERE accession = 'A'",
+    "entry: another accession": "UPDATE entry_version SET accession = 'C' WHERE accession = 'A'",
+    "release: of an unmarked entry": "INSERT INTO release VALUES ('B', 1, 2, 3.0, 'mallory', true)",
+    "release: of another manifest": "UPDATE release SET manifest_id = 2",
+    "manifest file: public after all": "UPDATE manifest_file SET may_be_public = true WHERE category = 'secret'",
+    "republished manifest: superseded": "UPDATE manifest SET superseded_at = 1 WHERE id = 3",
+    "republished manifest: delete": "DELETE FROM manifest WHERE id = 3",
+    "republished manifest: one more file": "INSERT INTO manifest_file VALUES (3, 'report', 'new', 'f2', 1, true)",
+    "current result: manifest": "UPDATE current_result SET manifest_id = 1",
+    "current result: since": "UPDATE current_result SET since = 0",
+    "current result: delete": "DELETE FROM current_result",
+    "intervention: state": "UPDATE intervention SET state = 'PUBLIC'",
+    "intervention: reason": "UPDATE intervention SET reason = 'none'",
+    "intervention: actor": "UPDATE intervention SET actor = 'mallory'",
+    "intervention: time": "UPDATE intervention SET at = 0",
+    "intervention: of another entry": "UPDATE intervention SET accession = 'B'",
+    "intervention: delete": "DELETE FROM intervention WHERE accession = 'A'",
+    "read: who": "UPDATE file_access SET actor = 'mallory'",
+    "read: what for": "UPDATE file_access SET purpose = 'review'",
+    "read: why": "UPDATE file_access SET reason = NULL",
+    "read: which file": "UPDATE file_access SET file_id = 'other'",
+    "read: when": "UPDATE file_access SET at = 0",
+    "read: link": "UPDATE file_access SET audit_id = 2",
+    "read: delete": "DELETE FROM file_access WHERE file_id = 'u'",
+    "audit: who": "UPDATE audit_log SET actor = 'mallory'",
+    "audit: details": "UPDATE audit_log SET details = '{}' WHERE id = 1",
+    "audit: digest": "UPDATE audit_log SET sha256 = 'x', previous_sha256 = 'y' WHERE id = 1",
+    "audit: place": "UPDATE audit_log SET id = 99 WHERE id = 1",
+    "audit: delete all": "DELETE FROM audit_log",
+    "terms: type": "UPDATE data_use_terms SET terms_type = 'RESTRICTED'",
+    "terms: date": "UPDATE data_use_terms SET restricted_until = '2099-01-01'",
+    "terms: delete": "DELETE FROM data_use_terms",
+    "archive: metadata": "UPDATE submitted_data_archive SET submitted_metadata = '{}'",
+    "archive: files": "UPDATE submitted_data_archive SET files = '{}'",
+    "archive: delete": "DELETE FROM submitted_data_archive",
+    "deleted name: by whom": "UPDATE deleted_entry_version SET deleted_by = 'mallory'",
+    "deleted name: free again": "DELETE FROM deleted_entry_version WHERE accession = 'D'",
+    "several at once": "UPDATE intervention SET reason = reason || '!' WHERE id IN (SELECT id FROM intervention)",
+}
+REFUSED_UPSERTS = {
+    "release": "INSERT INTO release VALUES ('A', 1, 1, 0, 'mallory', true)"
+    " ON CONFLICT (accession, version) DO UPDATE SET approver = 'mallory'",
+    "intervention": "INSERT INTO intervention VALUES (1, 'A', 1, 'PUBLIC', 'none', 'mallory', 0)"
+    " ON CONFLICT (id) DO UPDATE SET state = 'PUBLIC'",
+    "read": "INSERT INTO file_access VALUES (1, 0, 'x', 'x', 'A', 1, 'x', 'x', NULL, 1)"
+    " ON CONFLICT (id) DO UPDATE SET actor = 'mallory'",
+    "audit": "INSERT INTO audit_log VALUES (1, 0, 'x', 'x', 'x', '{}', 'x', 'x')"
+    " ON CONFLICT (id) DO UPDATE SET actor = 'mallory'",
+    "current result": "INSERT INTO current_result VALUES (1, 'A', 1, 1, 0, 'mallory', 'none')"
+    " ON CONFLICT (id) DO UPDATE SET manifest_id = 1",
+    "terms": "INSERT INTO data_use_terms VALUES (1, 'A', 'OPEN', NULL, 'mallory', 0)"
+    " ON CONFLICT (id) DO UPDATE SET user_name = 'mallory'",
+    "deleted name": "INSERT INTO deleted_entry_version VALUES ('D', 1, 'o', 1, 'mallory', 0)"
+    " ON CONFLICT (accession, version) DO UPDATE SET deleted_by = 'mallory'",
+    "manifest file": "INSERT INTO manifest_file VALUES (1, 'report', 'report.html', 'f', 1, true)"
+    " ON CONFLICT (manifest_id, category, name) DO UPDATE SET file_id = 'other'",
 }
 REFUSED_REPLACEMENTS = {
     "release": "INSERT OR REPLACE INTO release VALUES ('A', 1, 1, 0, 'mallory', 0)",
@@ -61,6 +126,12 @@ REFUSED_REPLACEMENTS = {
     "object": "REPLACE INTO stored_object VALUES (1, 1, 'h', 99, 'vault/1/h', 'v', 0)",
     "sealed file": "REPLACE INTO uploaded_file SELECT * FROM uploaded_file WHERE id = 'u'",
     "audit": "INSERT OR REPLACE INTO audit_log VALUES (1, 0, 'x', 'x', 'x', '{}', 'x', 'x')",
+    "intervention": "INSERT OR REPLACE INTO intervention VALUES (1, 'A', 1, 'PUBLIC', 'none', 'mallory', 0)",
+    "read": "REPLACE INTO file_access SELECT * FROM file_access",
+    "current result": "REPLACE INTO current_result SELECT * FROM current_result",
+    "terms": "INSERT OR REPLACE INTO data_use_terms VALUES (1, 'A', 'OPEN', NULL, 'mallory', 0)",
+    "archive": "REPLACE INTO submitted_data_archive SELECT * FROM submitted_data_archive",
+    "deleted name": "REPLACE INTO deleted_entry_version VALUES ('D', 1, 'o', 1, 'mallory', 0)",
 }
 ALLOWED = {
     "an unreleased manifest is superseded": "UPDATE manifest SET superseded_at = 1 WHERE accession = 'B'",
@@ -68,6 +139,10 @@ ALLOWED = {
     "a lost version is repaired": "UPDATE stored_object SET version_id = 'v9'",
     "an open upload is sealed": "UPDATE uploaded_file SET sealed_at = 1, size = 1, version_id = 'v' WHERE id = 'open'",
     "an open upload goes": "DELETE FROM uploaded_file WHERE id = 'open'",
+    "another intervention": "INSERT INTO intervention VALUES (9, 'A', 1, 'PUBLIC', 'restored', 'root', 9)",
+    "terms change": "INSERT INTO data_use_terms VALUES (9, 'A', 'OPEN', NULL, 'alice', 9)",
+    "another result is published": "INSERT INTO current_result VALUES (9, 'A', 1, 1, 9, 'root', 'rollback')",
+    "an unreleased entry is marked": "UPDATE entry_version SET released = true WHERE accession = 'B'",
 }
 
 
@@ -105,11 +180,30 @@ def released(sessions: Sessions) -> Sessions:
         session.add_all([Manifest(id=1, accession="A", **made), Manifest(id=2, accession="B", **made)])
         session.flush()
         session.add(ManifestFile(manifest_id=1, category="report", name="report.html", file_id="f", stored_object_id=1))
+        hidden = {"category": "secret", "name": "s", "file_id": "s", "may_be_public": False}
+        session.add(ManifestFile(manifest_id=1, stored_object_id=1, **hidden))
         session.flush()
         session.add(
             Release(accession="A", version=1, manifest_id=1, released_at=3.0, approver="alice", digest_was_given=True)
         )
         audit.append(session, "alice", "approve", "A.1")
+        access_log.note(session, "root", AccessionVersion("A", 1), [("u", "rawReads")], "break-glass", "a reason")
+        newer = {**made, "pipeline_version": 2}
+        session.add(Manifest(id=3, accession="A", **newer))
+        session.flush()
+        entry: dict[str, Any] = {"accession": "A", "version": 1}
+        session.add(CurrentResult(id=1, manifest_id=3, since=4.0, actor="readvault", reason="no worse", **entry))
+        session.add(Intervention(id=1, state="WITHDRAWN", reason="consent", actor="root", at=5.0, **entry))
+        session.add(DataUseTerms(id=1, accession="A", terms_type="OPEN", user_name="alice", changed_at=1.0))
+        session.add(
+            SubmittedDataArchive(
+                id=1, edited_by="alice", edited_at=1.0, submitted_metadata={"k": "v"}, submitted_sequences={},
+                files={"rawReads": []}, **entry
+            )
+        )  # fmt: skip
+        session.add(
+            DeletedEntryVersion(accession="D", version=1, organism="o", group_id=1, deleted_by="alice", deleted_at=1.0)
+        )
     return sessions
 
 
@@ -123,6 +217,13 @@ def execute(sessions: Sessions, statement: str) -> int:
 def test_released_rows_refuse(released: Sessions, statement: str) -> None:
     with pytest.raises(IntegrityError):
         execute(released, statement)
+
+
+@pytest.mark.parametrize("statement", REFUSED_UPSERTS.values(), ids=REFUSED_UPSERTS.keys())
+def test_released_rows_refuse_upserts(released: Sessions, statement: str) -> None:
+    with pytest.raises(IntegrityError) as refusal:
+        execute(released, statement)
+    assert any(word in str(refusal.value) for word in ("never", "only grows", "gets no more")), "another rule refused it"
 
 
 @pytest.mark.parametrize("statement", REFUSED_REPLACEMENTS.values(), ids=REFUSED_REPLACEMENTS.keys())
@@ -144,6 +245,12 @@ def test_released_rows_refuse_replacement(released: Sessions, statement: str) ->
         "manifest_file",
         "stored_object",
         "uploaded_file",
+        "intervention",
+        "file_access",
+        "current_result",
+        "data_use_terms",
+        "submitted_data_archive",
+        "deleted_entry_version",
     ],
 )
 def test_tables_refuse_to_be_emptied(released: Sessions, table: str) -> None:
