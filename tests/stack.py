@@ -31,10 +31,16 @@ class Stack:
     """One running stack; `start` again after `kill` to see what is left. Without `prefect` jobs run in the worker."""
 
     def __init__(
-        self, data_dir: Path, *, prefect: PrefectDatabase | None, environment: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        *,
+        prefect: PrefectDatabase | None,
+        environment: Mapping[str, str] | None = None,
+        organisms: Path | None = None,
     ) -> None:
         self.data_dir = data_dir
         self._prefect = prefect
+        self._organisms = organisms
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self.addresses: dict[str, Any] = {}
@@ -60,6 +66,8 @@ class Stack:
             "--data-dir",
             str(self.data_dir),
         ]
+        if self._organisms is not None:
+            command += ["--organisms", str(self._organisms)]
         self.data_dir.mkdir(parents=True, exist_ok=True)
         if self._prefect is None:
             command.append("--no-prefect")
@@ -116,11 +124,11 @@ class Stack:
             self._process.wait()
         self._process = None
 
-    def new_user(self) -> tuple[str, str]:
+    def new_user(self, *roles: str) -> tuple[str, str]:
         """A new login."""
         name, password = f"user-{secrets.token_hex(4)}", secrets.token_urlsafe(12)
         house = bootstrap.house(self.settings)
-        accounts.create_account(house, name, password)
+        accounts.create_account(house, name, password, roles)
         house.sessions.close()
         return name, password
 
