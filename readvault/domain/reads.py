@@ -43,3 +43,20 @@ class ProcessedCategory(StrEnum):
 
 READ_LEVEL = frozenset({ProcessedCategory.DEHUMANIZED_READS, ProcessedCategory.ALIGNMENT})
 """Categories that hold reads: never public unless a complete screen for human reads ran before."""
+
+PROCESSED_FIELDS = (
+    "totalReads",
+    "mappedReads",
+    "humanFraction",
+    "depthOfCoverage",
+    "breadthOfCoverage",
+    "platform",
+    "primerScheme",
+    "reference",
+    "consensusSource",
+    "droppedAmplicons",
+    "qualityControlDetermination",
+    "qualityControlIssues",
+    "qualityControlDetails",
+)
+"""Metadata fields that readvault's own steps make; SILO wants them in every line."""

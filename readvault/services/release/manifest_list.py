@@ -17,28 +17,13 @@ from readvault.db.tables import EntryVersion
 from readvault.domain import tsv
 from readvault.domain.errors import BadRequest
 from readvault.domain.organism import Organism
+from readvault.domain.reads import PROCESSED_FIELDS
 from readvault.services.house import House
 from readvault.services.release.public_files import PublicFile
 from readvault.services.release.released_data import Released, released
 
 MAX_ACCESSIONS = 1000
 """In one question."""
-OF_PROCESSING = (
-    "totalReads",
-    "mappedReads",
-    "humanFraction",
-    "depthOfCoverage",
-    "breadthOfCoverage",
-    "platform",
-    "primerScheme",
-    "reference",
-    "consensusSource",
-    "droppedAmplicons",
-    "qualityControlDetermination",
-    "qualityControlIssues",
-    "qualityControlDetails",
-)
-"""Metadata fields that readvault's own steps make."""
 OF_RELEASE = (
     "accession",
     "version",
@@ -101,7 +86,7 @@ def fields_of(organism: Organism) -> frozenset[str]:
     """The metadata fields that released entries of an organism may have."""
     external = organism.pipeline.external
     declared = [each.name for each in (*organism.metadata, *(external.metadata if external else ()))]
-    return frozenset([*OF_RELEASE, *OF_PROCESSING, *declared, *(each.name for each in organism.external_metadata)])
+    return frozenset([*OF_RELEASE, *PROCESSED_FIELDS, *declared, *(each.name for each in organism.external_metadata)])
 
 
 def matching(house: House, organism: str, asked: Question) -> Iterator[dict[str, Any]]:

@@ -29,6 +29,7 @@ from readvault.db.tables import (
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
 from readvault.domain.processed_data import Shape
+from readvault.domain.reads import PROCESSED_FIELDS
 from readvault.services.house import House
 from readvault.services.release.external_metadata import content_of
 from readvault.services.release.public_files import PublicFile, get_url, public_files, stable_url
@@ -253,6 +254,7 @@ def _absent(organism: Organism, shape: Shape | None) -> dict[str, dict[str, Any]
     """What a line has where an entry has nothing: every field, segment and gene that is configured."""
     external = organism.pipeline.external
     names = [field.name for field in (*organism.metadata, *(external.metadata if external else ()))]
+    names += () if external is not None and external.mode == "instead" else PROCESSED_FIELDS
     segments = [] if shape is None else sorted(shape.segments)
     genes = [] if shape is None else sorted(shape.genes)
     return {

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.organism import Metric, Organism, QcRule, SampleType
-from readvault.domain.reads import LibraryLayout, Platform
+from readvault.domain.reads import PROCESSED_FIELDS, LibraryLayout, Platform
 from readvault.domain.reports import (
     AlignmentReport,
     CheckReport,
@@ -92,6 +92,7 @@ def test_a_good_sample_passes_and_its_figures_are_searchable(organism: Organism)
     report = with_reads(organism)
     assert (report.errors, report.warnings) == ((), ())
     metadata = report.processed_metadata
+    assert set(metadata) <= set(PROCESSED_FIELDS)
     details = json.loads(metadata.pop("qualityControlDetails"))
     assert {detail["verdict"] for detail in details} == {"pass"}
     assert metadata == {
