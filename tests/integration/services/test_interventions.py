@@ -99,7 +99,11 @@ def test_a_withdrawn_version_is_gone_with_its_reason_and_comes_back(house: House
         refuse_withdrawn(session, released)
 
 
-@pytest.mark.parametrize("actor", [ALICE, BOB, PIPELINE, Actor("x", scopes=frozenset({"approve"}))], ids=str)
+@pytest.mark.parametrize(
+    "actor",
+    [ALICE, BOB, PIPELINE, Actor("x", scopes=frozenset({"approve"}))],
+    ids=["member", "stranger", "pipeline", "token"],
+)
 @pytest.mark.parametrize("step", Step)
 def test_only_maintainers_intervene(house: House, released: AccessionVersion, actor: Actor, step: Step) -> None:
     with pytest.raises(Forbidden):

@@ -58,7 +58,9 @@ def test_a_maintainer_opens_originals_for_a_reason_that_stays_on_record(house: H
 
 
 @pytest.mark.parametrize(
-    "actor", [ALICE, BOB, PIPELINE, replace(MAINTAINER, scopes=frozenset({"maintain", "review"}))], ids=str
+    "actor",
+    [ALICE, BOB, PIPELINE, replace(MAINTAINER, scopes=frozenset({"maintain", "review"}))],
+    ids=["member", "stranger", "pipeline", "maintainer's narrow token"],
 )
 def test_nobody_else_breaks_the_glass(house: House, actor: Actor) -> None:
     name, _ = scenes.entry(house, scenes.group(house, "alice"))
