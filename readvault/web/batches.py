@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from readvault.api.dependencies import MAX_INT, Label, OrganismDep
 from readvault.domain.errors import BadRequest, RuleViolation
 from readvault.domain.identifiers import AccessionVersion
-from readvault.domain.status import Status
+from readvault.domain.status import ProcessingResult, Status
 from readvault.services.people.groups import groups_of
 from readvault.services.review import batches
 from readvault.services.review.approval import Scope, approve
@@ -163,6 +163,7 @@ def _batch(
         number=number,
         pages=-(-len(found["rows"]) // ROWS),
         chosen=set(chosen),
+        undecided=any(_is_undecided(row) for row in rows),
         reason=reason,
         said=said,
         problem=problem,
@@ -171,13 +172,12 @@ def _batch(
     )
 
 
+def _is_undecided(row: dict[str, Any]) -> bool:
+    return row["status"] == Status.PROCESSED and row["manifestDigest"] is not None and row["sentBack"] is None
+
+
 def _is_good(row: dict[str, Any]) -> bool:
-    return (
-        row["status"] == Status.PROCESSED
-        and row["processingResult"] == "NO_ISSUES"
-        and row["sentBack"] is None
-        and not row["isControl"]
-    )
+    return _is_undecided(row) and row["processingResult"] == ProcessingResult.NO_ISSUES and not row["isControl"]
 
 
 def _groups(site: Site, visit: Visit) -> dict[int, str]:

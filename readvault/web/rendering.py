@@ -33,6 +33,10 @@ WORDS = {
     "humanFraction": "human",
     "depthOfCoverage": "depth",
     "breadthOfCoverage": "breadth",
+    "primerScheme": "primer scheme",
+    "consensusSource": "consensus from",
+    "qualityControlDetermination": "quality control",
+    "qualityControlIssues": "quality issues",
 }
 
 

@@ -60,10 +60,21 @@ def originals(session: Session, actor: Actor | None, entry: EntryVersion) -> lis
 
 
 def processed(
-    session: Session, actor: Actor | None, entry: EntryVersion, manifest: Manifest, released: bool
+    session: Session,
+    actor: Actor | None,
+    entry: EntryVersion,
+    manifest: Manifest,
+    *,
+    public: bool,
+    withdrawn: bool,
 ) -> list[ReviewFile]:
-    """The files of a result. What may never be public is given to the group's members only."""
+    """The files of a result. What may never be public is given to the group's members only.
+
+    `public` says that the version is released and no maintainer has hidden it; what was `withdrawn`
+    is given to maintainers only.
+    """
     member = _may_read_originals(session, actor, entry)
+    gone = withdrawn and not (actor is not None and actor.is_maintainer)
     screened = json.loads(manifest.body).get("screened") is True
     rows = session.exec(
         select(ManifestFile, StoredObject)
@@ -80,8 +91,8 @@ def processed(
             sha256=stored.sha256,
             key=stored.key,
             version_id=stored.version_id,
-            given=file.may_be_public or member,
-            public=released and file.may_be_public and (screened or file.category not in READ_LEVEL),
+            given=(file.may_be_public or member) and not gone,
+            public=public and file.may_be_public and (screened or file.category not in READ_LEVEL),
         )
         for file, stored in rows
     ]

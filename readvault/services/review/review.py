@@ -12,10 +12,11 @@ from readvault.db.tables import EntryVersion, Job, Manifest, Release, SentBack
 from readvault.domain.actor import Actor
 from readvault.domain.errors import NotFound, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
-from readvault.domain.status import JobKind
+from readvault.domain.status import JobKind, Visibility
 from readvault.services import access_log
 from readvault.services.authorization import Action
 from readvault.services.house import House
+from readvault.services.release.visibility import interventions_on
 from readvault.services.review import files
 from readvault.services.review.entries import find_versions
 from readvault.services.review.files import ReviewFile
@@ -39,7 +40,8 @@ def review(house: House, actor: Actor | None, organism: str, name: AccessionVers
 
     Loculus's get-data-to-edit with more: per file `url` (pre-signed: a secret), `size` (bytes) and
     `sha256`; `processingResult`, `pipelineVersion`, `manifestDigest`, `sentBack`, `dataUseTerms`,
-    `job`, `history`. A maintainer of another group gets None for the URL of what only the group may
+    `visibility` (of a released version), `job`, `history`.
+    A maintainer of another group gets None for the URL of what only the group may
     read. Every URL of something that is not public is a row of the access log. `processedData` is
     None before processing. Raises Unprocessable for an unknown version, Forbidden for a foreign one.
     """
@@ -122,7 +124,12 @@ def _look(
     query = entry_state.with_state(query).outerjoin(SentBack, col(SentBack.manifest_id) == col(Manifest.id))
     status, manifest, released, sent_back = session.execute(query.where(_is(name))).one()
     originals = files.originals(session, actor, entry)
-    processed = [] if manifest is None else files.processed(session, actor, entry, manifest, released is not None)
+    hidden = interventions_on(session, [name]).get(name) if released is not None else None
+    state = Visibility.PUBLIC if hidden is None else hidden.state
+    processed = []
+    if manifest is not None:
+        public, withdrawn = released is not None and state is Visibility.PUBLIC, state is Visibility.WITHDRAWN
+        processed = files.processed(session, actor, entry, manifest, public=public, withdrawn=withdrawn)
     shown = {
         "accession": entry.accession,
         "version": entry.version,
@@ -145,6 +152,8 @@ def _look(
         "pipelineVersion": None if manifest is None else manifest.pipeline_version,
         "manifestDigest": None if manifest is None else manifest.digest,
         "sentBack": None if sent_back is None else as_json(sent_back),
+        "visibility": None if released is None else state.value,
+        "visibilityReason": None if hidden is None or state is Visibility.PUBLIC else hidden.reason,
         "dataUseTerms": _terms(session, entry),
         "job": _job(session, name, actor),
     }
