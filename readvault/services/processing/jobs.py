@@ -16,7 +16,7 @@ from readvault.db import audit
 from readvault.db.clock import now
 from readvault.db.tables import EntryFile, EntryVersion, Job, StoredObject, UploadedFile
 from readvault.domain.actor import Actor
-from readvault.domain.errors import Conflict, NotFound, ProcessingFailure
+from readvault.domain.errors import Conflict, LeaseLost, NotFound, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import StoredVersion
@@ -119,10 +119,15 @@ def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Clai
 
 
 def inputs_of(house: House, claim: Claim) -> Inputs:
-    """What was submitted for the claimed job. Raises ProcessingFailure for a file that isn't sealed."""
+    """What was submitted for the claimed job.
+
+    Raises ProcessingFailure for a file that isn't sealed, LeaseLost when the entry was deleted meanwhile.
+    """
     key = claim.accession_version
     with house.sessions.read() as session:
-        entry = session.get_one(EntryVersion, (key.accession, key.version))
+        entry = session.get(EntryVersion, (key.accession, key.version))
+        if entry is None:
+            raise LeaseLost(f"job {claim.job_id}: {key} was deleted")
         rows = session.exec(
             select(EntryFile, UploadedFile)
             .join(UploadedFile, col(UploadedFile.id) == col(EntryFile.file_id))

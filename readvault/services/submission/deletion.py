@@ -106,19 +106,12 @@ def _all(session: Session, actor: Actor, organism: str, group_ids: Sequence[int]
 
 
 def _locked(session: Session, condition: ColumnElement[bool]) -> list[Candidate]:
-    """The entry versions as they are once no worker can claim, register or be handed them.
-
-    Jobs come before entries, as in a registration: two that lock in opposite orders wait for ever.
-    """
-    jobs = (
-        select(col(Job.id))
-        .join(
-            EntryVersion,
-            and_(col(Job.accession) == col(EntryVersion.accession), col(Job.version) == col(EntryVersion.version)),
-        )
-        .where(condition)
-        .order_by(col(Job.id))
-    )
+    """The entry versions as they are once no worker can claim, register or be handed them."""
+    name = (col(EntryVersion.accession), col(EntryVersion.version))
+    # Entries before jobs, as in a registration: two that lock in opposite orders wait for ever.
+    session.execute(select(*name).where(condition).order_by(*name).with_for_update(key_share=True)).all()
+    its_entry = and_(col(Job.accession) == col(EntryVersion.accession), col(Job.version) == col(EntryVersion.version))
+    jobs = select(col(Job.id)).join(EntryVersion, its_entry).where(condition).order_by(col(Job.id))
     session.execute(jobs.with_for_update(of=Job)).all()
     return locked(session, condition)
 

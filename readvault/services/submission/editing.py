@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy import and_, delete, insert, update
 from sqlmodel import Session, col
 
 from readvault.db import audit, clock
@@ -148,11 +148,8 @@ def _check_sizes(
 
 def _lock_processed(session: Session, name: AccessionVersion) -> None:
     """Make sure that the version is processed and not released, once nobody can change that."""
-    of_version = and_(col(Job.accession) == name.accession, col(Job.version) == name.version)
-    # Jobs before entries, as in a registration: two that lock in opposite orders wait for ever.
-    session.execute(select(col(Job.id)).where(of_version).order_by(col(Job.id)).with_for_update()).all()
     is_version = and_(col(EntryVersion.accession) == name.accession, col(EntryVersion.version) == name.version)
-    found = locked(session, is_version)
+    found = locked(session, is_version)  # jobs come after entries, as in a registration
     if not found:
         raise Unprocessable(f"Accession versions {name} do not exist")
     if not found[0].is_processed:
