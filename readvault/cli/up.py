@@ -123,7 +123,7 @@ class Up:
 
         self._said_ready = True
         stack_file = self._wishes.data_dir / STACK_FILE
-        lines = [("API", stack.api), ("S3", stack.s3.endpoint)]
+        lines = [("API", stack.api), ("pages", f"{stack.api}/web"), ("S3", stack.s3.endpoint)]
         if stack.prefect_ui:
             lines.append(("Prefect UI", f"{stack.prefect_ui} (password: prefectAuth in {stack_file})"))
         if stack.settings.identity.embedded:
