@@ -54,9 +54,8 @@ def checked(data: Data, fields: Sequence[MetadataField], shape: Shape, *, given:
     none. Raises Unprocessable for the first thing that is wrong.
     """
     metadata = _metadata(data.get("metadata") or {}, fields, frozenset(given))
-    only = next(iter(shape.segments)) if len(shape.segments) == 1 else MAIN
     unaligned, aligned, insertions = (
-        _upper({only if name == MAIN else name: value for name, value in (data.get(key) or {}).items()})
+        _upper(data.get(key) or {})
         for key in ("unalignedNucleotideSequences", "alignedNucleotideSequences", "nucleotideInsertions")
     )
     amino_acids, amino_insertions = (

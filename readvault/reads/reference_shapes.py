@@ -16,11 +16,11 @@ GENOMES_KEPT = 256
 def of(organism: Organism) -> Shape:
     """The lengths of all genomes that the organism has. Raises ProcessingFailure for files that can't be read.
 
-    A gene may end with its stop codon or before it. Genomes with one record each are all the one
-    segment `main`.
+    A gene may end with its stop codon or before it. The only segment of a genome is called `main`,
+    whatever its record's name.
     """
     found = [_of_genome(genome.fasta, genome.genes) for genome in organism.candidates]
-    unsegmented = organism.reference is None and all(len(genome.segments) == 1 for genome in found)
+    unsegmented = all(len(genome.segments) == 1 for genome in found)
     segments: defaultdict[str, set[int]] = defaultdict(set)
     genes: defaultdict[str, set[int]] = defaultdict(set)
     for one in found:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import batched
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlmodel import Session, col
 
 from readvault.db.names import among
@@ -53,8 +53,7 @@ def look_up(session: Session, organism: Organism, sent: Sequence[Sent], version:
     originals: dict[AccessionVersion, list[EntryFile]] = {}
     if not after:
         for page in batched(names, PAGE):
-            place = tuple_(col(EntryFile.accession), col(EntryFile.version))
-            query = select(EntryFile).where(place.in_([(n.accession, n.version) for n in page]))
+            query = select(EntryFile).where(among(EntryFile, page))
             for file in session.execute(query.order_by(col(EntryFile.category), col(EntryFile.position))).scalars():
                 originals.setdefault(AccessionVersion(file.accession, file.version), []).append(file)
     ids = [file.file_id for each in sent for file in each.files]

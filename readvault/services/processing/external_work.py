@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlmodel import Session, col
 
+from readvault.db.names import among
 from readvault.db.tables import EntryFile, EntryVersion, PartialResult, UploadedFile
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
@@ -61,8 +62,7 @@ def _line(entry: EntryVersion, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entries(session: Session, page: Sequence[AccessionVersion]) -> dict[AccessionVersion, EntryVersion]:
-    place = tuple_(col(EntryVersion.accession), col(EntryVersion.version))
-    rows = session.execute(select(EntryVersion).where(place.in_([(n.accession, n.version) for n in page]))).scalars()
+    rows = session.execute(select(EntryVersion).where(among(EntryVersion, page))).scalars()
     return {AccessionVersion(entry.accession, entry.version): entry for entry in rows}
 
 
@@ -71,11 +71,10 @@ def _as_submitted(
 ) -> dict[AccessionVersion, dict[str, Any]]:
     """Everything that was submitted, originals included."""
     files: dict[AccessionVersion, Files] = {}
-    place = tuple_(col(EntryFile.accession), col(EntryFile.version))
     rows = session.execute(
         select(EntryFile, UploadedFile)
         .join(UploadedFile, col(UploadedFile.id) == col(EntryFile.file_id))
-        .where(place.in_([(name.accession, name.version) for name in entries]))
+        .where(among(EntryFile, entries))
         .order_by(col(EntryFile.category), col(EntryFile.position), col(EntryFile.name))
     )
     for file, upload in rows:

@@ -14,7 +14,6 @@ from readvault.db.tables import FileAccess, PartialResult, StoredObject, Uploade
 from readvault.domain.errors import BadRequest, Conflict, Forbidden, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import OutputCategory
-from readvault.domain.processed_data import Shape
 from readvault.domain.status import JobKind, JobState
 from readvault.services import housekeeping
 from readvault.services.house import House
@@ -197,24 +196,22 @@ def test_a_result_is_registered_and_its_entry_can_be_approved(house: House, entr
     assert approve(house, ALICE, ORGANISM, scope=Scope.ALL, accession_versions=[(entry, row.digest)]) == [entry]
 
 
-def test_sequences_are_kept_in_upper_case_and_main_is_the_only_segment(house: House, entry: AccessionVersion) -> None:
-    shape = Shape({"NC_1": frozenset({20})}, {"S": frozenset({4})})
+def test_sequences_are_kept_in_upper_case(house: House, entry: AccessionVersion) -> None:
     scene.answer(
         house,
         scene.sent(
             entry,
             unalignedNucleotideSequences={"main": "acgt"},
-            alignedNucleotideSequences={"NC_1": scene.SEQUENCE.lower()},
+            alignedNucleotideSequences={"main": scene.SEQUENCE.lower()},
             nucleotideInsertions={"main": ["5:ac"]},
             alignedAminoAcidSequences={"S": "mfk*"},
             aminoAcidInsertions={"S": ["2:def"]},
         ),
-        shape=shape,
     )
     data = scene.look(house, entry)["processedData"]
-    assert data["unalignedNucleotideSequences"] == {"NC_1": "ACGT"}
-    assert data["alignedNucleotideSequences"] == {"NC_1": scene.SEQUENCE}
-    assert data["nucleotideInsertions"] == {"NC_1": ["5:AC"]}
+    assert data["unalignedNucleotideSequences"] == {"main": "ACGT"}
+    assert data["alignedNucleotideSequences"] == {"main": scene.SEQUENCE}
+    assert data["nucleotideInsertions"] == {"main": ["5:AC"]}
     assert (data["alignedAminoAcidSequences"], data["aminoAcidInsertions"]) == ({"S": "MFK*"}, {"S": ["2:DEF"]})
 
 
