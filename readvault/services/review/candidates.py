@@ -97,14 +97,20 @@ def approvable(
 ) -> list[Candidate]:
     """Everything that has a good result, was not sent back and the actor may approve, locked."""
     mine = visible_to(session, actor, group_ids, Action.APPROVE)
-    processed = entry_state.status() == Status.PROCESSED.value
-    still_open = entry_state.is_open()
-    condition = and_(col(EntryVersion.organism) == organism, still_open, mine, processed)
+    waiting = select(col(EntryVersion.accession), col(EntryVersion.version)).where(
+        col(EntryVersion.organism) == organism, entry_state.is_open(), mine
+    )
     if submitters is not None:
-        condition = and_(condition, col(EntryVersion.submitter).in_(submitters))
+        waiting = waiting.where(col(EntryVersion.submitter).in_(submitters))
+    # Without statistics SQLite would rather walk through all that was ever released.
+    waiting = waiting.with_hint(EntryVersion, "INDEXED BY ix_entry_version_unreleased", "sqlite")
+    processed = and_(entry_state.is_open(), entry_state.status() == Status.PROCESSED.value)
+    found: list[Candidate] = []
+    for page in batched(sorted(AccessionVersion(*row) for row in session.execute(waiting)), PAGE):
+        found += locked(session, and_(among(EntryVersion, page), processed))
     return [
         each
-        for each in locked(session, condition)
+        for each in found
         if each.is_processed and not each.has_errors and not each.is_control and each.sent_back is None
     ]
 
