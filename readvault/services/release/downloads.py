@@ -19,6 +19,7 @@ from readvault.domain.status import Visibility
 from readvault.services import access_log
 from readvault.services.authorization import Action, authorize, is_member
 from readvault.services.house import House
+from readvault.services.release.originals import public_original_url
 from readvault.services.release.public_files import is_screened
 from readvault.services.release.visibility import refuse_withdrawn, state_of
 
@@ -42,12 +43,19 @@ def file_url(
 
     Released: the file of the result that stands for the version, at its pinned object version, for
     all. Unreleased, or never to be public: for the group, and written down. Reads that no complete
-    screen for human reads has seen are given to nobody. Raises NotFound, Unauthenticated, Forbidden,
-    and Gone for what was withdrawn, which only maintainers still read.
+    screen for human reads has seen are given to nobody. Original files are for everybody only where
+    `may_everyone_read` is certain that none is human. Raises NotFound, Unauthenticated, Forbidden, and
+    Gone for what was withdrawn, which only maintainers still read.
     """
     subject = AccessionVersion(accession, version)
-    with house.sessions.read() as session:
-        found, is_public = _look(session, actor, subject, category, name)
+    try:
+        with house.sessions.read() as session:
+            found, is_public = _look(session, actor, subject, category, name)
+    except NotFound:
+        original = public_original_url(house, subject, category, name, head=head)
+        if original is None:
+            raise
+        return original
     if not is_public:
         with house.sessions.begin() as session:
             # Looked at again: what is written down must be what is given.

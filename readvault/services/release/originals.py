@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from readvault.db.tables import EntryFile, EntryVersion, UploadedFile
+from readvault.db import entry_state
+from readvault.db.tables import EntryFile, EntryVersion, Manifest, UploadedFile
 from readvault.domain import interventions
 from readvault.domain.actor import Actor
 from readvault.domain.errors import NotFound
@@ -20,8 +21,10 @@ from readvault.domain.reads import FileFormat
 from readvault.services import access_log
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
+from readvault.services.release.visibility import is_withdrawn
 
 BREAK_GLASS = "break-glass"
+PUBLIC_IF_NO_HITS = "public_if_no_hits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,16 @@ def open_originals(house: House, actor: Actor | None, name: AccessionVersion, re
 def may_everyone_read(organism: Organism, manifest: Mapping[str, Any], *, submitted_files: int) -> bool:
     """Whether the originals of a *released* version are for everybody: only when it is certain that none is human.
 
-    The organism must want it (`originals.visibility: public_if_no_hits`), and the version's manifest
+    The organism must want it (`originals.visibility: public_if_no_hits`) and keep originals for ever
+    (what is public stays), and the version's manifest
     must say that every one of its `submitted_files` was FASTQ, that every read went through a
     complete screen with the index that the organism pins now, that none was too short to be
     screened, and that none was taken for human. Whatever is missing, of another shape or not known
     means no. The caller asks whether the version is released and not withdrawn.
     """
     dehumanize = organism.pipeline.dehumanize
-    if dehumanize.originals.visibility != "public_if_no_hits" or dehumanize.sha256 is None:
+    rules = dehumanize.originals
+    if rules.visibility != PUBLIC_IF_NO_HITS or rules.shred_after_days is not None or dehumanize.sha256 is None:
         return False
     provenance = manifest.get("provenance")
     screen = provenance.get("screen") if isinstance(provenance, Mapping) else None
@@ -97,27 +102,39 @@ def may_everyone_read(organism: Organism, manifest: Mapping[str, Any], *, submit
     )
 
 
-def public_original(
-    house: House, session: Session, organism: str, name: AccessionVersion, body: str, category: str, file_name: str
-) -> UploadedFile | None:
-    """The original file of that label when everybody may read it (`may_everyone_read`), else None.
+def public_originals(house: House, session: Session, name: AccessionVersion) -> list[tuple[EntryFile, UploadedFile]]:
+    """The original files of an accession version that everybody may read (`may_everyone_read`); none as a rule.
 
-    `body` is the manifest of the *released* result; the caller asks for release and withdrawal.
+    None of a version that is not released or was withdrawn.
     """
-    known = house.organisms.get(organism)
-    if known is None or known.pipeline.dehumanize.originals.visibility != "public_if_no_hits":
-        return None
-    mine = (EntryFile.accession == name.accession, EntryFile.version == name.version)
-    count = session.exec(select(func.count()).select_from(EntryFile).where(*mine)).one()
-    if not may_everyone_read(known, json.loads(body), submitted_files=count):
-        return None
-    query = (
-        select(UploadedFile)
-        .join(EntryFile, col(EntryFile.file_id) == col(UploadedFile.id))
-        .where(*mine, EntryFile.category == category, EntryFile.name == file_name)
-        .where(col(UploadedFile.sealed_at).is_not(None))
+    query = entry_state.with_state(
+        select_columns(col(EntryVersion.organism), col(Manifest.body)).where(
+            col(EntryVersion.accession) == name.accession,
+            col(EntryVersion.version) == name.version,
+            col(EntryVersion.released),
+            ~is_withdrawn(),
+        )
     )
-    return session.exec(query).one_or_none()
+    row = session.execute(query).one_or_none()
+    organism = None if row is None else house.organisms.get(row[0])
+    if row is None or organism is None or organism.pipeline.dehumanize.originals.visibility != PUBLIC_IF_NO_HITS:
+        return []
+    files = _submitted(session, name)
+    known = row[1] is not None and may_everyone_read(organism, json.loads(row[1]), submitted_files=len(files))
+    return [(file, at) for file, at in files if at.sealed_at is not None] if known else []
+
+
+def public_original_url(
+    house: House, name: AccessionVersion, category: str, label: str, *, head: bool = False
+) -> str | None:
+    """A short-lived pre-signed URL of an original file that everybody may read; None for any other file."""
+    with house.sessions.read() as session:
+        files = public_originals(house, session, name)
+    expires = house.settings.urls.download
+    for file, at in files:
+        if (file.category, file.name) == (category, label):
+            return house.store.sign_get(at.key, at.version_id, name=label, expires=expires, head=head)
+    return None
 
 
 def _is_count(value: Any, expected: int) -> bool:
