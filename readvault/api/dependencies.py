@@ -22,6 +22,7 @@ MAX_INT = 2**31 - 1
 PRINTABLE_ASCII = r"^[\x20-\x7e]+$"
 MAX_FORM_FIELDS = 1000
 MAX_FORM_FILES = 10
+MAX_DEPTH = 50
 
 
 def storable(text: str) -> str:
@@ -35,13 +36,15 @@ def storable(text: str) -> str:
     return text
 
 
-def all_storable(value: Any) -> Any:
-    """Refuse a JSON value that holds such a text anywhere."""
+def all_storable(value: Any, depth: int = 0) -> Any:
+    """Refuse a JSON value that holds such a text anywhere, or is nested deeper than anything that is meant."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"JSON may be nested {MAX_DEPTH} deep")
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, dict):
-        return {storable(key): all_storable(each) for key, each in value.items()}
-    return [all_storable(each) for each in value] if isinstance(value, list) else value
+        return {storable(key): all_storable(each, depth + 1) for key, each in value.items()}
+    return [all_storable(each, depth + 1) for each in value] if isinstance(value, list) else value
 
 
 Text = Annotated[str, AfterValidator(storable)]

@@ -25,6 +25,8 @@ SECURITY_HEADERS = {
 }
 """Set unless the route set its own. Answers may hold pre-signed URLs: they are stored and referred to nowhere."""
 
+MAX_DIGITS = 18
+"""Of a declared length; Python refuses to read thousands of digits as a number."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ANYBODY = re.compile(
     r"/|/api-docs|/actuator/health|/loculus-info|/groups/[^/]+|/data-use-terms/[^/]+|/files/(get|released)/.+"
@@ -138,7 +140,7 @@ class BodyLimit:
         limit = self._limit_for(scope["path"])
         refusal = f"The body of this request may have at most {limit} bytes."
         declared = Request(scope).headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > limit:
+        if not declared.isdecimal() or len(declared) > MAX_DIGITS or int(declared) > limit:
             raise TooLarge(refusal)
         received = 0
 

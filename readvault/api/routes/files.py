@@ -15,6 +15,7 @@ from readvault.api.dependencies import (
     parameters,
 )
 from readvault.api.schemas import files as schemas
+from readvault.api.schemas.wire import Many
 from readvault.services.uploads import file_states, multipart, upload_requests
 from readvault.services.uploads.upload_requests import Cutting
 
@@ -72,7 +73,7 @@ def request_multipart_upload(
 
 @router.post("/complete-multipart-upload", response_class=Response)
 def complete_multipart_upload(
-    body: Annotated[list[schemas.CompletedUpload], Body()], user: UserDep, house: HouseDep
+    body: Annotated[Many[schemas.CompletedUpload], Body()], user: UserDep, house: HouseDep
 ) -> Response:
     """Put the parts of multipart uploads together."""
     multipart.complete_multipart_uploads(house, user, [(each.file_id, each.etags) for each in body])
@@ -105,7 +106,8 @@ def complete(
     file_id: FileId, user: UserDep, house: HouseDep, body: Annotated[schemas.PartsToComplete | None, Body()] = None
 ) -> schemas.UploadState:
     """Put the parts of one upload together; without ETags those that have arrived."""
-    multipart.complete(house, user, file_id, None if body is None else body.etags)
+    told = body or schemas.PartsToComplete()
+    multipart.complete(house, user, file_id, told.etags, told.hashes)
     return schemas.UploadState.of(file_states.file_state(house, user, file_id))
 
 

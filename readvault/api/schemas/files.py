@@ -11,6 +11,9 @@ from readvault.api.schemas.wire import MAX_SIZE, GroupId, Sha256, Wire
 from readvault.ports import SignedRequest
 from readvault.services.uploads.answers import FileState, MultipartPlan, SignedPart, UploadAnswer, WantedFile
 
+MAX_FILES = 10_000
+"""What one request can hold; how many it may hold is the instance's setting."""
+
 
 class FileToUpload(Wire):
     """A file that somebody is about to upload; `sha256` is hexadecimal, `size` in bytes."""
@@ -34,7 +37,7 @@ class UploadsRequest(Wire):
     """
 
     group_id: GroupId
-    files: list[FileToUpload] = Field(min_length=1)
+    files: list[FileToUpload] = Field(min_length=1, max_length=MAX_FILES)
     multipart: bool = False
     bytes_per_second: float | None = Field(None, gt=0, le=MAX_SIZE, allow_inf_nan=False)
     part_hashes: bool = False
@@ -133,7 +136,7 @@ class CompletedUpload(Wire):
     """One element of `POST /files/complete-multipart-upload`: the i-th ETag is of part i+1."""
 
     file_id: Text
-    etags: list[Text]
+    etags: list[Text] = Field(max_length=10_000)
 
 
 PartNumber = Annotated[int, Field(ge=1, le=10_000)]
@@ -162,9 +165,13 @@ class PartsRequest(Wire):
 
 
 class PartsToComplete(Wire):
-    """The body of `POST /files/{fileId}/complete`: the i-th ETag is of part i+1; without them, what S3 has."""
+    """The body of `POST /files/{fileId}/complete`: the i-th ETag is of part i+1; without them, what S3 has.
+
+    `hashes` are the SHA-256 (hexadecimal) of the parts, for an upload that was requested with `partHashes`.
+    """
 
     etags: list[Text] | None = Field(None, max_length=10_000)
+    hashes: list[Sha256] | None = Field(None, max_length=10_000)
 
 
 class PartState(Wire):

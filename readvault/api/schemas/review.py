@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from readvault.api.dependencies import MAX_INT, Text
-from readvault.api.schemas.wire import GroupId, Sha256, Wire
+from readvault.api.schemas.wire import GroupId, Many, Sha256, Wire
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services.review.approval import Scope
 
@@ -26,13 +26,13 @@ class Approval(Wire):
     """The body of `POST /{organism}/approve-processed-data`."""
 
     scope: Scope
-    accession_versions_filter: list[VersionToApprove] | None = None
-    group_ids_filter: list[GroupId] | None = None
-    submitter_names_filter: list[Text] | None = None
+    accession_versions_filter: Many[VersionToApprove] | None = None
+    group_ids_filter: Many[GroupId] | None = None
+    submitter_names_filter: Many[Text] | None = None
 
 
 class SendingBack(Wire):
     """The body of `POST /{organism}/send-back` and of a batch's."""
 
-    accession_versions: list[VersionToApprove]
+    accession_versions: Many[VersionToApprove]
     reason: Text

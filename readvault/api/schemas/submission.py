@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from readvault.api.dependencies import MAX_INT, Text
-from readvault.api.schemas.wire import GroupId, Wire
+from readvault.api.schemas.wire import GroupId, Many, Wire
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import Status
 from readvault.services.submission.deletion import Scope
@@ -53,7 +53,7 @@ class SubmittedVersion(Wire):
 class Revocation(Wire):
     """The body of `POST /{organism}/revoke`."""
 
-    accessions: list[Text]
+    accessions: Many[Text]
     version_comment: Text | None = None
 
 
@@ -71,8 +71,8 @@ class Deletion(Wire):
     """The body of `DELETE /{organism}/delete-sequence-entry-versions`."""
 
     scope: Scope
-    accession_versions_filter: list[NamedVersion] | None = None
-    group_ids_filter: list[GroupId] | None = None
+    accession_versions_filter: Many[NamedVersion] | None = None
+    group_ids_filter: Many[GroupId] | None = None
 
 
 class EditedFile(Wire):
@@ -87,7 +87,7 @@ class Edited(Wire):
 
     metadata: dict[Text, Text | None]
     unaligned_nucleotide_sequences: dict[Text, Text | None]
-    files: dict[Text, list[EditedFile]] | None = None
+    files: dict[Text, Many[EditedFile]] | None = None
 
     def data(self) -> EditedData:
         files = None
@@ -124,4 +124,4 @@ class SubmittedDataRequest(Wire):
     """The body of `POST /{organism}/get-submitted-data`."""
 
     group_id: GroupId
-    accessions_filter: list[Text] | None = None
+    accessions_filter: Many[Text] | None = None

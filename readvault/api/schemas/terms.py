@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from readvault.api.dependencies import Text
-from readvault.api.schemas.wire import Wire
+from readvault.api.schemas.wire import Many, Wire
 
 
 class Terms(Wire):
@@ -16,5 +16,5 @@ class Terms(Wire):
 class TermsChange(Wire):
     """The body of `PUT /data-use-terms`."""
 
-    accessions: list[Text]
+    accessions: Many[Text]
     new_data_use_terms: Terms

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic.alias_generators import to_camel
 
 from readvault.api.dependencies import MAX_INT
@@ -13,6 +13,10 @@ from readvault.domain.identifiers import AccessionVersion
 
 MAX_SIZE = 2**63 - 1
 GroupId = Annotated[int, Field(ge=0, le=MAX_INT)]
+Item = TypeVar("Item")
+MAX_ITEMS = 100_000
+Many = Annotated[list[Item], Field(max_length=MAX_ITEMS), FailFast()]
+"""A list in a body. It fails at its first bad item: a list of a million bad ones would cost minutes and gigabytes."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
 
