@@ -9,7 +9,7 @@ READS ?=
 N ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench accuracy lock clean
+.PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench bench-api accuracy lock clean
 
 help:  ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ types: setup  ## the strict type check
 
 bench: setup  ## compare `readvault process` with the stock tools (N=pairs, MEMORY=pairs)
 	@$(PYTHON) -m benchmarks.process_against_stock_tools $(if $(N),--pairs $(N)) $(if $(MEMORY),--memory-pairs $(MEMORY))
+
+bench-api: setup  ## how lists, approval and released data grow from 10,000 to a million entries, on SQLite and PostgreSQL (N=entries)
+	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m benchmarks.api $(if $(N),--entries $(N))
 
 accuracy: setup  ## judge consensus and variants by simulated truth, beside iVar and samtools; writes docs/accuracy.md (SEEDS="1 2 3")
 	@$(PYTHON) -m benchmarks.accuracy $(if $(SEEDS),--seeds $(SEEDS))

@@ -15,6 +15,8 @@ from readvault.db.engine import Sessions
 from readvault.db.tables import Group, GroupMember
 
 GROUPS = 20
+OPEN_PROCESSED = 0.5
+"""The share of open entries that can be approved."""
 _BASES = "ACGTTGCAAC" * 20
 _METADATA = '{"date": "2024-01-01", "country": "Switzerland", "platform": "ILLUMINA"}'
 
@@ -44,8 +46,9 @@ def fill(sessions: Sessions, scene: Scene) -> None:
         dialect = sessions.dialect
         for statement in _statements(scene, now, dialect):
             session.execute(text(statement.replace(":", "\\:")))
-    with sessions.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE")
+    if sessions.dialect == "postgresql":  # which would do so by itself a minute later; SQLite never does
+        with sessions.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
 
 
 def _groups(session: Session, scene: Scene, now: float) -> None:

@@ -1,0 +1,155 @@
+"""What people do every day never walks through everything that was ever released: `make bench-api` at a small size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlmodel import col, select
+
+from benchmarks.api_scene import Scene, fill
+from readvault.db.tables import EntryVersion, Manifest
+from readvault.domain.actor import Actor
+from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import ProcessingResult, Status
+from readvault.services.house import House
+from readvault.services.release.manifest_list import matching, question
+from readvault.services.release.released_data import released_data
+from readvault.services.review.approval import Scope, approve
+from readvault.services.review.listing import list_entries
+from tests.houses import ALICE, BOB, MAINTAINER
+from tests.integration.services.scenes import ORGANISM
+
+RELEASED, OPEN = 600, 240
+GROUPS = 20
+BIG_TABLES = ("entry_version", "release", "manifest", "job", "manifest_file", "stored_object", "data_use_terms")
+EVERYONE = [ALICE, BOB, MAINTAINER]
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"statuses": [Status.RECEIVED, Status.IN_PROCESSING, Status.PROCESSED]},
+    {"statuses": [Status.PROCESSED], "results": [ProcessingResult.HAS_ERRORS]},
+    {"statuses": [Status.APPROVED_FOR_RELEASE]},
+    {"statuses": list(Status)},
+]
+
+
+@pytest.fixture
+def years_later(house: House) -> House:
+    """Many released entries of twenty groups, and some open ones; Alice is in one group, Bob in three."""
+    fill(house.sessions, Scene(ORGANISM, RELEASED, OPEN))
+    return house
+
+
+@contextmanager
+def _plans(house: House) -> Iterator[list[str]]:
+    """What SQLite says of how it finds the rows of each statement that runs meanwhile."""
+    plans: list[str] = []
+
+    def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        if statement.lstrip().upper().startswith(("SELECT", "UPDATE")):
+            cursor = connection.connection.cursor()
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(f"{row[3]} in {statement}" for row in cursor.fetchall())
+
+    event.listen(house.sessions.engine, "before_cursor_execute", explain)
+    try:
+        yield plans
+    finally:
+        event.remove(house.sessions.engine, "before_cursor_execute", explain)
+
+
+def _walks(plans: list[str]) -> list[str]:
+    """The steps that read a whole large table, or all entries of an organism where open ones are looked for."""
+    whole = re.compile(rf"SCAN ({'|'.join(BIG_TABLES)})\b")
+    of_all = re.compile(
+        r"SEARCH entry_version USING (COVERING )?INDEX (?!ix_entry_version_unreleased)\S+ \(organism=\?\)"
+    )
+    return [
+        plan for plan in plans if whole.match(plan) or (of_all.match(plan) and "NOT entry_version.released" in plan)
+    ]
+
+
+def _names(answer: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(row["accession"], row["version"]) for row in answer["sequenceEntries"]]
+
+
+@pytest.mark.parametrize("actor", EVERYONE, ids=lambda actor: actor.name)
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_pages_are_parts_of_the_whole_list_in_order(years_later: House, actor: Actor, filters: dict[str, Any]) -> None:
+    whole = list_entries(years_later, actor, ORGANISM, **filters)
+    names = _names(whole)
+    assert names == sorted(set(names))
+    paged: list[tuple[str, int]] = []
+    for page in range(len(names) // 50 + 2):
+        answer = list_entries(years_later, actor, ORGANISM, page=page, size=50, **filters)
+        assert answer["statusCounts"] == whole["statusCounts"]
+        paged += _names(answer)
+    assert paged == names
+    groups = {"alice": 1, "bob": 3}.get(actor.name, GROUPS)
+    share = (RELEASED + OPEN) * groups // GROUPS
+    assert sum(whole["statusCounts"].values()) == share
+    assert whole["statusCounts"]["APPROVED_FOR_RELEASE"] == RELEASED * groups // GROUPS
+    if not filters or len(filters.get("statuses", ())) == len(Status):
+        assert len(names) == share
+    if filters.get("statuses"):
+        assert {row["status"] for row in whole["sequenceEntries"]} <= {each.value for each in filters["statuses"]}
+
+
+def test_a_page_beyond_the_end_and_one_of_nothing_are_empty(years_later: House) -> None:
+    for page, size in ((10_000, 100), (2**31 - 1, 2**31 - 1), (0, 0)):
+        answer = list_entries(years_later, ALICE, ORGANISM, page=page, size=size)
+        assert answer["sequenceEntries"] == []
+        assert answer["statusCounts"]["APPROVED_FOR_RELEASE"] == RELEASED // GROUPS
+
+
+def test_who_is_in_no_group_gets_an_empty_list(years_later: House) -> None:
+    answer = list_entries(years_later, Actor("nobody"), ORGANISM)
+    assert answer["sequenceEntries"] == []
+    assert set(answer["statusCounts"].values()) == set(answer["processingResultCounts"].values()) == {0}
+
+
+@pytest.mark.parametrize("actor", EVERYONE, ids=lambda actor: actor.name)
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_no_list_walks_through_everything(years_later: House, actor: Actor, filters: dict[str, Any]) -> None:
+    if years_later.sessions.dialect != "sqlite":
+        pytest.skip("PostgreSQL chooses by statistics: make bench-api measures it")
+    with _plans(years_later) as plans:
+        list_entries(years_later, actor, ORGANISM, page=0, size=20, **filters)
+    assert plans
+    assert _walks(plans) == []
+
+
+def _approvable(house: House, number: int) -> list[tuple[AccessionVersion, str | None]]:
+    query = (
+        select(EntryVersion.accession, Manifest.digest)
+        .join(Manifest, col(Manifest.accession) == col(EntryVersion.accession))
+        .where(~col(EntryVersion.released), col(Manifest.processing_result) != "HAS_ERRORS")
+    )
+    with house.sessions.read() as session:
+        return [(AccessionVersion(name, 1), digest) for name, digest in session.exec(query.limit(number))]
+
+
+def test_no_approval_walks_through_everything(years_later: House) -> None:
+    named = _approvable(years_later, 30)
+    calls: list[Callable[[], list[AccessionVersion]]] = [
+        lambda: approve(years_later, MAINTAINER, ORGANISM, scope=Scope.ALL, accession_versions=named),
+        lambda: approve(years_later, MAINTAINER, ORGANISM, scope=Scope.ALL),
+    ]
+    for call, expected in zip(calls, (30, OPEN // 2 - 30), strict=True):
+        with _plans(years_later) as plans:
+            assert len(call()) == expected
+        if years_later.sessions.dialect == "sqlite":
+            assert _walks(plans) == []
+
+
+def test_everything_released_is_read_page_by_page(years_later: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("readvault.services.release.released_data.PAGE", 100)
+    names = [line["metadata"]["accession"] for line in released_data(years_later, ORGANISM)]
+    assert len(names) == RELEASED
+    assert names == sorted(set(names))
+    asked = question(years_later.organisms[ORGANISM], {"country": ["Switzerland"], "dateFrom": ["2024-01-01"]})
+    assert [each["accession"] for each in matching(years_later, ORGANISM, asked)] == names
