@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlmodel import Session
 
 from readvault.db import immutability
+from readvault.db.turns import Turns
 from readvault.domain.errors import NotReady
 
 if TYPE_CHECKING:  # only who migrates waits for it
@@ -21,7 +24,11 @@ if TYPE_CHECKING:  # only who migrates waits for it
 
 BUSY_TIMEOUT = 30.0
 """Seconds that a SQLite writer waits for another one."""
+PROBE_TIMEOUT = 5
+"""Seconds that a probe waits for the database."""
 _WRITES = "readvault_writes"
+_turns: weakref.WeakKeyDictionary[Engine, Turns] = weakref.WeakKeyDictionary()
+_making_turns = threading.Lock()
 _MIGRATION_LOCK = 0x72656164
 
 
@@ -72,11 +79,20 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _turns_of(engine: Engine) -> Turns | None:
+    """What the writers of a SQLite database in this process wait for; None where the database itself is fair."""
+    if engine.dialect.name != "sqlite":
+        return None
+    with _making_turns:
+        return _turns.setdefault(engine, Turns())
+
+
 class Sessions:
     """Sessions of one database."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._turns = _turns_of(engine)
         self._readers = engine.execution_options(**{_WRITES: False})
 
     @property
@@ -91,7 +107,8 @@ class Sessions:
         On SQLite there is one at a time (BEGIN IMMEDIATE); on PostgreSQL it is READ COMMITTED and
         what races must lock its rows. Keep it short: no S3, no parsing inside.
         """
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        turn = nullcontext() if self._turns is None else self._turns.turn(BUSY_TIMEOUT)
+        with turn, Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -99,6 +116,19 @@ class Sessions:
         """A read transaction, never committed."""
         with Session(self._readers, expire_on_commit=False, autoflush=False) as session:
             yield session
+
+    def answers(self) -> bool:
+        """Whether the database answers, over a connection of its own: others may hold all that there are."""
+        dialect = self.engine.dialect
+        arguments, options = dialect.create_connect_args(self.engine.url)
+        if dialect.name == "postgresql":
+            options["connect_timeout"] = PROBE_TIMEOUT
+        try:
+            with closing(dialect.connect(*arguments, **options)) as connection:
+                connection.cursor().execute("SELECT 1")
+        except dialect.loaded_dbapi.Error:
+            return False
+        return True
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -151,15 +151,15 @@ def set_limits(
 def _use(session: Session, limits: LimitSettings, scope: str, now: float) -> Use:
     allowed = quota.allowance(session, limits, scope)
     usage = session.get(UploadUsage, scope)
-    files, multiparts = quota.open_counts(session, scope, now)
+    has = quota.open_uploads(session, scope, now)
     return Use(
         scope,
         allowed,
         sealed_bytes=0 if usage is None else usage.sealed_bytes,
-        reserved_bytes=quota.open_bytes(session, scope, now),
+        reserved_bytes=has.size,
         window_bytes=quota.window_bytes(session, scope, allowed.window_hours, now),
-        open_files=files,
-        open_multiparts=multiparts,
+        open_files=has.files,
+        open_multiparts=has.multiparts,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -181,9 +182,17 @@ def complete_multipart_uploads(
         _put_together(house, file, etags_of[file.id])
 
 
-def complete(house: House, actor: Actor | None, file_id: str, etags: Sequence[str] | None = None) -> None:
+def complete(
+    house: House,
+    actor: Actor | None,
+    file_id: str,
+    etags: Sequence[str] | None = None,
+    hashes: Sequence[str] | None = None,
+) -> None:
     """Put one file together, from the parts with these ETags or, without them, from those that S3 has.
 
+    `hashes` are the SHA-256 (hexadecimal) of the parts, in order, of an upload with part hashes: not
+    every S3 tells them again, and all want to hear them.
     An upload that is complete already is left as it is. Raises NotFound, BadRequest for a file that
     isn't uploaded in parts, Conflict for an expired one, Unprocessable for missing or other parts.
     """
@@ -197,10 +206,14 @@ def complete(house: House, actor: Actor | None, file_id: str, etags: Sequence[st
     _check_open(file, now)
     if etags is not None and not etags:
         raise Unprocessable(f"No etags provided for file ID {file_id}.")
-    _put_together(house, file, etags)
+    if hashes is not None and not all(_SHA256.fullmatch(each) for each in hashes):
+        raise BadRequest("A SHA-256 has 64 hexadecimal digits.")
+    _put_together(house, file, etags, hashes)
 
 
-def _put_together(house: House, file: UploadedFile, etags: Sequence[str] | None) -> None:
+def _put_together(
+    house: House, file: UploadedFile, etags: Sequence[str] | None, hashes: Sequence[str] | None = None
+) -> None:
     try:
         there = house.store.list_parts(file.key, file.multipart_upload_id) if file.multipart_upload_id else []
         chosen = _chosen(file, there, etags)
@@ -216,7 +229,7 @@ def _put_together(house: House, file: UploadedFile, etags: Sequence[str] | None)
             file.key,
             file.multipart_upload_id or "",
             [(part.number, part.etag) for part in chosen],
-            checksums={part.number: part.checksum for part in chosen if part.checksum is not None},
+            checksums=_checksums(file, chosen, hashes),
         )
     except (Unprocessable, ProcessingFailure):
         # Perhaps an earlier call put them together and its answer got lost.
@@ -245,6 +258,19 @@ def _chosen(file: UploadedFile, there: Sequence[UploadedPart], etags: Sequence[s
             f"Parts of file ID {file.id} are missing: {arrived} of {part_count(file) or '?'} are there."
         )
     return list(there)
+
+
+def _checksums(
+    file: UploadedFile, chosen: Sequence[UploadedPart], hashes: Sequence[str] | None
+) -> dict[int, str] | None:
+    """The checksum (base64) of every part, of an upload with part hashes; what S3 lists comes first."""
+    if not file.part_hashes:
+        return None
+    told = {number: base64.b64encode(bytes.fromhex(each)).decode() for number, each in enumerate(hashes or (), start=1)}
+    known = {part.number: part.checksum or told.get(part.number) for part in chosen}
+    if missing := [number for number, checksum in known.items() if checksum is None]:
+        raise Unprocessable(f"File ID {file.id} was requested with part hashes: part {missing[0]} needs its SHA-256.")
+    return {number: checksum for number, checksum in known.items() if checksum is not None}
 
 
 def largest_file(house: House, category: str | None = None) -> int:

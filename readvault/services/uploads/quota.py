@@ -94,9 +94,10 @@ def reserve(session: Session, limits: LimitSettings, wanted: Wanted, now: float)
         if wanted.by_pipeline and owner_of(scope) == "group":
             continue
         allowed = allowance(session, limits, scope)
-        _check_open(session, scope, allowed, wanted, now)
+        has = open_uploads(session, scope, now)
+        _check_open(session, scope, allowed, has, wanted, now)
         if not wanted.by_pipeline:
-            _check_total(session, scope, allowed, usage[scope], wanted.size, now, "requested")
+            _check_total(session, scope, allowed, (usage[scope], has.size), wanted.size, now, "requested")
             _check_window(session, scope, allowed, wanted.size, now)
 
 
@@ -117,7 +118,8 @@ def check_undeclared(
     by_scope |= {scope_of_user(user): size for user, size in sorted(sizes.items())}
     for scope, size in by_scope.items():
         allowed = allowance(session, limits, scope)
-        _check_total(session, scope, allowed, usage[scope], size, now, "submitted")
+        reserved = open_uploads(session, scope, now).size
+        _check_total(session, scope, allowed, (usage[scope], reserved), size, now, "submitted")
         _check_window(session, scope, allowed, size, now)
 
 
@@ -145,16 +147,21 @@ def lock_scope(session: Session, scope: str) -> int:
     return session.exec(select(UploadUsage.sealed_bytes).where(UploadUsage.scope == scope).with_for_update()).one()
 
 
-def open_bytes(session: Session, scope: str, now: float) -> int:
-    """The declared bytes of files that a scope has requested and not submitted yet."""
-    return int(session.exec(select(_BYTES).where(_mine(scope), *_still_open(now))).one())
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What a scope has requested and not submitted yet: files, unfinished multiparts among them, declared bytes."""
+
+    files: int
+    multiparts: int
+    size: int
 
 
-def open_counts(session: Session, scope: str, now: float) -> tuple[int, int]:
-    """How many files a scope has requested and not submitted yet, and how many of them are unfinished multiparts."""
+def open_uploads(session: Session, scope: str, now: float) -> Open:
+    """What a scope has requested and not submitted yet."""
     unfinished = func.count().filter(_unfinished())
-    files, multiparts = session.exec(select(func.count(), unfinished).where(_mine(scope), *_still_open(now))).one()
-    return files, multiparts
+    counted = select(func.count(), unfinished, _BYTES).where(_mine(scope), *_still_open(now))
+    files, multiparts, size = session.exec(counted).one()
+    return Open(files, multiparts, int(size))
 
 
 def window_bytes(session: Session, scope: str, window_hours: float, now: float) -> int:
@@ -172,11 +179,10 @@ def add_sealed(session: Session, scope: str, size: int) -> None:
     session.add(usage)
 
 
-def _check_open(session: Session, scope: str, allowed: Allowance, wanted: Wanted, now: float) -> None:
-    files, multiparts = open_counts(session, scope, now)
+def _check_open(session: Session, scope: str, allowed: Allowance, has: Open, wanted: Wanted, now: float) -> None:
     for used, requested, limit, kind, words, counted in (
-        (files, wanted.files, allowed.open_files, "open files", "files that are not submitted yet", ()),
-        (multiparts, wanted.multiparts, allowed.open_multiparts, "open multipart uploads",
+        (has.files, wanted.files, allowed.open_files, "open files", "files that are not submitted yet", ()),
+        (has.multiparts, wanted.multiparts, allowed.open_multiparts, "open multipart uploads",
          "multipart uploads that are not completed yet", (_unfinished(),)),
     ):  # fmt: skip
         if used + requested <= limit:
@@ -195,9 +201,10 @@ def _check_open(session: Session, scope: str, allowed: Allowance, wanted: Wanted
 
 
 def _check_total(
-    session: Session, scope: str, allowed: Allowance, sealed: int, size: int, now: float, how: str
+    session: Session, scope: str, allowed: Allowance, has: tuple[int, int], size: int, now: float, how: str
 ) -> None:
-    limit, reserved = allowed.bytes_total, open_bytes(session, scope, now)
+    """`has` are the sealed and the reserved bytes."""
+    limit, (sealed, reserved) = allowed.bytes_total, has
     used = sealed + reserved
     if used + size <= limit:
         return

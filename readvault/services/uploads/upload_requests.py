@@ -17,7 +17,7 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Conflict, LimitHit, ReadvaultError, TooLarge
 from readvault.services import idempotency
 from readvault.services.house import House
-from readvault.services.idempotency import NOT_ONCE, Once
+from readvault.services.idempotency import Once
 from readvault.services.uploads import multipart, quota
 from readvault.services.uploads.access import may_upload, only_pipeline
 from readvault.services.uploads.answers import PARTS_PER_ANSWER, PARTS_PER_PAGE, UploadAnswer, WantedFile
@@ -56,6 +56,15 @@ class Cutting:
 USUAL = Cutting()
 
 
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One file of an answer: a reserved one with its row, or one that the group has already."""
+
+    file_id: str
+    row: UploadedFile | None = None
+    parts: int | None = None
+
+
 def request_uploads(
     house: House,
     actor: Actor | None,
@@ -79,16 +88,13 @@ def request_uploads(
     once = Once.of(key, "request-uploads", group_id, asked, how)
     with house.sessions.begin() as session:
         user = may_upload(session, actor, group_id)
-        if (known := idempotency.earlier(session, user, once)) is not None:
-            return _again(house, session, known)
-        owned = _owned(session, group_id, files)
-        answers = [_yours(owned, file) for file in files]
-        planned = [_plan(house, file, cutting) for file, yours in zip(files, answers, strict=True) if yours is None]
-        rows = _reserve(house, session, user, group_id, planned)
-        new = iter(zip(rows, planned, strict=True))
-        idempotency.remember(session, user, once, _kept([yours or next(new) for yours in answers]))
-    signed = iter(_sign(house, rows, [file.parts for file in planned], user, once))
-    return [yours or next(signed) for yours in answers]
+        known = idempotency.earlier(session, user, once)
+        if known is None:
+            items = _new(house, session, user, group_id, files, cutting)
+            idempotency.remember(session, user, once, _kept(items))
+        else:
+            items = _again(session, known)
+    return _sign(house, items, user, once, is_new=known is None)
 
 
 def request_upload(
@@ -122,11 +128,14 @@ def _undeclared(
     once = Once.of(key, "request-upload", group_id, number_files, planned.parts)
     with house.sessions.begin() as session:
         user = may_upload(session, actor, group_id, any_group=True)
-        if (known := idempotency.earlier(session, user, once)) is not None:
-            return _again(house, session, known)
-        rows = _reserve(house, session, user, group_id, [planned] * number_files)
-        idempotency.remember(session, user, once, _kept([(row, planned) for row in rows]))
-    return _sign(house, rows, [planned.parts] * number_files, user, once)
+        known = idempotency.earlier(session, user, once)
+        if known is None:
+            rows = _reserve(house, session, user, group_id, [planned] * number_files)
+            items = [_Item(row.id, row, planned.parts) for row in rows]
+            idempotency.remember(session, user, once, _kept(items))
+        else:
+            items = _again(session, known)
+    return _sign(house, items, user, once, is_new=known is None)
 
 
 def _checked(house: House, file: WantedFile) -> WantedFile:
@@ -164,6 +173,18 @@ def _plan(house: House, file: WantedFile, cutting: Cutting) -> _Planned:
     return _Planned(file.size, file.sha256, file.content_type)
 
 
+def _new(
+    house: House, session: Session, user: Actor, group_id: int, files: Sequence[WantedFile], cutting: Cutting
+) -> list[_Item]:
+    """Reserve what the group does not have yet."""
+    owned = _owned(session, group_id, files)
+    missing = [file for file in files if (file.sha256, file.size) not in owned]
+    planned = [_plan(house, file, cutting) for file in missing]
+    rows = _reserve(house, session, user, group_id, planned)
+    new = iter([_Item(row.id, row, plan.parts) for row, plan in zip(rows, planned, strict=True)])
+    return [next(new) if (file_id := owned.get((file.sha256, file.size))) is None else _Item(file_id) for file in files]
+
+
 def _owned(session: Session, group_id: int, files: Iterable[WantedFile]) -> dict[tuple[str | None, int | None], str]:
     """The IDs of the group's own sealed files by SHA-256 (as computed by us, never as declared) and size."""
     digests = {file.sha256 for file in files if file.sha256 is not None}
@@ -173,11 +194,6 @@ def _owned(session: Session, group_id: int, files: Iterable[WantedFile]) -> dict
         col(UploadedFile.sealed_at).is_not(None),
     )
     return {(sha256, size): file_id for sha256, size, file_id in session.exec(query).all()}
-
-
-def _yours(owned: dict[tuple[str | None, int | None], str], file: WantedFile) -> UploadAnswer | None:
-    file_id = owned.get((file.sha256, file.size))
-    return None if file_id is None else UploadAnswer(file_id, already_yours=True)
 
 
 def _reserve(
@@ -219,31 +235,31 @@ def _reserve(
     return rows
 
 
-def _sign(
-    house: House, rows: Sequence[UploadedFile], parts: Sequence[int | None], user: Actor, once: Once = NOT_ONCE
-) -> list[UploadAnswer]:
-    """Sign what was reserved; when S3 fails in the middle, nothing stays reserved."""
+def _sign(house: House, items: Sequence[_Item], user: Actor, once: Once, *, is_new: bool) -> list[UploadAnswer]:
+    """Sign what is reserved; when S3 fails in the middle of a new request, nothing stays reserved."""
     try:
-        return _signed(house, rows, parts)
+        return _signed(house, items)
     except ReadvaultError:
-        with house.sessions.begin() as session:
-            _give_back(session, rows)
-            idempotency.forget(session, user, once)
+        if is_new:
+            with house.sessions.begin() as session:
+                _give_back(session, [item.row for item in items if item.row is not None])
+                idempotency.forget(session, user, once)
         raise
 
 
-def _signed(house: House, rows: Sequence[UploadedFile], parts: Sequence[int | None]) -> list[UploadAnswer]:
-    multipart.start(house, rows)
-    cut = sum(each is not None for each in parts)
+def _signed(house: House, items: Sequence[_Item]) -> list[UploadAnswer]:
+    multipart.start(house, [item.row for item in items if item.row is not None])
+    cut = sum(item.parts is not None for item in items)
     page = min(PARTS_PER_PAGE, max(1, PARTS_PER_ANSWER // max(1, cut)))
-    return [_answer(house, row, each, page) for row, each in zip(rows, parts, strict=True)]
+    return [_answer(house, item, page) for item in items]
 
 
-def _answer(house: House, row: UploadedFile, parts: int | None, page: int) -> UploadAnswer:
-    if row.sealed_at is not None or row.multipart_completed:
-        return UploadAnswer(row.id, already_yours=True)
-    if parts is not None:
-        return UploadAnswer(row.id, multipart=multipart.plan(house, row, parts, page))
+def _answer(house: House, item: _Item, page: int) -> UploadAnswer:
+    row = item.row
+    if row is None or row.sealed_at is not None or row.multipart_completed:
+        return UploadAnswer(item.file_id, already_yours=True)
+    if item.parts is not None:
+        return UploadAnswer(row.id, multipart=multipart.plan(house, row, item.parts, page))
     put = house.store.sign_put(
         row.key, size=row.declared_size, sha256=row.declared_sha256, expires=house.settings.urls.upload
     )
@@ -259,28 +275,19 @@ def _give_back(session: Session, rows: Sequence[UploadedFile]) -> None:
         file.multipart_upload_id = next(row.multipart_upload_id for row in rows if row.id == file.id)
 
 
-def _kept(answers: Sequence[UploadAnswer | tuple[UploadedFile, _Planned]]) -> dict[str, Any]:
+def _kept(items: Sequence[_Item]) -> dict[str, Any]:
     """What is remembered of an answer: IDs and numbers of parts, never a URL."""
-    return {
-        "files": [
-            [each.file_id, None, True] if isinstance(each, UploadAnswer) else [each[0].id, each[1].parts, False]
-            for each in answers
-        ]
-    }
+    return {"files": [[item.file_id, item.parts, item.row is None] for item in items]}
 
 
-def _again(house: House, session: Session, kept: dict[str, Any]) -> list[UploadAnswer]:
-    """The answer of an earlier request, signed anew. Ends the transaction before S3 is asked."""
-    own = [(file_id, parts) for file_id, parts, yours in kept["files"] if not yours]
+def _again(session: Session, kept: dict[str, Any]) -> list[_Item]:
+    """What an earlier request reserved; raises Conflict when some of it is no longer."""
+    own = [file_id for file_id, _, yours in kept["files"] if not yours]
     rows: dict[str, UploadedFile] = {}
-    for some in batched([file_id for file_id, _ in own], _IDS_PER_QUERY):
+    for some in batched(own, _IDS_PER_QUERY):
         query = select(UploadedFile).where(col(UploadedFile.id).in_(some))
         rows |= {row.id: row for row in session.exec(query).all()}
     now = clock.read(session)
-    session.commit()
     if any(row.sealed_at is None and row.expires_at <= now for row in rows.values()) or len(rows) < len(own):
         raise Conflict("Uploads of this request have expired or were given up. Request them with a new key.")
-    answers = iter(_signed(house, [rows[file_id] for file_id, _ in own], [parts for _, parts in own]))
-    return [
-        UploadAnswer(file_id, already_yours=True) if yours else next(answers) for file_id, _, yours in kept["files"]
-    ]
+    return [_Item(file_id, rows.get(file_id), parts) for file_id, parts, _ in kept["files"]]

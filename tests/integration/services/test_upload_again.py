@@ -90,9 +90,9 @@ class TestWithAKey:
 
     def test_another_request_needs_another_key(self, house: House, group_id: int) -> None:
         ask(house, group_id, b"one")
-        for files, how in (((b"two",), {}), ((b"one",), {"cutting": IN_PARTS})):
+        for body, cutting in ((b"two", Cutting()), (b"one", IN_PARTS)):
             with pytest.raises(Unprocessable, match="used for another request"):
-                ask(house, group_id, *files, **how)
+                ask(house, group_id, body, cutting=cutting)
 
     def test_racing_twins_get_the_same_files(self, house: House, store: MemoryStore, group_id: int) -> None:
         house = small_parts(house)
@@ -179,7 +179,11 @@ class TestPartHashes:
             store.put(signed[0].request, bytes(5 * MIB))
         for each in signed:
             store.put(each.request, parts[each.number])
-        multipart.complete(house, ALICE, answer.file_id)
+        with pytest.raises(Unprocessable, match="part 1 needs its SHA-256"):
+            multipart.complete(house, ALICE, answer.file_id)
+        with pytest.raises(BadRequest, match="64 hexadecimal"):
+            multipart.complete(house, ALICE, answer.file_id, hashes=["0"])
+        multipart.complete(house, ALICE, answer.file_id, hashes=list(hashes.values()))
         assert file_states.file_state(house, ALICE, answer.file_id).state == "completed"
 
     def test_a_promise_is_kept(self, house: House, group_id: int) -> None:

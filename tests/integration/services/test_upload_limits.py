@@ -249,6 +249,7 @@ class TestMaintainers:
                 call()
 
 
+@pytest.mark.timeout(300 + RACES)
 def test_racing_reservations_end_exactly_at_the_sum(house: House) -> None:
     """Two users race for one group's limit; at any end nothing is over, and what was granted is what is used."""
     workers, share = 8, RACES // 8
