@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 MAX_LENGTH = 255
 FORBIDDEN = '<>:"/\\|?*'
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
+"""Nearly all names; nothing else needs to be looked at in them."""
 
 
 def fault_of(name: str) -> str | None:
     """Why a file may not have this name, or None. Loculus's rules, and no other control or direction character."""
+    if _PLAIN.fullmatch(name):
+        return None
     if not name:
         return "Filenames may not be empty"
     if len(name.encode("utf-16-le")) // 2 > MAX_LENGTH:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel
 
@@ -84,7 +83,7 @@ def submit(
         }
         entries = _entries(content, accessions, same)
         jobs = writing.write_versions(session, organism, entries, [row.files for row in content.rows], now)
-        session.execute(insert(DataUseTerms), [_terms_row(entry, wanted) for entry in entries])
+        writing.insert_rows(session, DataUseTerms, [_terms_row(entry, wanted) for entry in entries])
         submitted = [SubmittedEntry(entry["accession"], 1, entry["submission_id"]) for entry in entries]
         idempotency.remember(session, actor, once, writing.as_answer(submitted))
         details = {"organism": organism.name, "entries": len(entries), "first": accessions[0], "last": accessions[-1]}

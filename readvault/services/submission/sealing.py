@@ -86,7 +86,7 @@ def seal(
     Raises Unprocessable when a file was given up or expired since `inspect`.
     """
     quota.check_submission(limits, len(labels), sum(present[file_id].size for file_id in labels))
-    usage = quota.lock(session, group_id, {file.uploader for file in _find(session, labels)})
+    usage = quota.lock(session, group_id, _uploaders(session, labels))
     # Only under the lock is it certain which ones another submission has not sealed meanwhile.
     files = _find(session, labels, for_update=True)
     _check_usable(files, group_id, labels, now)
@@ -116,6 +116,14 @@ def seal(
         quota.add_sealed(session, scope, size)
 
 
+def _uploaders(session: Session, file_ids: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for some in batched(sorted(file_ids), _IDS_PER_QUERY):
+        query = select(col(UploadedFile.uploader)).where(col(UploadedFile.id).in_(some)).distinct()
+        found.update(session.execute(query).scalars())
+    return found
+
+
 def _find(session: Session, file_ids: Iterable[str], *, for_update: bool = False) -> list[_Upload]:
     """The uploads with these IDs, as the database has them now, by ID."""
     found: list[_Upload] = []
@@ -123,7 +131,7 @@ def _find(session: Session, file_ids: Iterable[str], *, for_update: bool = False
     for some in batched(sorted(file_ids), _IDS_PER_QUERY):
         query = select(*columns).where(col(UploadedFile.id).in_(some)).order_by(UploadedFile.id)
         rows = session.execute(query.with_for_update() if for_update else query)
-        found.extend(_Upload(*row) for row in rows)
+        found.extend(map(_Upload._make, rows))
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from readvault.db.tables import EntryFile, EntryVersion, Job
 from readvault.domain.actor import Actor
@@ -21,6 +21,9 @@ from readvault.services.processing.new_jobs import job_rows
 from readvault.services.submission.metadata_file import NamedFile
 
 logger = logging.getLogger(__name__)
+
+DELIVERY_SECONDS = 0.5
+"""How long a submitter waits for workers to be woken; the dispatcher wakes them for the rest of a large batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,17 @@ def write_versions(
         return []
     file_rows = [row for entry, named in zip(entries, files, strict=True) for row in entry_file_rows(entry, named)]
     jobs = job_rows(organism, entries, now)
-    # Plain rows: ten thousand model instances would take longer than everything else together.
-    session.execute(insert(EntryVersion), [dict(entry) for entry in entries])
-    if file_rows:
-        session.execute(insert(EntryFile), file_rows)
-    session.execute(insert(Job), jobs)
+    insert_rows(session, EntryVersion, entries)
+    insert_rows(session, EntryFile, file_rows)
+    insert_rows(session, Job, jobs)
     return [str(job["id"]) for job in jobs]
+
+
+def insert_rows(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write many rows, without a model for each: that would take longer than everything else together."""
+    if rows:
+        columns = SQLModel.metadata.tables[str(table.__tablename__)]
+        session.connection().execute(insert(columns), list(rows))
 
 
 def entry_file_rows(entry: Mapping[str, Any], files: Mapping[str, Sequence[NamedFile]]) -> list[dict[str, Any]]:
@@ -89,6 +97,6 @@ def entry_file_rows(entry: Mapping[str, Any], files: Mapping[str, Sequence[Named
 def deliver(house: House, jobs: Sequence[str]) -> None:
     """Wake workers. What was written is committed, so whatever goes wrong here is left to the dispatcher."""
     try:
-        housekeeping.deliver_now(house, jobs)
+        housekeeping.deliver_now(house, jobs, budget_seconds=DELIVERY_SECONDS)
     except Exception as fault:
         logger.warning("%d jobs wait for the dispatcher: %s", len(jobs), type(fault).__name__)

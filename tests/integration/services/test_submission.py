@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from sqlalchemy import event
 from sqlmodel import Session, SQLModel, col, select
 
 from readvault.config import LimitSettings
@@ -31,6 +32,7 @@ from readvault.domain.errors import (
 from readvault.domain.organism import FileCategory, MetadataField, MetadataType, Organism, Submission
 from readvault.services import housekeeping
 from readvault.services.house import House
+from readvault.services.idempotency import Once
 from readvault.services.submission.new_entries import SubmittedEntry, submit
 from readvault.services.uploads import file_states, upload_requests
 from readvault.services.uploads.answers import WantedFile
@@ -709,3 +711,55 @@ def test_organisms_keep_their_rules_apart(lab: Lab, tmp_path: Any) -> None:
         metadata_name="m.tsv", sequences=b">m\nA\n", sequences_name="s.fa",
     )  # fmt: skip
     assert [entry.organism for entry in all_of(lab.house, EntryVersion)] == ["measles"]
+
+
+# Dry runs, requests that are sent again, many rows
+
+
+def test_a_dry_run_seals_and_charges_nothing(lab: Lab, orchestrator: RecordingOrchestrator) -> None:
+    (file_id,) = lab.upload(b"reads")
+    before = lab.counts()
+    row = lab.row(**{"files.rawReads": f"r.fq:{file_id}"})
+    assert lab.submit(row, dry_run=True) == [SubmittedEntry(None, 1, "s1")]
+    assert lab.counts() == before
+    with lab.house.sessions.read() as session:
+        assert session.get_one(UploadedFile, file_id).sealed_at is None
+        usage = session.connection().exec_driver_sql("SELECT sum(sealed_bytes) FROM upload_usage").scalar()
+    assert not usage
+    assert orchestrator.deliveries == []
+    assert lab.submit(row)[0].accession == "LOC_000001Y", "a dry run uses up no accession"
+
+
+def test_a_dry_run_meets_every_limit(lab: Lab) -> None:
+    (file_id,) = lab.upload(b"reads")
+    small = lab.with_organism(submission=Submission(files={"rawReads": FileCategory(max_bytes_per_file=4)}))
+    refusal = small.refused(lab.row(**{"files.rawReads": f"r.fq:{file_id}"}), error=TooLarge, dry_run=True)
+    assert "has 5 bytes" in str(refusal)
+
+
+def test_a_submission_that_is_sent_again_is_done_once(lab: Lab) -> None:
+    (file_id,) = lab.upload(b"reads")
+    row = lab.row(**{"files.rawReads": f"r.fq:{file_id}"})
+    once = Once.of("key", "submit", "this")
+    assert lab.submit(row, once=once) == lab.submit(row, once=once)
+    assert len(all_of(lab.house, EntryVersion)) == 1
+    assert "Idempotency-Key" in str(lab.refused(row, once=Once.of("key", "submit", "that")))
+
+
+def test_many_rows_take_few_statements(lab: Lab) -> None:
+    """What a submission costs grows with its bytes, not with round trips to the database."""
+    file_ids = lab.upload(*(f"{number}".encode() for number in range(300)))
+    rows = [lab.row(f"s{n}", **{"files.rawReads": f"r.fq:{file_id}"}) for n, file_id in enumerate(file_ids)]
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
+        seen.append(statement)
+
+    lab.house.orchestrator.down = True  # type: ignore[attr-defined]
+    event.listen(lab.house.sessions.engine, "before_cursor_execute", note)
+    try:
+        lab.submit(*rows)
+    finally:
+        event.remove(lab.house.sessions.engine, "before_cursor_execute", note)
+    assert len(all_of(lab.house, EntryVersion)) == 300
+    assert len(seen) < 60, seen
