@@ -63,13 +63,16 @@ def _plans(house: House) -> Iterator[list[str]]:
 
 
 def _walks(plans: list[str]) -> list[str]:
-    """The steps that read a whole large table, or all entries of an organism where open ones are looked for."""
+    """The steps that read a whole large table, or look for open entries among all that are released."""
     whole = re.compile(rf"SCAN ({'|'.join(BIG_TABLES)})\b")
-    of_all = re.compile(
-        r"SEARCH entry_version USING (COVERING )?INDEX (?!ix_entry_version_unreleased)\S+ \(organism=\?\)"
-    )
+    entries = re.compile(r"(SCAN|SEARCH) entry_version\b")
+    by_what_is_open = re.compile(r".*INDEX (ix_entry_version_unreleased|sqlite_autoindex_entry_version_1)\b")
+    looks_for_open = re.compile(r"NOT entry_version\.released|entry_version\.released = 0")
     return [
-        plan for plan in plans if whole.match(plan) or (of_all.match(plan) and "NOT entry_version.released" in plan)
+        plan
+        for plan in plans
+        if whole.match(plan)
+        or (entries.match(plan) and looks_for_open.search(plan) and not by_what_is_open.match(plan))
     ]
 
 
