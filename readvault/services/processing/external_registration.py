@@ -53,7 +53,10 @@ def register_external(house: House, claim: Claim, lease: Lease, directory: Path)
                 col(PartialResult.source) == THEIRS,
             )
         )
-    pipeline_versions.upgrade(house, organism.name)
+    with house.sessions.read() as session:
+        is_newer = claim.pipeline_version > pipeline_versions.current(session, organism)
+    if is_newer:
+        pipeline_versions.upgrade(house, organism.name)
     return digest
 
 

@@ -65,6 +65,7 @@ def submit(
     with house.sessions.read() as session:
         _awaited(session, organism, names, pipeline_version)
         known = look_up(session, organism, sent, pipeline_version)
+        is_newer = pipeline_version > pipeline_versions.current(session, organism)
     sent = [_examined(organism, each, known, shape) for each in sent]
     labels = _labels(sent, known)
     with house.sessions.read() as session:
@@ -83,7 +84,8 @@ def submit(
             listed = {**details, "accessionVersions": [str(name) for name in page]}
             audit.append(session, actor.name, "submit processed data", organism.name, listed)
     housekeeping.deliver_now(house, waiting)
-    pipeline_versions.upgrade(house, organism.name)
+    if is_newer:
+        pipeline_versions.upgrade(house, organism.name)
 
 
 def whole_version(session: Session, organism: Organism, claim: Claim, sent: Sent) -> ProcessedVersion:

@@ -6,6 +6,9 @@ processed without error has a result without error of the newer one too. It neve
 
 from __future__ import annotations
 
+import uuid
+from itertools import batched
+
 from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
@@ -22,6 +25,7 @@ from readvault.services.house import House
 from readvault.services.processing.fence import SYSTEM
 from readvault.services.release import released_state
 
+PAGE = 500
 _newer = aliased(Manifest)
 
 
@@ -109,7 +113,10 @@ def upgrade_all(house: House) -> int:
 
 
 def publish_results(session: Session, organism: str, version: int) -> int:
-    """Let the results of the current version stand for what is released with an older one; how many."""
+    """Let the results of the current version stand for what is released with an older one; how many.
+
+    What follows a publication (locks, a record) is a job for each, as after an approval.
+    """
     standing = func.coalesce(_published(), col(Release.manifest_id))
     older = aliased(Manifest)
     found = session.execute(
@@ -134,10 +141,18 @@ def publish_results(session: Session, organism: str, version: int) -> int:
                 col(older.pipeline_version) < version,
             ),
         )
-        .returning(col(CurrentResult.id))
+        .returning(col(CurrentResult.accession), col(CurrentResult.version))
     ).all()
+    at = clock.read(session)
+    for page in batched(found, PAGE):
+        same = {"kind": JobKind.RELEASE.value, "organism": organism, "pipeline_version": version,
+                "created_at": at, "not_before": at}  # fmt: skip
+        session.execute(
+            insert(Job),
+            [{"id": str(uuid.uuid4()), "accession": name, "version": number, **same} for name, number in page],
+        )
     if found:
-        released_state.changed(session, organism, clock.read(session))
+        released_state.changed(session, organism, at)
     return len(found)
 
 

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from readvault.db import clock
 from readvault.db.tables import (
+    CurrentResult,
     EntryFile,
     EntryVersion,
     Manifest,
@@ -63,26 +64,27 @@ def publish(house: House, claim: Claim) -> int:
     repeated. Raises ProcessingFailure when a file isn't in S3 as it was approved, and LeaseLost.
     """
     with house.sessions.read() as session:
-        released = _load(session, claim.accession_version)
+        released = _load(session, claim.accession_version, claim.pipeline_version)
         until = clock.read(session) + LOCKED_FOR
     _refuse_unscreened(released)
     files = (*released.files, *released.originals)
     for file in files:
         _verify(house.store, file)
-    kept = files if _originals_stay(house, claim.organism) else released.files
-    for file in kept:
+    # An external pipeline may pass an original on: then it is one of the released files too.
+    passing = set() if _originals_stay(house, claim.organism) else {file.stored for file in released.originals}
+    for file in (file for file in files if file.stored not in passing):
         house.store.lock(file.stored, until=until)
     _write_record(house, released)
     complete(house, claim)
     return len(released.files)
 
 
-def _load(session: Session, name: AccessionVersion) -> _Released:
+def _load(session: Session, name: AccessionVersion, pipeline_version: int) -> _Released:
     entry = session.get_one(EntryVersion, (name.accession, name.version))
     release = session.get(Release, (name.accession, name.version))
     if release is None:
         raise ProcessingFailure("release", "the accession version is not released")
-    manifest = session.get_one(Manifest, release.manifest_id)
+    manifest = _published_since(session, name, pipeline_version) or session.get_one(Manifest, release.manifest_id)
     processed = session.exec(
         select(ManifestFile, StoredObject)
         .join(StoredObject, col(StoredObject.id) == col(ManifestFile.stored_object_id))
@@ -104,6 +106,20 @@ def _load(session: Session, name: AccessionVersion) -> _Released:
         for file, at in submitted
     )
     return _Released(entry, release, manifest, files, originals)
+
+
+def _published_since(session: Session, name: AccessionVersion, pipeline_version: int) -> Manifest | None:
+    """The result of a newer pipeline version that stands in place of the approved one, if this job is about it."""
+    return session.exec(
+        select(Manifest)
+        .join(CurrentResult, col(CurrentResult.manifest_id) == col(Manifest.id))
+        .where(
+            CurrentResult.accession == name.accession,
+            CurrentResult.version == name.version,
+            Manifest.pipeline_version == pipeline_version,
+        )
+        .limit(1)
+    ).first()
 
 
 def _refuse_unscreened(released: _Released) -> None:
@@ -150,5 +166,7 @@ def _write_record(house: House, released: _Released) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "release.json"
         path.write_bytes(record)
-        key = f"records/{entry.accession}/{entry.version}/release.json"
+        approved = released.manifest.id == release.manifest_id
+        label = "release" if approved else f"result-{released.manifest.digest}"
+        key = f"records/{entry.accession}/{entry.version}/{label}.json"
         house.store.store(path, key, sha256=manifests.digest(record))

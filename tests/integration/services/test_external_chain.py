@@ -17,9 +17,11 @@ from readvault.domain.errors import Forbidden, LeaseLost, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import External
 from readvault.domain.status import JobKind, JobState, ProcessingResult
+from readvault.ports import StoredVersion
 from readvault.services.house import House
 from readvault.services.processing import chain, jobs, pipeline_versions, reprocessing
 from readvault.services.processing.jobs import Claim, ProcessedVersion, StagedFile
+from readvault.services.release import publication
 from readvault.services.review.approval import Scope, approve
 from tests.houses import ALICE, MAINTAINER, PIPELINE, group_of, upload
 from tests.integration.services import pipeline_scenes as scene
@@ -249,9 +251,40 @@ def test_what_is_released_gets_the_new_result_and_the_old_one_stays(house: House
         release = session.exec(select(Release)).one()
         assert session.get_one(Manifest, release.manifest_id).superseded_at is None
     assert scene.look(house, name)["pipelineVersion"] == 2
+    assert [job.pipeline_version for job in scene.external_jobs(house, name, JobKind.RELEASE)] == [1, 2]
     assert pipeline_versions.upgrade_all(house) == 0
     with house.sessions.read() as session:
         assert len(session.exec(select(CurrentResult)).all()) == 1
+
+
+def test_what_follows_a_publication_is_done_for_each_result(
+    house: House, instead: int, tmp_path: Path, store: Any
+) -> None:
+    """Files are locked, except an original that was passed on and is to be shredded one day."""
+    organism = house.organisms[ORGANISM]
+    shredded = organism.pipeline.dehumanize.model_copy(
+        update={"originals": organism.pipeline.dehumanize.originals.model_copy(update={"shred_after_days": 30})}
+    )
+    pipeline = organism.pipeline.model_copy(update={"dehumanize": shredded})
+    house.organisms[ORGANISM] = organism.model_copy(update={"pipeline": pipeline})  # type: ignore[index]
+    name = scene.received(house, instead, "LOC_1", files=(b"reads",))
+    for version, content in ((1, b"first"), (2, b"second")):
+        [line] = scene.ask(house, version=version)
+        original = line["data"]["files"]["rawReads"][0]
+        [new] = upload(house, PIPELINE, instead, content)
+        files = (("rawReads", original["name"], original["fileId"]), ("annotations", "a.embl", new))
+        scene.answer(house, scene.sent(name, files=files), version=version)
+        register_waiting(house, name, tmp_path)
+        if version == 1:
+            approve(house, ALICE, ORGANISM, scope=Scope.ALL)
+        due = scene.external_jobs(house, name, JobKind.RELEASE)[-1]
+        claim = jobs.claim(house, due.id, "worker", frozenset())
+        assert claim is not None
+        assert publication.publish(house, claim) == 2
+    locked = {store.read(StoredVersion(key, version_id, 0)) for key, version_id in store.locked}
+    assert locked == {b"first", b"second"}
+    records = sorted(key.rpartition("/")[2][:7] for key in store.versions if key.startswith("records/"))
+    assert records == ["release", "result-"]
 
 
 def test_one_error_of_the_newer_version_holds_it_back_and_one_of_the_older_does_not(house: House, instead: int) -> None:

@@ -346,7 +346,8 @@ def _given(house: House, group_id: int, *bodies: bytes) -> list[str]:
 
 def register_waiting(house: House, name: AccessionVersion, folder: Path) -> None:
     """Do what a worker does with the job that hashes files."""
-    (waiting,) = scene.external_jobs(house, name, JobKind.REGISTER_EXTERNAL)
+    registrations = scene.external_jobs(house, name, JobKind.REGISTER_EXTERNAL)
+    (waiting,) = (each for each in registrations if each.state != JobState.DONE)
     claim = jobs.claim(house, waiting.id, "worker", frozenset())
     assert claim is not None
     register_external(house, claim, Lease(house, claim), folder)
