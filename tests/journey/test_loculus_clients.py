@@ -39,7 +39,6 @@ EMPTY = (
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("loculus")
     shutil.copytree(REPOSITORY / "docs" / "examples" / "loculus-pipelines", folder / "organisms")
-    (folder / "organisms" / "nextclade-config.yaml").unlink()  # theirs, no organism
     (folder / "references").symlink_to(REPOSITORY / "deployments" / "references")
     running = Stack(folder / "data", prefect=None, environment=new_database(), organisms=folder / "organisms")
     running.start()
@@ -337,6 +336,72 @@ def test_a_pipeline_uploads_a_file_of_its_own_for_the_groups_entry(
     assert answer.status_code == 422
     assert "configured output categories" in answer.json()["detail"]
     assert dummy(http, pipeline) == 0, "it is still claimed"
+    send_back(http, pipeline, "dummyOrganism", {
+        "accession": accession, "version": 1, "errors": [], "warnings": [],
+        "data": {"metadata": entry["data"]["metadata"], **MOCK},
+    })  # fmt: skip
+
+
+def test_multipart_uploads_of_both_sides_and_an_edit_end_in_released_data(
+    http: httpx.Client, user: dict[str, str], pipeline: dict[str, str], group: int
+) -> None:
+    parts = (b"A" * 5 * 2**20, b"and the rest")
+    original = multipart(http, user, group, *parts)
+    rows = ("id\tdate\tcountry\tfiles.rawReads", f"z\t2024-04-01\tItaly\tz.fastq:{original}")
+    ((accession, _, _),) = submit(
+        http, user, "dummyOrganism", "submit", *rows, groupId=str(group), dataUseTermsType="OPEN"
+    )
+    (entry,) = (json.loads(line) for line in extract(http, pipeline, "dummyOrganism").text.splitlines())
+    (file,) = entry["data"]["files"]["rawReads"]
+    assert httpx.get(file["url"]).content == b"".join(parts)
+    fields = [{"name": "country", "type": "Metadata"}]
+    error = {"unprocessedFields": fields, "processedFields": fields, "message": "Which town?"}
+    name = {"accession": accession, "version": 1}
+    data = {"metadata": entry["data"]["metadata"], **MOCK}
+    send_back(http, pipeline, "dummyOrganism", name | {"data": data, "errors": [error], "warnings": []})
+    details = processed(http, user, "dummyOrganism", accession)
+    assert details["errors"][0]["processedFields"] == [{"type": "Metadata", "name": "country"}]
+    refused = http.post(
+        "/dummyOrganism/approve-processed-data", json={"scope": "ALL", "accessionVersionsFilter": [name]}, headers=user
+    )
+    assert refused.status_code == 422
+
+    edited = details["submittedData"] | {"metadata": details["submittedData"]["metadata"] | {"country": "Malta"}}
+    answer = http.post("/dummyOrganism/submit-edited-data", json=name | {"data": edited}, headers=user)
+    assert answer.status_code == 204, answer.text
+    (entry,) = (json.loads(line) for line in extract(http, pipeline, "dummyOrganism").text.splitlines())
+    assert entry["data"]["metadata"]["country"] == "Malta"
+    made = multipart(http, pipeline, entry["groupId"], parts[0], b"processed")
+    data = {"metadata": entry["data"]["metadata"], **MOCK}
+    data["files"] = {
+        "rawReads": entry["data"]["files"]["rawReads"],
+        "annotations": [{"fileId": made, "name": "z.embl"}],
+    }
+    send_back(http, pipeline, "dummyOrganism", name | {"data": data, "errors": [], "warnings": []})
+    processed(http, user, "dummyOrganism", accession)
+    release = {"scope": "ALL", "accessionVersionsFilter": [name]}
+    assert http.post("/dummyOrganism/approve-processed-data", json=release, headers=user).json() == [name]
+    (line,) = (
+        each["metadata"] for each in released_lines(http, "dummyOrganism") if each["metadata"]["accession"] == accession
+    )
+    (listing,) = json.loads(line["annotations"])
+    assert (listing["fileId"], listing["name"]) == (made, "z.embl")
+    assert httpx.get(listing["url"], follow_redirects=True).content == parts[0] + b"processed"
+    assert not line.get("rawReads"), "originals are not published"
+
+
+def multipart(http: httpx.Client, who: dict[str, str], group: int, *parts: bytes) -> str:
+    """As the website does: all parts signed at once, completed with their ETags."""
+    asked = {"groupId": group, "numberFiles": 1, "numberParts": len(parts)}
+    answer = http.post("/files/request-multipart-upload", params=asked, headers=who)
+    assert answer.status_code == 200, answer.text
+    (ticket,) = answer.json()
+    etags = [httpx.put(url, content=part).headers["ETag"] for url, part in zip(ticket["urls"], parts, strict=True)]
+    done = http.post(
+        "/files/complete-multipart-upload", json=[{"fileId": ticket["fileId"], "etags": etags}], headers=who
+    )
+    assert done.status_code == 200, done.text
+    return str(ticket["fileId"])
 
 
 def upload(http: httpx.Client, who: dict[str, str], group: int, content: bytes) -> str:
