@@ -52,18 +52,19 @@ Number = Annotated[int, Path(ge=0, le=MAX_INT)]
 Label = Annotated[Text, Path(min_length=1, max_length=300)]
 
 
-def _house(request: Request) -> House:
+# These are coroutines because plain functions would each wait for a thread, and for nothing.
+async def _house(request: Request) -> House:
     house: House = request.app.state.house
     return house
 
 
-def _caller(request: Request) -> Actor | None:
+async def _caller(request: Request) -> Actor | None:
     actor: Actor | None = request.state.actor
     return actor
 
 
-def _user(request: Request) -> Actor:
-    actor = _caller(request)
+async def _user(request: Request) -> Actor:
+    actor = await _caller(request)
     if actor is None:
         raise Unauthenticated("Authentication needed.")
     return actor
@@ -91,7 +92,7 @@ IdempotencyKeyDep = Annotated[str | None, Depends(_idempotency_key)]
 """The header `Idempotency-Key`: 1 to 255 printable ASCII characters, or None."""
 
 
-def _organism(organism: str, house: HouseDep) -> Organism:
+async def _organism(organism: str, house: HouseDep) -> Organism:
     return house.organism(organism)
 
 

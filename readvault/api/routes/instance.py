@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from readvault import __version__
 from readvault.api import loculus_info as loculus_info_of
@@ -16,6 +15,7 @@ from readvault.services.house import House
 
 router = APIRouter(tags=["instance"])
 
+_PROBES = CapacityLimiter(4)
 OLDEST_CLIENT = "0.0.0"
 _TSV: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/tab-separated-values": {"schema": {"type": "string"}}}}
@@ -23,9 +23,9 @@ _TSV: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/")
-def health(house: HouseDep) -> JSONResponse:
+async def health(house: HouseDep) -> JSONResponse:
     """Whether the instance works; the shape of Loculus's root."""
-    healthy = _database_answers(house)
+    healthy = await _database_answers(house)
     body = {
         "name": "readvault",
         "status": "Healthy" if healthy else "Unhealthy",
@@ -36,9 +36,9 @@ def health(house: HouseDep) -> JSONResponse:
 
 
 @router.get("/actuator/health")
-def actuator_health(house: HouseDep) -> JSONResponse:
+async def actuator_health(house: HouseDep) -> JSONResponse:
     """Whether the instance works, for probes."""
-    healthy = _database_answers(house)
+    healthy = await _database_answers(house)
     return JSONResponse({"status": "UP" if healthy else "DOWN"}, 200 if healthy else 503)
 
 
@@ -80,10 +80,6 @@ def _identity_url(house: House) -> str:
     return issuer.partition("/realms/")[0].rstrip("/")
 
 
-def _database_answers(house: House) -> bool:
-    try:
-        with house.sessions.read() as session:
-            session.connection().execute(text("SELECT 1"))
-    except SQLAlchemyError:
-        return False
-    return True
+async def _database_answers(house: House) -> bool:
+    """Asked on threads of its own, so that a probe doesn't wait behind everybody's requests."""
+    return await to_thread.run_sync(house.sessions.answers, limiter=_PROBES)

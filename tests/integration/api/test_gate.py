@@ -29,8 +29,21 @@ PUBLIC = {
     ("GET", "/realms/loculus/protocol/openid-connect/certs"),
     ("POST", "/realms/loculus/protocol/openid-connect/token"),
     ("GET", "/{organism}/get-released-data"),
+    ("GET", "/data-use-terms/{accession}"),
+    ("GET", "/files/released/{accession}/{version}/{pipeline_version}/{category}/{name}"),
+    ("HEAD", "/files/released/{accession}/{version}/{pipeline_version}/{category}/{name}"),
+    ("GET", "/{organism}/lapis/sample/aggregated"),
+    ("GET", "/{organism}/lapis/sample/alignedNucleotideSequences"),
+    ("GET", "/{organism}/lapis/sample/details"),
+    ("GET", "/{organism}/lapis/sample/unalignedNucleotideSequences"),
+    ("GET", "/{organism}/lapis/sample/alignedNucleotideSequences/{segment}"),
+    ("GET", "/{organism}/lapis/sample/unalignedNucleotideSequences/{segment}"),
+    ("GET", "/{organism}/manifest/{accession}/{version}"),
+    ("GET", "/{organism}/manifests"),
+    ("GET", "/{organism}/manifests/{accession}/{version}"),
+    ("GET", "/{organism}/metadata-template"),
 }
-VALUES = {"organism": "sars-cov-2", "version": "1", "group_id": "1"}
+VALUES = {"organism": "sars-cov-2", "version": "1", "pipeline_version": "1", "group_id": "1"}
 
 
 def routes(app: FastAPI) -> set[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from readvault.api.middleware import is_public
 from readvault.services.house import House
 from readvault.services.people.accounts import create_account
 from tests.houses import ALICE, BOB, group_of
@@ -81,10 +82,15 @@ def test_the_instance_says_that_it_lives(api: TestClient) -> None:
 def test_the_instance_says_what_loculus_clients_ask_for(api: TestClient, house: House) -> None:
     info = api.get("/loculus-info").json()
     address = house.settings.public_url
-    assert info["hosts"] == {"backend": address, "keycloak": address, "website": address, "lapis": {}}
+    assert info["hosts"] == {
+        "backend": address,
+        "keycloak": address,
+        "website": address,
+        "lapis": {"sars-cov-2": f"{address}/sars-cov-2/lapis"},
+    }
     assert {"minCliVersion", "title"} <= set(info)
     fields = info["organisms"]["sars-cov-2"]["schema"]["metadata"]
-    assert fields[0] == {"name": "date", "type": "date", "required": True, "displayName": None}
+    assert fields[0].items() >= {"name": "date", "type": "date", "required": True}.items()
 
 
 def test_the_description_leads_nowhere_wrong(api: TestClient) -> None:
@@ -93,8 +99,21 @@ def test_the_description_leads_nowhere_wrong(api: TestClient) -> None:
     assert set(re.findall(r'"\$ref":"([^"]+)"', text)) <= known
     for path, operations in json.loads(text)["paths"].items():
         for operation in operations.values():
-            assert "422" not in operation["responses"], path  # malformed requests are 400, as in Loculus
-            assert "application/problem+json" in operation["responses"]["default"]["content"]
+            for status, answer in operation["responses"].items():
+                if status == "default" or int(status) >= 400:
+                    assert "application/problem+json" in answer["content"], (path, status)
+    assert "HTTPValidationError" not in text  # malformed requests are 400 with a problem, as in Loculus
+
+
+def test_the_description_says_who_needs_a_token(api: TestClient) -> None:
+    described = api.get("/api-docs").json()
+    assert described["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            needs_one = operation["security"] == [{"bearer": []}]
+            assert needs_one == (not is_public(method.upper(), path)), (method, path)
+            assert {"401", "403"} <= set(operation["responses"]) or not needs_one
+            assert operation.get("description"), (method, path)
 
 
 def test_the_api_describes_itself(api: TestClient) -> None:
@@ -106,7 +125,11 @@ def test_the_api_describes_itself(api: TestClient) -> None:
         "groupId",
         "dataUseTermsType",
         "restrictedUntil",
+        "dryRun",
     }
     assert body["required"] == ["metadataFile", "groupId"]
     listed = paths["/files/request-upload"]["post"]["parameters"]
-    assert [(each["name"], each["required"]) for each in listed] == [("groupId", True), ("numberFiles", False)]
+    assert [(each["name"], each["required"]) for each in listed if each["in"] == "query"] == [
+        ("groupId", True),
+        ("numberFiles", False),
+    ]
