@@ -167,5 +167,5 @@ def _check_symbols(sequences: Data, allowed: frozenset[str], where: str, kind: s
 
 def _refuse(where: str, sequence: str, allowed: frozenset[str]) -> None:
     inserted = re.sub(r"^[0-9:]+", "", sequence)
-    if wrong := list(dict.fromkeys(symbol for symbol in inserted if symbol not in allowed))[:SHOWN_SYMBOLS]:
+    if wrong := sorted(set(inserted) - allowed, key=inserted.index)[:SHOWN_SYMBOLS]:
         raise Unprocessable(f"{where} contains invalid symbols: [{', '.join(wrong)}].")

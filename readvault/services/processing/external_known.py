@@ -17,6 +17,7 @@ from readvault.domain.organism import Organism
 from readvault.domain.processed_data import Data
 from readvault.domain.status import JobKind, JobState
 from readvault.services.processing import chain, external_files
+from readvault.services.processing.chain import THEIRS
 from readvault.services.processing.external_claims import external_of
 from readvault.services.processing.external_files import SentFile
 
@@ -102,3 +103,28 @@ def claims_of(
         for job in session.execute(query.execution_options(populate_existing=for_update)).scalars():
             found.setdefault(AccessionVersion(job.accession, job.version), []).append(job)
     return found
+
+
+def stored_part(session: Session, name: AccessionVersion, pipeline_version: int) -> Sent | None:
+    """What a pipeline sent that waits for the SHA-256 of its files, or None."""
+    part = session.get(PartialResult, (name.accession, name.version, pipeline_version, THEIRS))
+    if part is None:
+        return None
+    return Sent(
+        name=name,
+        data=part.processed_data,
+        errors=tuple(Annotation.of_json(each) for each in part.errors),
+        warnings=tuple(Annotation.of_json(each) for each in part.warnings),
+        files=tuple(SentFile(**each) for each in part.files),
+    )
+
+
+def inputs(session: Session, name: AccessionVersion) -> list[tuple[UploadedFile, str, str]]:
+    """The submitted files of an accession version with their labels and categories."""
+    rows = session.execute(
+        select(UploadedFile, col(EntryFile.name), col(EntryFile.category))
+        .join(EntryFile, col(UploadedFile.id) == col(EntryFile.file_id))
+        .where(col(EntryFile.accession) == name.accession, col(EntryFile.version) == name.version)
+        .order_by(col(EntryFile.category), col(EntryFile.position))
+    )
+    return [(row[0], row[1], row[2]) for row in rows]

@@ -18,7 +18,7 @@ from readvault.services.house import House
 from readvault.services.processing import external_results, jobs, pipeline_versions
 from readvault.services.processing.chain import THEIRS
 from readvault.services.processing.external_claims import external_of
-from readvault.services.processing.external_known import Sent
+from readvault.services.processing.external_known import Sent, inputs, stored_part
 from readvault.services.processing.fence import Claim
 from readvault.services.processing.lease import Lease
 
@@ -61,7 +61,7 @@ def register_external(house: House, claim: Claim, lease: Lease, directory: Path)
 
 
 def _sent(session: Session, claim: Claim) -> Sent:
-    sent = external_results.stored_part(session, claim.accession_version, claim.pipeline_version)
+    sent = stored_part(session, claim.accession_version, claim.pipeline_version)
     if sent is None:
         raise ProcessingFailure(STEP, "what the external pipeline sent is not there any more")
     return sent
@@ -83,7 +83,7 @@ def _with_faults(session: Session, organism: Organism, claim: Claim, sent: Sent)
     errors: list[Annotation] = []
     if external_of(organism).mode == "after":  # readvault's own part says so already
         return sent
-    for file, label, category in external_results.inputs(session, claim.accession_version):
+    for file, label, category in inputs(session, claim.accession_version):
         if file.declared_sha256 not in (None, file.sha256):
             errors.append(
                 Annotation(

@@ -10,14 +10,12 @@ from dataclasses import replace
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import select
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from readvault.db import audit, clock
-from readvault.db.tables import EntryFile, Job, PartialResult, UploadedFile
+from readvault.db.tables import Job, PartialResult, UploadedFile
 from readvault.domain import manifest
 from readvault.domain.actor import Actor
-from readvault.domain.annotations import Annotation
 from readvault.domain.errors import BadRequest, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import MetadataField, Organism
@@ -29,10 +27,16 @@ from readvault.services.house import House
 from readvault.services.processing import chain, external_files, pipeline_versions
 from readvault.services.processing.chain import THEIRS, ExternalPart
 from readvault.services.processing.external_claims import external_of
-from readvault.services.processing.external_files import SentFile
 from readvault.services.processing.external_known import Known, Sent, claims_of, entries_of, look_up
 from readvault.services.processing.fence import Claim, finish
-from readvault.services.processing.registration import ProcessedVersion, examine, put, store_objects
+from readvault.services.processing.registration import (
+    ProcessedVersion,
+    examine,
+    put,
+    put_first,
+    store_objects,
+    with_result,
+)
 from readvault.services.submission import sealing
 
 PAGE = 500
@@ -94,35 +98,10 @@ def whole_version(session: Session, organism: Organism, claim: Claim, sent: Sent
     return _whole(organism, claim, sent, known)
 
 
-def stored_part(session: Session, name: AccessionVersion, pipeline_version: int) -> Sent | None:
-    """What a pipeline sent that waits for the SHA-256 of its files, or None."""
-    part = session.get(PartialResult, (name.accession, name.version, pipeline_version, THEIRS))
-    if part is None:
-        return None
-    return Sent(
-        name=name,
-        data=part.processed_data,
-        errors=tuple(Annotation.of_json(each) for each in part.errors),
-        warnings=tuple(Annotation.of_json(each) for each in part.warnings),
-        files=tuple(SentFile(**each) for each in part.files),
-    )
-
-
 def to_hash(session: Session, organism: Organism, sent: Sent, pipeline_version: int) -> list[UploadedFile]:
     """The files whose SHA-256 has to be computed before the version can be registered."""
     known = look_up(session, organism, [sent], pipeline_version)
     return _unhashed(sent, known)
-
-
-def inputs(session: Session, name: AccessionVersion) -> list[tuple[UploadedFile, str, str]]:
-    """The submitted files of an accession version with their labels and categories."""
-    rows = session.execute(
-        select(UploadedFile, col(EntryFile.name), col(EntryFile.category))
-        .join(EntryFile, col(UploadedFile.id) == col(EntryFile.file_id))
-        .where(col(EntryFile.accession) == name.accession, col(EntryFile.version) == name.version)
-        .order_by(col(EntryFile.category), col(EntryFile.position))
-    )
-    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def _awaited(session: Session, organism: Organism, names: Sequence[AccessionVersion], version: int) -> None:
@@ -219,9 +198,15 @@ def _register(
     for group in sorted({claims[name][0].group_id for name in versions}):
         files = [f for name, version in versions.items() if claims[name][0].group_id == group for f in version.files]
         objects[group] = store_objects(session, group, files)
-    for name, version in sorted(versions.items()):
-        claim, job = claims[name]
+    results = [(*claims[name], version) for name, version in sorted(versions.items())]
+    for claim, _, version in results:
         examine(claim, version)
+    again = with_result(session, versions, results[0][0].pipeline_version) if results else set()
+    put_first(session, [each for each in results if each[0].accession_version not in again], objects)
+    for claim, job, version in results:
+        name = claim.accession_version
+        if name not in again:
+            continue
         released = put(session, claim, job, version, objects[claim.group_id])
         if released not in (None, manifest.digest(manifest.canonical(version.manifest))):
             raise Unprocessable(

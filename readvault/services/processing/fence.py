@@ -61,10 +61,10 @@ def held(session: Session, claim: Claim) -> Job:
     return job
 
 
-def finish(session: Session, job: Job) -> None:
-    """Mark a locked job as done."""
+def finish(session: Session, job: Job, at: float | None = None) -> None:
+    """Mark a locked job as done: now, or at this moment of the database's clock."""
     job.state = JobState.DONE.value
-    job.finished_at = clock.read(session)
+    job.finished_at = clock.read(session) if at is None else at
     job.lease_owner = job.lease_until = job.last_error = None
 
 

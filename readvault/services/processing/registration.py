@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import batched
 from typing import Any
 
 from sqlalchemy import update
@@ -12,16 +13,20 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock
+from readvault.db.names import among
 from readvault.db.tables import EntryVersion, Job, ManifestFile, Release, StoredObject
 from readvault.db.tables import Manifest as ManifestRow
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation
 from readvault.domain.errors import LeaseLost, ProcessingFailure
+from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
 from readvault.domain.status import JobState
 from readvault.ports import StoredVersion
 from readvault.services.house import House
 from readvault.services.processing.fence import SYSTEM, Claim, finish, hand_back, held, is_finished_by
+
+PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +90,43 @@ def put(session: Session, claim: Claim, job: Job, version: ProcessedVersion, obj
     When that is another one, nothing changes and the job needs attention. Examine the version and
     lock the entry first; `objects` are the IDs of `store_objects` for its files.
     """
-    body = manifest.canonical(version.manifest)
-    digest = manifest.digest(body)
+    digest = manifest.digest(manifest.canonical(version.manifest))
     released = _released_digest(session, claim)
     if released in (None, digest):
         if released is None and _current_digest(session, claim) != digest:
-            _insert(session, claim, version, body, digest, objects)
+            _insert(session, claim, version, objects)
         finish(session, job)
     else:
         cause = "register: the result differs from the released one, which needs a new pipeline version to change"
         hand_back(session, job, JobState.NEEDS_ATTENTION, cause)
     return released
+
+
+def put_first(
+    session: Session, results: Sequence[tuple[Claim, Job, ProcessedVersion]], objects: Mapping[int, Mapping[str, int]]
+) -> None:
+    """What `put` does, at once for many that have no result of their pipeline version; `objects` by group."""
+    at = clock.read(session)
+    rows = [_row(claim, version, at) for claim, _, version in results]
+    session.add_all(rows)
+    session.flush()
+    for row, (claim, job, version) in zip(rows, results, strict=True):
+        session.add_all(_file_rows(row, version, objects[claim.group_id]))
+        finish(session, job, at)
+    session.flush()
+
+
+def with_result(session: Session, names: Iterable[AccessionVersion], pipeline_version: int) -> set[AccessionVersion]:
+    """Which of these accession versions have a result of a pipeline version that isn't superseded."""
+    found: set[AccessionVersion] = set()
+    for page in batched(names, PAGE):
+        query = select(ManifestRow.accession, ManifestRow.version).where(
+            among(ManifestRow, page),
+            ManifestRow.pipeline_version == pipeline_version,
+            col(ManifestRow.superseded_at).is_(None),
+        )
+        found |= {AccessionVersion(*row) for row in session.exec(query)}
+    return found
 
 
 def examine(claim: Claim, version: ProcessedVersion) -> None:
@@ -153,9 +184,7 @@ def _current_digest(session: Session, claim: Claim) -> str | None:
     return session.exec(current).one_or_none()
 
 
-def _insert(
-    session: Session, claim: Claim, version: ProcessedVersion, body: bytes, digest: str, objects: Mapping[str, int]
-) -> None:
+def _insert(session: Session, claim: Claim, version: ProcessedVersion, objects: Mapping[str, int]) -> None:
     now = clock.read(session)
     session.execute(
         update(ManifestRow)
@@ -163,23 +192,32 @@ def _insert(
         .values(superseded_at=now)
         .execution_options(synchronize_session=False)
     )
-    row = ManifestRow(
+    row = _row(claim, version, now)
+    session.add(row)
+    session.flush()
+    session.add_all(_file_rows(row, version, objects))
+
+
+def _row(claim: Claim, version: ProcessedVersion, at: float) -> ManifestRow:
+    body = manifest.canonical(version.manifest)
+    return ManifestRow(
         accession=claim.accession_version.accession,
         version=claim.accession_version.version,
         pipeline_version=claim.pipeline_version,
-        digest=digest,
+        digest=manifest.digest(body),
         body=body.decode("utf-8"),
         private_body=manifest.private(version.manifest).decode("utf-8"),
         processing_result=version.manifest["processingResult"],
         errors=[annotation.as_json() for annotation in version.errors],
         warnings=[annotation.as_json() for annotation in version.warnings],
         processed_data=version.processed_data,
-        created_at=now,
+        created_at=at,
     )
-    session.add(row)
-    session.flush()
+
+
+def _file_rows(row: ManifestRow, version: ProcessedVersion, objects: Mapping[str, int]) -> list[ManifestFile]:
     assert row.id is not None
-    session.add_all(
+    return [
         ManifestFile(
             manifest_id=row.id,
             category=file.category,
@@ -189,7 +227,7 @@ def _insert(
             may_be_public=file.may_be_public,
         )
         for file in version.files
-    )
+    ]
 
 
 def store_objects(session: Session, group_id: int, files: Iterable[StagedFile]) -> dict[str, int]:
