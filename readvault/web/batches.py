@@ -30,6 +30,12 @@ Choice = Annotated[str, Query(pattern="^(none|good)$")]
 PageNumber = Annotated[int, Query(ge=0, le=100_000)]
 
 
+@router.get("/")
+def home_with_a_slash() -> Response:
+    """The first page, for those who type a slash too many."""
+    return see(HOME)
+
+
 @router.get("")
 def home(site: SiteDep, visit: VisitDep) -> Response:
     """The organisms, with how many entries of one's groups wait for a review."""

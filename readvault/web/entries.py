@@ -85,7 +85,7 @@ def _decided(site: Site, visit: Visit, organism: str, name: AccessionVersion, fo
         case "revoke" if form.one("sure"):
             comment = form.one("reason").strip() or None
             [revocation] = revoke(site.house, visit.actor, organism, accessions=[name.accession], comment=comment)
-            return place_of(organism, AccessionVersion(revocation.accession, revocation.version)) + "?done=revoked"
+            return place_of(organism, AccessionVersion(name.accession, revocation.version)) + "?done=revoked"
         case "delete" | "revoke":
             raise BadRequest("Please tick the box if you are sure.")
         case _:

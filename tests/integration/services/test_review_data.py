@@ -10,9 +10,11 @@ from sqlmodel import select
 from readvault.db.tables import FileAccess
 from readvault.domain.errors import Forbidden, NotFound, Unauthenticated, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.interventions import Step
 from readvault.domain.status import JobState
 from readvault.services.house import House
 from readvault.services.processing import jobs
+from readvault.services.release.interventions import intervene
 from readvault.services.review.approval import Scope, approve
 from readvault.services.review.review import PROCESSED_KEYS, data_to_edit, file_url, review
 from readvault.services.review.sending_back import send_back
@@ -164,6 +166,24 @@ def test_a_revocation_can_be_reviewed_but_not_edited(house: House, mine: int) ->
         data_to_edit(house, ALICE, ORGANISM, revoked)
     shown = review(house, ALICE, ORGANISM, revoked)
     assert (shown["isRevocation"], shown["versionComment"]) == (True, "wrong sample")
+
+
+def test_what_a_maintainer_withdrew_is_read_by_maintainers_only(house: House, mine: int) -> None:
+    name, digest = processed(house, mine)
+    approve(house, ALICE, ORGANISM, scope=Scope.ALL, accession_versions=[(name, digest)])
+    assert review(house, ALICE, ORGANISM, name)["visibility"] == "PUBLIC"
+    intervene(house, MAINTAINER, name, Step.SUPPRESS, "a doubtful sample")
+    before = len(_reads(house))
+    shown = review(house, ALICE, ORGANISM, name)
+    assert (shown["visibility"], shown["visibilityReason"]) == ("SUPPRESSED", "a doubtful sample")
+    assert sorted(_reads(house)[before:]) == [("alice", "consensus", "review"), ("alice", "rawReads", "review")]
+    intervene(house, MAINTAINER, name, Step.WITHDRAW, "the patient asked for it")
+    shown = review(house, ALICE, ORGANISM, name)
+    assert shown["processedData"]["files"]["consensus"][0]["url"] is None
+    assert shown["submittedData"]["files"]["rawReads"][0]["url"] is not None
+    assert review(house, MAINTAINER, ORGANISM, name)["processedData"]["files"]["consensus"][0]["url"] is not None
+    with pytest.raises(NotFound):
+        file_url(house, ALICE, ORGANISM, name, shown["processedData"]["files"]["consensus"][0]["fileId"])
 
 
 def test_history_has_other_versions_and_all_results(house: House, mine: int) -> None:

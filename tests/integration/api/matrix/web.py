@@ -62,6 +62,7 @@ _BATCH = "/web/organisms/{organism}/batches/{batch_id}"
 
 ROWS = [
     Row("GET", "/web", _pages(users(200))),
+    Row("GET", "/web/", anybody(303)),
     Row("GET", "/web/static/{name}", anybody(200), lambda _: Call(path={"name": "style.css"})),
     Row("GET", "/web/login", anybody(200)),
     Row("POST", "/web/login", anybody(403), lambda _: Call(data={"name": "alice"}), note="without proof"),
