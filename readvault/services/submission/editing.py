@@ -63,7 +63,9 @@ def edit(house: House, actor: Actor | None, organism_name: str, name: AccessionV
     _check_sizes(organism, files, present)
     with house.sessions.begin() as session:
         find_versions(session, actor, Action.SUBMIT, organism.name, [name])
-        sealing.seal(session, house.settings.limits, entry.group_id, labels, present, clock.read(session))
+        had = {file.file_id for listed in _files_now(session, name).values() for file in listed}
+        limits, at = house.settings.limits, clock.read(session)
+        sealing.seal(session, limits, entry.group_id, labels, present, at, kept=had)
         _lock_processed(session, name)
         # Files that the entry keeps may be others than those that were looked at.
         if data.files is None and _files_now(session, name) != files:

@@ -62,6 +62,7 @@ def revise(
     content = reading.read(house, organism, sent, text=text, previous=previous)
     reading.refuse([*faults, *content.faults])
     labels = _labels(content.rows, before)
+    kept = {file.file_id for each in previous.values() for listed in each.files.values() for file in listed}
     present: dict[int, dict[str, StoredVersion]] = {}
     for group_id, names in labels.items():
         with house.sessions.read() as session:
@@ -74,7 +75,8 @@ def revise(
                 return writing.from_answer(known)
             for group_id in sorted(labels):
                 names = labels[group_id]
-                sealing.seal(session, house.settings.limits, group_id, names, present[group_id], clock.read(session))
+                limits, at = house.settings.limits, clock.read(session)
+                sealing.seal(session, limits, group_id, names, present[group_id], at, kept=kept)
             _lock_unchanged(session, actor, organism, accessions, before)
             revised = [
                 SubmittedEntry(row.accession, before[row.accession].next_version, row.submission_id)

@@ -7,7 +7,7 @@ checked again (`seal`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
 from typing import NamedTuple
@@ -79,13 +79,17 @@ def seal(
     labels: Mapping[str, str],
     present: Mapping[str, StoredVersion],
     now: float,
+    *,
+    kept: Collection[str] = (),
 ) -> None:
     """Pin these files; files that are sealed already stay as they are.
 
+    Those that the entries had before are `kept`: they are no part of what is submitted now.
     Counts their bytes, and refuses (TooLarge, TooMany) what never declared a size and fits no limit.
     Raises Unprocessable when a file was given up or expired since `inspect`.
     """
-    quota.check_submission(limits, len(labels), sum(present[file_id].size for file_id in labels))
+    named = labels.keys() - set(kept)
+    quota.check_submission(limits, len(named), sum(present[file_id].size for file_id in named))
     usage = quota.lock(session, group_id, _uploaders(session, labels))
     # Only under the lock is it certain which ones another submission has not sealed meanwhile.
     files = _find(session, labels, for_update=True)

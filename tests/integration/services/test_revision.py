@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -285,6 +286,18 @@ def test_a_file_above_its_categorys_limit(house: House, mine: int) -> None:
     name = released(house, mine, files=(b"many bytes",))
     small = with_organism(house, submission=Submission(files={"rawReads": FileCategory(max_bytes_per_file=3)}))
     assert "has 10 bytes" in _refused(small, {"accession": name.accession}, error=TooLarge)
+
+
+def test_kept_files_are_no_part_of_what_is_submitted(house: House, mine: int) -> None:
+    """Else entries with much data could not have their metadata corrected together."""
+    name = released(house, mine, files=(b"a", b"b"))
+    limits = house.settings.limits.model_copy(update={"files_per_submission": 1, "bytes_per_submission": 5})
+    tight = replace(house, settings=house.settings.model_copy(update={"limits": limits}))
+    one, two = upload(house, ALICE, mine, b"five!", b"more")
+    row = {"accession": name.accession, "files.alignment": f"x.bam:{one} y.bam:{two}"}
+    assert "One submission may name 1 files" in _refused(tight, row, error=TooLarge)
+    revised(tight, {**row, "files.alignment": f"x.bam:{one}"})
+    assert len(files_of(house, AccessionVersion(name.accession, 2))["rawReads"]) == 2
 
 
 # Dry runs and requests that are sent again

@@ -38,6 +38,7 @@ from readvault.services.uploads import file_states, upload_requests
 from readvault.services.uploads.answers import WantedFile
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, group_of, organism, tsv, upload
+from tests.integration.services.life import at_once
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -744,6 +745,16 @@ def test_a_submission_that_is_sent_again_is_done_once(lab: Lab) -> None:
     assert lab.submit(row, once=once) == lab.submit(row, once=once)
     assert len(all_of(lab.house, EntryVersion)) == 1
     assert "Idempotency-Key" in str(lab.refused(row, once=Once.of("key", "submit", "that")))
+
+
+def test_twins_at_once_get_one_answer(lab: Lab) -> None:
+    """A client that lost patience sends its request again while the first one is still at work."""
+    (file_id,) = lab.upload(b"reads")
+    row = lab.row(**{"files.rawReads": f"r.fq:{file_id}"})
+    once = Once.of("key", "submit", "this")
+    answers = at_once(*(lambda: lab.submit(row, once=once) for _ in range(4)))
+    assert answers == [[SubmittedEntry("LOC_000001Y", 1, "s1")]] * 4
+    assert len(all_of(lab.house, EntryVersion)) == 1
 
 
 def test_many_rows_take_few_statements(lab: Lab) -> None:
