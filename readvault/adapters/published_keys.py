@@ -64,14 +64,14 @@ class PublishedKeys:
 
     def key(self, key_id: str) -> PublishedKey:
         """The key with this ID; raises InvalidToken for an unknown one, Unavailable when nobody answers."""
-        self._refresh_if_due(key_id)
+        somebody_asks = self._refresh_if_due(key_id)
         age = self._age()
         if age is None or age > self._lifespan + self._outlive:
             raise Unavailable(_DOWN)
         found = self._keys.get(key_id)
         if found is not None:
             return found
-        if not self._reachable:
+        if somebody_asks or not self._reachable:
             raise Unavailable(_DOWN)
         raise InvalidToken(KEY_UNKNOWN)
 
@@ -87,18 +87,22 @@ class PublishedKeys:
         age = self._age()
         return age is None or age >= self._lifespan or (key_id not in self._keys and since >= UNKNOWN_KEY_EVERY)
 
-    def _refresh_if_due(self, key_id: str) -> None:
+    def _refresh_if_due(self, key_id: str) -> bool:
+        """Fetch the keys if it is time; whether another thread is about it.
+
+        Nobody waits for that thread, except for the very first keys: or forged key IDs could hold up
+        all threads behind an issuer that is slow.
+        """
         if not self._is_due(key_id):
-            return
-        # Who has a key that still counts doesn't wait for the one who fetches.
-        waits = self._fetched is None or key_id not in self._keys
-        if not self._lock.acquire(blocking=waits):
-            return
+            return False
+        if not self._lock.acquire(blocking=self._tried is None):
+            return True
         try:
             if self._is_due(key_id):
                 self._refresh()
         finally:
             self._lock.release()
+        return False
 
     def _refresh(self) -> None:
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -112,38 +114,51 @@ def _parsed(file: str) -> tuple[AccessionVersion, str, str]:
 
 
 def _reads_that_differ(session: Session) -> tuple[int, int | None]:
-    """How many reads there are, and the first row of the log whose files are not exactly those of the trail."""
+    """How many reads were looked at, and the first row of the log whose files are not exactly those of the trail.
+
+    Both are walked side by side, once, in the log's order.
+    """
     reads = 0
+    by_link = groupby(
+        session.exec(
+            select(FileAccess).order_by(col(FileAccess.audit_id), col(FileAccess.id)).execution_options(yield_per=1000)
+        ),
+        key=lambda row: row.audit_id,
+    )
+    link, mine = _next(by_link)
     entries = session.exec(
         select(AuditEntry).where(AuditEntry.action == access_log.ACTION).order_by(col(AuditEntry.id))
         .execution_options(yield_per=500)
     )  # fmt: skip
     for entry in entries:
-        said = Counter(
-            (name, file_id, category)
-            for name, files in dict(entry.details.get("files", {})).items()
-            for category, file_id in files
-        )
-        mine = session.exec(select(FileAccess).where(FileAccess.audit_id == entry.id)).all()
-        reads += len(mine)
-        told = Counter((f"{row.accession}.{row.version}", row.file_id, row.category) for row in mine)
-        if said != told or any(not _agree(row, entry) for row in mine):
+        if link is not None and link < (entry.id or 0):
+            return reads, link  # these reads hang on a row that is about something else
+        told = mine if link == entry.id else []
+        reads += len(told)
+        if not _tell_the_same(entry, told):
             return reads, entry.id
-    return reads, _without_a_link(session)
+        if link == entry.id:
+            link, mine = _next(by_link)
+    return reads, link
+
+
+def _next(groups: Iterator[tuple[int, Iterator[FileAccess]]]) -> tuple[int | None, list[FileAccess]]:
+    for link, rows in groups:
+        return link, list(rows)
+    return None, []
+
+
+def _tell_the_same(entry: AuditEntry, rows: list[FileAccess]) -> bool:
+    said = Counter(
+        (name, file_id, category)
+        for name, files in dict(entry.details.get("files", {})).items()
+        for category, file_id in files
+    )
+    told = Counter((f"{row.accession}.{row.version}", row.file_id, row.category) for row in rows)
+    return said == told and all(_agree(row, entry) for row in rows)
 
 
 def _agree(row: FileAccess, entry: AuditEntry) -> bool:
     details: dict[str, Any] = entry.details
     said = (entry.actor, entry.at, details.get("purpose"), details.get("reason"))
     return (row.actor, row.at, row.purpose, row.reason) == said
-
-
-def _without_a_link(session: Session) -> int | None:
-    """The log's row of the first read that some other kind of row is named for."""
-    query = (
-        select(AuditEntry.id)
-        .join(FileAccess, col(FileAccess.audit_id) == col(AuditEntry.id))
-        .where(AuditEntry.action != access_log.ACTION)
-        .limit(1)
-    )
-    return session.exec(query).first()

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from readvault.domain.actor import MAINTAINER_ROLE, Actor
 from readvault.services.house import House
 from readvault.services.people import accounts
-from tests.houses import ALICE, MAINTAINER, group_of
+from tests.houses import ALICE, GROUP, MAINTAINER, group_of
 from tests.integration.api.problems import assert_problem
 
 WISH: dict[str, Any] = {"name": "robot", "scopes": ["upload"], "expiresInDays": 7}
@@ -101,3 +101,13 @@ def test_a_role_that_was_taken_away_is_gone_though_the_token_says_it(
 def test_a_bearer_without_a_token_is_refused_as_by_loculus(api: TestClient, header: str) -> None:
     answer = api.post("/files/request-upload", params={"groupId": 1}, headers={"Authorization": header})
     assert answer.status_code == 403
+
+
+def test_a_group_that_is_asked_for_twice_with_one_key_is_made_once(api: TestClient, headers: Any) -> None:
+    body = GROUP.model_dump(by_alias=True)
+    key = {**headers(ALICE), "Idempotency-Key": "group-1"}
+    first = api.post("/groups", json=body, headers=key)
+    assert api.post("/groups", json=body, headers=key).json() == first.json()
+    assert len(api.get("/user/groups", headers=headers(ALICE)).json()) == 1
+    assert_problem(api.post("/groups", json={**body, "groupName": "Other"}, headers=key), 422)
+    assert api.post("/groups", json=body, headers=headers(ALICE)).json() != first.json()
