@@ -288,7 +288,7 @@ def test_a_prefect_that_has_forgotten_everything_is_told_again(prefect: Prefect,
     """As when its database is lost while the worker runs: nobody restarts the worker."""
     # The pool first: a run of a deployment that has just lost its pool would wait for ever.
     prefect.delete("/work_pools/reads")
-    for name in ("process-submission/default", "release/default", "recover/regularly"):
+    for name in ("process-submission/default", "release/default", "register-external/default", "recover/regularly"):
         prefect.delete(f"/deployments/{prefect.get(f'/deployments/name/{name}')['id']}")
     assert prefect.ended(deliver(prefect, "good-4"))["state"]["type"] == "COMPLETED"
     assert worker.noted("good-4 registered NO_ISSUES")
