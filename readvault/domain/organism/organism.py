@@ -82,6 +82,19 @@ class Organism(Strict):
         check_fields(self.metadata, self.submission.files)
         return self
 
+    @model_validator(mode="after")
+    def _released_columns_have_one_meaning(self) -> Organism:
+        """Metadata, external metadata and files of an entry stand side by side in released data."""
+        external = self.pipeline.external
+        own = {field.name for field in (*self.metadata, *(external.metadata if external else ()))}
+        outside = [field.name for field in self.external_metadata]
+        categories = set(external.files if external else ())
+        if len(set(outside)) < len(outside):
+            raise ValueError("externalMetadata: two fields have the same name")
+        if both := sorted((own & set(outside)) | ((own | set(outside)) & categories)):
+            raise ValueError(f"{', '.join(both)}: a field or file category of this name is declared twice")
+        return self
+
     @property
     def candidates(self) -> tuple[Reference, ...]:
         """The reference genome, or all of them when reads choose."""

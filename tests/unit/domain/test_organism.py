@@ -15,3 +15,18 @@ def test_one_threshold_of_its_own_leaves_the_platforms_others(platform: Platform
         {"name": "a", "reference": {"fasta": "a.fasta"}, "pipeline": {"platforms": {platform: {"minDepth": 33}}}}
     )
     assert organism.pipeline.thresholds(platform) == DEFAULT_THRESHOLDS[platform].model_copy(update={"min_depth": 33})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"externalMetadata": [{"externalMetadataUpdater": "ena", "name": "country"}]},
+        {"externalMetadata": [{"externalMetadataUpdater": name, "name": "run"} for name in ("ena", "sra")]},
+        {"pipeline": {"external": {"mode": "after", "files": {"country": {}}}}},
+        {"pipeline": {"external": {"mode": "after", "metadata": [{"name": "clade"}], "files": {"clade": {}}}}},
+    ],
+)
+def test_a_column_of_released_data_has_one_meaning(changes: dict[str, object]) -> None:
+    fields = {"name": "a", "reference": {"fasta": "a.fasta"}, "metadata": [{"name": "country"}]}
+    with pytest.raises(ValueError, match=r"same name|declared twice"):
+        Organism.model_validate(fields | changes)
