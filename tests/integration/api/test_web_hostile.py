@@ -111,6 +111,7 @@ def site(house: House, issuer: EmbeddedIssuer) -> FastAPI:
     return add_pages(create_app(house, identity), house, identity)
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_shown_and_do_not_run(house: House, site: FastAPI, portal: BlockingPortal) -> None:
     client = TestClient(site, follow_redirects=False, raise_server_exceptions=False)
     client.portal = portal
@@ -129,6 +130,7 @@ def test_hostile_texts_are_shown_and_do_not_run(house: House, site: FastAPI, por
         assert f"b{text}".strip() in shown, name
 
 
+@pytest.mark.slow
 def test_hostile_texts_in_addresses_and_forms_come_back_harmless(
     house: House, site: FastAPI, portal: BlockingPortal
 ) -> None:
