@@ -10,7 +10,7 @@ from typing import Any
 
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import FILES_PREFIX, MetadataField, MetadataType, Organism
-from readvault.domain.processed_data import MAIN
+from readvault.domain.processed_data import MAIN, MEASURED
 from readvault.reads import references
 
 _RANGE_SEARCHED = (MetadataType.DATE, MetadataType.INT, MetadataType.FLOAT, MetadataType.NUMBER)
@@ -45,7 +45,7 @@ def described(organism: Organism) -> dict[str, Any]:
             "organismName": organism.title,
             "primaryKey": "accessionVersion",
             "tableColumns": [field.name for field in organism.metadata[:_COLUMNS_OF_TABLES]],
-            "metadata": [*map(_field, organism.metadata), *_of_every_entry()],
+            "metadata": [*map(_field, organism.metadata), *_outcome(organism), *_of_every_entry()],
             "inputFields": [{"name": "id", "displayName": "ID"}, *map(_input_field, organism.metadata)],
             "submissionDataTypes": {
                 "consensusSequences": organism.submission.consensus_sequences != "forbidden",
@@ -144,6 +144,16 @@ def _rules(field: MetadataField) -> dict[str, Any]:
         if value is not None:
             rules[name] = value
     return rules
+
+
+def _outcome(organism: Organism) -> list[dict[str, Any]]:
+    """What processing and programs outside add to the metadata."""
+    external = organism.pipeline.external
+    added = [] if external is not None and external.mode == "instead" else list(MEASURED)
+    added += external.metadata if external is not None else ()
+    added += [MetadataField(name=field.name, type=field.type) for field in organism.external_metadata]
+    known = {field.name for field in organism.metadata}
+    return [_field(field) | {"required": False, "noInput": True} for field in added if field.name not in known]
 
 
 def _of_every_entry() -> list[dict[str, Any]]:

@@ -143,3 +143,10 @@ def test_every_fault_of_a_table_comes_with_row_line_and_column(api: TestClient, 
     assert all(message in answer.json()["detail"] for message in messages)
     assert "The day of sampling." in next(m for m in messages if "2019-01-01" in m)
     assert any("'host=Homo sapiens'" in message for message in messages)
+
+
+def test_what_processing_adds_can_be_searched_but_not_submitted(api: TestClient) -> None:
+    schema = api.get("/loculus-info").json()["organisms"]["sars-cov-2"]["schema"]
+    (depth,) = (field for field in schema["metadata"] if field["name"] == "depthOfCoverage")
+    assert (depth["type"], depth["rangeSearch"], depth["noInput"]) == ("number", True, True)
+    assert "depthOfCoverage" not in {field["name"] for field in schema["inputFields"]}
