@@ -28,7 +28,7 @@ from tests.conftest import MigratedDatabases
 from tests.integration.api.matrix import scene as scenes
 from tests.integration.api.matrix.scene import Scene
 
-EXAMPLES = int(os.environ.get("READVAULT_SCHEMATHESIS_EXAMPLES", "2"))
+EXAMPLES = int(os.environ.get("READVAULT_SCHEMATHESIS_EXAMPLES", "1"))
 ROLES = ("anonymous", "same_group", "pipeline", "maintainer")
 CHECKS: list[Any] = [
     not_a_server_error,
