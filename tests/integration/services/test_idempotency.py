@@ -58,7 +58,7 @@ def test_a_key_belongs_to_one_request(house: House, other: Once) -> None:
 
 
 def test_what_failed_is_not_remembered(house: House) -> None:
-    with pytest.raises(StatementError):
+    with pytest.raises((StatementError, TypeError)):  # the drivers differ
         do(house, ALICE, once(), {"n": object()})
     assert do(house, ALICE, once(), {"n": 2}) == {"n": 2}
 
