@@ -46,8 +46,11 @@ def years_later(house: House) -> House:
 
 @contextmanager
 def _plans(house: House) -> Iterator[list[str]]:
-    """What SQLite says of how it finds the rows of each statement that runs meanwhile."""
+    """What SQLite says of how it finds the rows of each statement that runs meanwhile; nothing on PostgreSQL."""
     plans: list[str] = []
+    if house.sessions.dialect != "sqlite":
+        yield plans
+        return
 
     def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         if statement.lstrip().upper().startswith(("SELECT", "UPDATE")):
@@ -145,8 +148,7 @@ def test_no_approval_walks_through_everything(years_later: House) -> None:
     for call, expected in zip(calls, (30, OPEN // 2 - 30), strict=True):
         with _plans(years_later) as plans:
             assert len(call()) == expected
-        if years_later.sessions.dialect == "sqlite":
-            assert _walks(plans) == []
+        assert _walks(plans) == []
 
 
 def test_everything_released_is_read_page_by_page(years_later: House, monkeypatch: pytest.MonkeyPatch) -> None:
