@@ -19,8 +19,7 @@ from readvault.domain.organism import Review
 from readvault.domain.status import JobKind, JobState, Status
 from readvault.services.house import House
 from readvault.services.processing import jobs
-from readvault.services.review import approval, entries
-from readvault.services.review import listing
+from readvault.services.review import approval, listing
 from readvault.services.review.approval import Scope, approve
 from tests.fakes import RecordingOrchestrator
 from tests.houses import ALICE, BOB, MAINTAINER, organism
