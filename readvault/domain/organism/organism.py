@@ -88,6 +88,8 @@ class Organism(Strict):
         external = self.pipeline.external
         own = {field.name for field in (*self.metadata, *(external.metadata if external else ()))}
         outside = [field.name for field in self.external_metadata]
+        for field in self.external_metadata:
+            MetadataField(name=field.name, type=field.type)  # what can't be the name of a field is refused
         categories = set(external.files if external else ())
         if len(set(outside)) < len(outside):
             raise ValueError("externalMetadata: two fields have the same name")

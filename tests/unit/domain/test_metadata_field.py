@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from readvault.domain.metadata import faults_of
 from readvault.domain.organism import MetadataField
 from readvault.domain.organism.metadata_field import check_fields, latest_today
+from tests.houses import organism
 
 
 def field(**keys: Any) -> MetadataField:
@@ -108,3 +110,9 @@ def test_a_field_is_required_when_a_condition_holds() -> None:
         ("kit", "a value is required because 'files.rawReads' is given"),
     ]
     assert [name for name, _ in faults_of(fields, {"age": "3"}, [])] == ["lab"]
+
+
+def test_a_field_that_comes_from_outside_has_a_possible_name_too(tmp_path: Path) -> None:
+    outside = [{"externalMetadataUpdater": "ena", "name": "accession"}]
+    with pytest.raises(ValidationError, match="a column with a meaning of its own"):
+        organism(tmp_path, external_metadata=outside)
