@@ -73,7 +73,9 @@ def claim(
     organism = house.organism(organism_name)
     external = external_of(organism)
     with house.sessions.begin() as session:
-        pipeline_versions.settle(session, organism, pipeline_version)
+        counts = pipeline_versions.settle(session, organism, pipeline_version)
+        if counts > organism.pipeline.version:  # new entries come with a job of the file's version
+            pipeline_versions.call_off_older(session, organism.name, counts)
         etag, quiet = _etag(session, organism)
         matches = if_none_match is not None and etag in (each.strip() for each in if_none_match.split(","))
         ours = (col(Job.organism) == organism.name, col(Job.pipeline_version) == pipeline_version, STILL_OPEN)

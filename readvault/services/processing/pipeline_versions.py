@@ -9,7 +9,18 @@ from __future__ import annotations
 import uuid
 from itertools import batched
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    and_,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
@@ -87,7 +98,7 @@ def upgrade(house: House, organism_name: str) -> int | None:
         before = current(session, house.organism(organism_name))
         state.current_pipeline_version = following
         session.flush()
-        _call_off_older(session, organism_name, following)
+        call_off_older(session, organism_name, following)
         released = publish_results(session, organism_name, following)
         details = {"from": before, "to": following, "releasedResults": released}
         audit.append(session, SYSTEM, "pipeline version becomes current", organism_name, details)
@@ -210,19 +221,28 @@ def _next(session: Session, organism: Organism) -> int | None:
     return None
 
 
-def _call_off_older(session: Session, organism: str, version: int) -> None:
+def call_off_older(session: Session, organism: str, version: int) -> None:
+    """End what pipelines older than the current version had to do: nobody may do it any more.
+
+    What somebody is busy with at this moment is left to the next call.
+    """
+    older = select(col(Job.id)).where(
+        col(Job.organism) == organism,
+        col(Job.pipeline_version) < version,
+        literal_column("(job.kind = 'external-processing' AND job.state <> 'done')", Boolean),
+    )
     session.execute(
         update(Job)
-        .where(
-            col(Job.organism) == organism,
-            col(Job.kind) == JobKind.EXTERNAL_PROCESSING.value,
-            col(Job.state) != JobState.DONE.value,
-            col(Job.pipeline_version) < version,
+        .where(col(Job.id).in_(older.with_for_update(skip_locked=True)))
+        .values(
+            state=JobState.DONE.value,
+            finished_at=clock.read(session),
+            lease_owner=None,
+            lease_until=None,
+            last_error=f"pipeline version {version} became current",
         )
-        .values(state=JobState.DONE.value, finished_at=clock.read(session), lease_owner=None, lease_until=None,
-                last_error=f"pipeline version {version} became current")
         .execution_options(synchronize_session=False)
-    )  # fmt: skip
+    )
 
 
 def _published() -> ColumnElement[int | None]:
