@@ -261,6 +261,25 @@ def _read_token_name(client: TestClient, scene: Scene, answer: Answer, text: str
     return [answer.json()["name"], *(each["name"] for each in listed if each["id"] == answer.json()["id"])]
 
 
+def _send_intervention(client: TestClient, scene: Scene, text: str) -> Answer:
+    content = json.dumps({"reason": text}).encode()
+    headers = {**(scene.headers("maintainer") or {}), "Content-Type": "application/json"}
+    name = scene.released.name
+    return client.post(f"/admin/entries/{name.accession}/{name.version}/suppress", content=content, headers=headers)
+
+
+def _send_comment(client: TestClient, scene: Scene, text: str) -> Answer:
+    body = {"accessions": [scene.released.name.accession], "versionComment": text}
+    return _post(client, scene, "/sars-cov-2/revoke", body)
+
+
+def _read_intervention(client: TestClient, scene: Scene, answer: Answer, text: str) -> list[str]:
+    path = f"/admin/entries/{scene.released.name.accession}/{scene.released.name.version}/interventions"
+    told = client.get(path, headers=scene.headers("maintainer"))
+    assert told.status_code == 200, told.text
+    return [each["reason"] for each in told.json()]
+
+
 def _send_form(key: str) -> TextField:
     def send(client: TestClient, scene: Scene, text: str) -> Answer:
         text = text.encode("utf-8", "replace").decode()
@@ -288,6 +307,8 @@ FIELDS = [
     _file_to_upload("contentType"),
     TextField("reason to send back", _send_reason, _read_reason, trimmed=True, once=True),
     TextField("token name", _send_token_name, _read_token_name),
+    TextField("reason to suppress", _send_intervention, _read_intervention, trimmed=True, once=True),
+    TextField("comment of a revocation", _send_comment, _nothing, once=True),
     _send_form("dataUseTermsType"),
     _send_form("restrictedUntil"),
     _send_form("groupId"),
