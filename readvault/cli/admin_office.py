@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from readvault.config import Settings
+    from readvault.config import S3Credentials, Settings
     from readvault.domain.actor import Actor
     from readvault.domain.identifiers import AccessionVersion
     from readvault.services.house import House
@@ -43,19 +43,24 @@ def accession_version(text: str) -> AccessionVersion:
         raise typer.BadParameter(str(fault)) from None
 
 
-def _as_it_runs(settings: Settings) -> Settings:
-    """Fill in what a running `readvault up` in the data directory chose: addresses, and keys of its own S3."""
+def _keys_of(keys: dict[str, Any], identity: str) -> S3Credentials:
     from readvault.config import S3Credentials
 
+    return S3Credentials(
+        access_key=keys.get(f"s3_{identity}_access_key", ""), secret_key=keys.get(f"s3_{identity}_secret_key", "")
+    )
+
+
+def _as_it_runs(settings: Settings) -> Settings:
+    """Fill in what a running `readvault up` in the data directory chose: addresses, and keys of its own S3."""
     stack = _json_in(settings, "stack.json")
     keys = _json_in(settings, "secrets.json")
     changes: dict[str, Any] = {}
     if "api" in stack and "public_url" not in settings.model_fields_set:
         changes["public_url"] = stack["api"]
-    access, secret = keys.get("s3_read_signer_access_key"), keys.get("s3_read_signer_secret_key")
-    if "s3" in stack and access and secret and not settings.s3.read_signer.access_key:
-        signer = S3Credentials(access_key=access, secret_key=secret)
-        changes["s3"] = settings.s3.model_copy(update={"endpoint": stack["s3"], "read_signer": signer})
+    if "s3" in stack and not settings.s3.worker.access_key:
+        own = {name: _keys_of(keys, name) for name in ("read_signer", "worker")}
+        changes["s3"] = settings.s3.model_copy(update={"endpoint": stack["s3"], **own})
     return settings.model_copy(update=changes)
 
 

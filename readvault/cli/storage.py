@@ -19,14 +19,14 @@ def fsck(
 
     Exit 1 when something is missing or has another size.
     """
-    from readvault import bootstrap
+    from readvault.cli.admin_office import open_office
     from readvault.services.storage.fsck import Difference
     from readvault.services.storage.fsck import fsck as differences
 
     found: Counter[str] = Counter()
     lost = False
     typer.echo("difference\tkey\tversionId\tsize\tageHours")
-    for finding in differences(bootstrap.house(bootstrap.settings()), after=after):
+    for finding in differences(open_office(), after=after):
         if finding.difference is Difference.STRAY and finding.age < strays_older_than_hours * 3600:
             continue
         found[finding.difference.value] += 1
@@ -45,10 +45,10 @@ def verify_integrity(
     minutes: float | None = typer.Option(None, help="Stop after so long; the next call goes on."),
 ) -> None:
     """Read and hash what is stored, and name what is damaged; exit 1 when anything is."""
-    from readvault import bootstrap
+    from readvault.cli.admin_office import open_office
     from readvault.services.storage import integrity
 
-    house = bootstrap.house(bootstrap.settings())
+    house = open_office()
     done = integrity.verify(
         house,
         days=days,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
-"""How a text begins that a spreadsheet may run as a formula (OWASP ASVS 1.2.10), or that looks as if we had marked it."""
+"""How a text begins that a spreadsheet may run as a formula (OWASP ASVS 1.2.10), or that our mark begins."""
 
 
 def lines(
