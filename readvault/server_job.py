@@ -28,7 +28,7 @@ from readvault.reads.sample import Declared, InputFile, Sample
 from readvault.services.house import House
 from readvault.services.processing import chain, jobs, neighbours
 from readvault.services.processing.jobs import Claim, ProcessedVersion, SealedFile, StagedFile
-from readvault.services.processing.lease import Lease
+from readvault.services.queue.lease import Lease
 
 SCRATCH_FACTOR = 4
 """How many times the size of its originals a job needs on the scratch disk."""

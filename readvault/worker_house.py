@@ -25,7 +25,8 @@ from readvault.services.house import House
 from readvault.services.processing import jobs, pipeline_versions, reprocessing
 from readvault.services.processing.external_registration import register_external
 from readvault.services.processing.jobs import Claim
-from readvault.services.processing.lease import Lease
+from readvault.services.queue import deliveries
+from readvault.services.queue.lease import Lease
 from readvault.services.release import publication
 
 logger = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class WorkerHouse:
         self.look_at_indexes()
         return {
             "reaped": housekeeping.reap(self.house),
-            "delivered": housekeeping.dispatch(self.house, self.ready),
+            "delivered": deliveries.dispatch(self.house, self.ready),
             "upgraded pipelines": pipeline_versions.upgrade_all(self.house),
             "expired uploads": housekeeping.expire_uploads(self.house),
             "forgotten requests": idempotency.forget_old(self.house),
@@ -181,7 +182,7 @@ class WorkerHouse:
             try:
                 self.look_at_indexes()
                 housekeeping.reap(self.house)
-                housekeeping.dispatch(self.house, self.ready)
+                deliveries.dispatch(self.house, self.ready)
             except Exception as fault:
                 logger.warning("dispatching failed and will be tried again: %s", type(fault).__name__)
 

@@ -11,11 +11,11 @@ from fastapi.responses import RedirectResponse, Response
 from readvault.api.dependencies import Label, Number, OrganismDep
 from readvault.domain.errors import BadRequest, RuleViolation
 from readvault.domain.identifiers import AccessionVersion
+from readvault.services.entries.candidates import is_control
 from readvault.services.people.groups import get_group
 from readvault.services.review import review
 from readvault.services.review.approval import Scope, approve
 from readvault.services.review.batches import METRICS
-from readvault.services.review.candidates import is_control
 from readvault.services.review.sending_back import send_back
 from readvault.services.submission.deletion import Scope as DeletionScope
 from readvault.services.submission.deletion import delete_versions

@@ -23,7 +23,7 @@ from readvault.reads.dehumanize import host_index
 from readvault.reads.sample import Sample
 from readvault.services import housekeeping
 from readvault.services.house import House
-from readvault.services.processing.lease import Lease
+from readvault.services.queue.lease import Lease
 from tests.integration.nursery.scenes import REPOSITORY, SETTINGS, is_gone, samples_in, started
 from tests.integration.services.scenes import claimed, entry, group, job
 

@@ -11,9 +11,9 @@ from readvault.api.dependencies import MAX_INT, HouseDep, Label, OrganismDep, Te
 from readvault.api.schemas.wire import Wire
 from readvault.domain.errors import BadRequest
 from readvault.domain.organism import Organism
+from readvault.services.entries.released_state import released_etag
 from readvault.services.house import House
 from readvault.services.release import queries
-from readvault.services.release.released_state import released_etag
 
 router = APIRouter(prefix="/{organism}/lapis/sample", tags=["queries"])
 

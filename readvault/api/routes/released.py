@@ -11,8 +11,8 @@ from readvault.api import ndjson
 from readvault.api.dependencies import HouseDep, OrganismDep, documented, parameters
 from readvault.api.schemas import released as schemas
 from readvault.reads import reference_shapes
+from readvault.services.entries.released_state import released_etag
 from readvault.services.release import released_data
-from readvault.services.release.released_state import released_etag
 
 router = APIRouter(prefix="/{organism}", tags=["released data"])
 

@@ -11,8 +11,8 @@ from readvault.api.schemas.wire import Wire, when
 from readvault.db.tables import AuditEntry, FileAccess
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.interventions import LONGEST_REASON
+from readvault.services.entries.visibility import Intervened
 from readvault.services.release.originals import OpenedFile
-from readvault.services.release.visibility import Intervened
 from readvault.services.trail import LARGEST_PAGE
 
 RowId = Annotated[int, Field(ge=0, le=2**63 - 1)]

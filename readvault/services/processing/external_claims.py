@@ -31,7 +31,7 @@ from readvault.services import access_log
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.processing import chain, pipeline_versions
-from readvault.services.processing.fence import take_back
+from readvault.services.queue.fence import take_back
 
 MAX_ENTRIES = 100_000
 PAGE = 500

@@ -19,8 +19,8 @@ from readvault.services.processing import external_results, jobs, pipeline_versi
 from readvault.services.processing.chain import THEIRS
 from readvault.services.processing.external_claims import external_of
 from readvault.services.processing.external_known import Sent, inputs, stored_part
-from readvault.services.processing.fence import Claim
-from readvault.services.processing.lease import Lease
+from readvault.services.queue.fence import Claim
+from readvault.services.queue.lease import Lease
 
 STEP = "register-external"
 

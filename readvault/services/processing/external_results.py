@@ -21,14 +21,12 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import MetadataField, Organism
 from readvault.domain.processed_data import MEASURED, Shape, checked
 from readvault.domain.status import JobKind
-from readvault.services import housekeeping
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.processing import chain, external_files, pipeline_versions
 from readvault.services.processing.chain import THEIRS, ExternalPart
 from readvault.services.processing.external_claims import external_of
 from readvault.services.processing.external_known import Known, Sent, claims_of, entries_of, look_up
-from readvault.services.processing.fence import Claim, finish
 from readvault.services.processing.registration import (
     ProcessedVersion,
     examine,
@@ -37,7 +35,9 @@ from readvault.services.processing.registration import (
     store_objects,
     with_result,
 )
-from readvault.services.submission import sealing
+from readvault.services.queue import deliveries
+from readvault.services.queue.fence import Claim, finish
+from readvault.services.uploads import sealing
 
 PAGE = 500
 
@@ -87,7 +87,7 @@ def submit(
         for page in batched(names, PAGE):
             listed = {**details, "accessionVersions": [str(name) for name in page]}
             audit.append(session, actor.name, "submit processed data", organism.name, listed)
-    housekeeping.deliver_now(house, waiting)
+    deliveries.deliver_now(house, waiting)
     if is_newer:
         pipeline_versions.upgrade(house, organism.name)
 

@@ -22,8 +22,8 @@ from readvault.domain.status import JobKind, JobState
 from readvault.ports import StoredVersion
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.processing.fence import Claim, finish, hand_back, held, is_finished_by, lease_ran_out, take_back
 from readvault.services.processing.registration import ProcessedVersion, StagedFile, register
+from readvault.services.queue.fence import Claim, finish, hand_back, held, is_finished_by, lease_ran_out, take_back
 
 __all__ = [
     "Claim",

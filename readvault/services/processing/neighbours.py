@@ -14,7 +14,7 @@ from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services.house import House
 from readvault.services.processing import likeness
-from readvault.services.processing.fence import Claim
+from readvault.services.queue.fence import Claim
 
 COMPARED = 500
 """How many entries of a batch are looked at: the nearest ones, since it is neighbours that are swapped."""

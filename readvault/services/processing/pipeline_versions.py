@@ -32,9 +32,9 @@ from readvault.domain.errors import Unprocessable
 from readvault.domain.organism import Organism
 from readvault.domain.status import JobKind, JobState, ProcessingResult
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries import released_state
 from readvault.services.house import House
-from readvault.services.processing.fence import SYSTEM
-from readvault.services.release import released_state
+from readvault.services.queue.fence import SYSTEM
 
 PAGE = 500
 _newer = aliased(Manifest)

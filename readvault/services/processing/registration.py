@@ -24,7 +24,7 @@ from readvault.domain.reads import READ_LEVEL
 from readvault.domain.status import JobState
 from readvault.ports import StoredVersion
 from readvault.services.house import House
-from readvault.services.processing.fence import SYSTEM, Claim, finish, hand_back, held, is_finished_by
+from readvault.services.queue.fence import SYSTEM, Claim, finish, hand_back, held, is_finished_by
 
 PAGE = 500
 

@@ -13,7 +13,7 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House
 from readvault.services.processing import pipeline_versions
-from readvault.services.processing.new_jobs import first_kind
+from readvault.services.queue.new_jobs import first_kind
 
 
 def process_again(house: House, accession_version: AccessionVersion, reason: str, actor: str) -> str:

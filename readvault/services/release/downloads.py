@@ -18,10 +18,10 @@ from readvault.domain.reads import READ_LEVEL
 from readvault.domain.status import Visibility
 from readvault.services import access_log
 from readvault.services.authorization import Action, authorize, is_member
+from readvault.services.entries.visibility import refuse_withdrawn, state_of
 from readvault.services.house import House
 from readvault.services.release.originals import public_original_url
 from readvault.services.release.public_files import is_screened
-from readvault.services.release.visibility import refuse_withdrawn, state_of
 
 PURPOSE = "download"
 NOT_FOUND = "File not found"

@@ -22,8 +22,8 @@ from readvault.domain.organism import MetadataField, Organism
 from readvault.domain.processed_data import checked_metadata
 from readvault.domain.status import Status
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries import released_state
 from readvault.services.house import House
-from readvault.services.release import released_state
 
 PAGE = 500
 

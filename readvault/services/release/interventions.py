@@ -16,9 +16,9 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.interventions import Step
 from readvault.domain.status import Visibility
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries import released_state
+from readvault.services.entries.visibility import Intervened, state_of
 from readvault.services.house import House
-from readvault.services.release import released_state
-from readvault.services.release.visibility import Intervened, state_of
 
 
 def intervene(house: House, actor: Actor | None, name: AccessionVersion, step: Step, reason: str) -> Intervened:

@@ -20,8 +20,8 @@ from readvault.domain.organism import Organism
 from readvault.domain.reads import FileFormat
 from readvault.services import access_log
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries.visibility import is_withdrawn
 from readvault.services.house import House
-from readvault.services.release.visibility import is_withdrawn
 
 BREAK_GLASS = "break-glass"
 PUBLIC_IF_NO_HITS = "public_if_no_hits"

@@ -26,10 +26,10 @@ from readvault.domain.errors import ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
 from readvault.ports import ReadStore, StoredVersion
+from readvault.services.entries.finding import terms_of
 from readvault.services.house import House
-from readvault.services.processing.fence import Claim
 from readvault.services.processing.jobs import complete
-from readvault.services.review.entries import terms_of
+from readvault.services.queue.fence import Claim
 
 LOCKED_FOR = 10 * 365.25 * 86400
 """Seconds: ten years."""

@@ -30,10 +30,10 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
 from readvault.domain.processed_data import Shape
 from readvault.domain.reads import PROCESSED_FIELDS
+from readvault.services.entries.visibility import is_listed
 from readvault.services.house import House
 from readvault.services.release.external_metadata import content_of
 from readvault.services.release.public_files import PublicFile, get_url, public_files, stable_url
-from readvault.services.release.visibility import is_listed
 
 PAGE = 500
 _NAME = (col(EntryVersion.accession), col(EntryVersion.version))

@@ -14,7 +14,7 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services.authorization import Action, authorize
-from readvault.services.release.visibility import refuse_withdrawn
+from readvault.services.entries.visibility import refuse_withdrawn
 
 NOT_FOUND = "There is no such manifest."
 

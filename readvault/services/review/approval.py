@@ -24,12 +24,11 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, ProcessingResult
-from readvault.services import housekeeping
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries import candidates, released_state
+from readvault.services.entries.candidates import PAGE, Candidate, refuse
 from readvault.services.house import House
-from readvault.services.release import released_state
-from readvault.services.review import candidates
-from readvault.services.review.candidates import PAGE, Candidate, refuse
+from readvault.services.queue import deliveries
 
 
 class Scope(StrEnum):
@@ -75,7 +74,7 @@ def approve(
             jobs = _release(session, actor, organism, chosen, dict(accession_versions or ()))
     except IntegrityError:
         raise Conflict("Somebody else approved or changed some of these accession versions just now.") from None
-    housekeeping.deliver_now(house, jobs)
+    deliveries.deliver_now(house, jobs)
     return [each.name for each in chosen]
 
 

@@ -15,10 +15,10 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import NotFound
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import ProcessingResult, Status
+from readvault.services.entries.candidates import is_control
+from readvault.services.entries.finding import visible_to
 from readvault.services.house import House
 from readvault.services.review import sending_back
-from readvault.services.review.candidates import is_control
-from readvault.services.review.entries import visible_to
 
 METRICS = (
     "totalReads",

@@ -15,10 +15,10 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, Visibility
 from readvault.services import access_log
 from readvault.services.authorization import Action
+from readvault.services.entries.finding import find_versions
+from readvault.services.entries.visibility import interventions_on
 from readvault.services.house import House
-from readvault.services.release.visibility import interventions_on
 from readvault.services.review import files
-from readvault.services.review.entries import find_versions
 from readvault.services.review.files import ReviewFile
 from readvault.services.submission import terms
 

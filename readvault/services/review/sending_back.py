@@ -14,8 +14,8 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Conflict
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services.authorization import Action
+from readvault.services.entries import candidates
 from readvault.services.house import House
-from readvault.services.review import candidates
 
 MAX_REASON = 2000
 

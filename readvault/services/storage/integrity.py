@@ -15,7 +15,7 @@ from readvault.db import audit, clock
 from readvault.db.tables import FixityCheck
 from readvault.domain.errors import BytesLost
 from readvault.services.house import House
-from readvault.services.processing.fence import SYSTEM
+from readvault.services.queue.fence import SYSTEM
 from readvault.services.storage.pinned import Pinned, pinned_versions
 
 logger = logging.getLogger(__name__)

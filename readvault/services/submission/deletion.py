@@ -26,9 +26,9 @@ from readvault.domain.errors import Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import ProcessingResult, Status
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries.candidates import Candidate, locked
+from readvault.services.entries.finding import find_versions, visible_to
 from readvault.services.house import House
-from readvault.services.review.candidates import Candidate, locked
-from readvault.services.review.entries import find_versions, visible_to
 
 PAGE = 500
 _DELETABLE = (Status.RECEIVED.value, Status.PROCESSED.value)

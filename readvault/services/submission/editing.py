@@ -20,12 +20,13 @@ from readvault.domain.metadata import faults_of
 from readvault.domain.organism import FILES_PREFIX, Organism
 from readvault.ports import StoredVersion
 from readvault.services.authorization import Action
+from readvault.services.entries.candidates import locked
+from readvault.services.entries.finding import find_versions
 from readvault.services.house import House
-from readvault.services.processing.new_jobs import call_off, job_rows
-from readvault.services.review.candidates import locked
-from readvault.services.review.entries import find_versions
-from readvault.services.submission import latest, reading, sealing, writing
+from readvault.services.queue.new_jobs import call_off, job_rows
+from readvault.services.submission import latest, reading, writing
 from readvault.services.submission.metadata_file import MAX_CELL, NamedFile, is_metadata_column
+from readvault.services.uploads import sealing
 
 MAX_FIELDS = 2000
 """Metadata fields of one entry."""

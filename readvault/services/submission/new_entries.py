@@ -16,10 +16,11 @@ from readvault.services import idempotency
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.idempotency import NOT_ONCE, Once
-from readvault.services.submission import reading, sealing, terms, writing
+from readvault.services.submission import reading, terms, writing
 from readvault.services.submission.reading import Content, Sent
 from readvault.services.submission.terms import Terms
 from readvault.services.submission.writing import SubmittedEntry
+from readvault.services.uploads import sealing
 
 __all__ = ["SubmittedEntry", "submit"]
 

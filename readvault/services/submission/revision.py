@@ -17,12 +17,13 @@ from readvault.services import idempotency
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.idempotency import NOT_ONCE, Once
-from readvault.services.submission import latest, metadata_file, reading, sealing, writing
+from readvault.services.submission import latest, metadata_file, reading, writing
 from readvault.services.submission.latest import Latest
 from readvault.services.submission.metadata_file import ACCESSION_COLUMN, MetadataRow
 from readvault.services.submission.reading import Content, Sent
 from readvault.services.submission.terms import Terms, terms_now
 from readvault.services.submission.writing import SubmittedEntry
+from readvault.services.uploads import sealing
 
 _CHANGED = "Somebody else changed some of these entries just now. Look at them again."
 

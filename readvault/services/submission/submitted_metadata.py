@@ -17,8 +17,8 @@ from readvault.domain.errors import Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import Status
 from readvault.services.authorization import Action
+from readvault.services.entries.finding import visible_to
 from readvault.services.house import House
-from readvault.services.review.entries import visible_to
 
 PAGE = 500
 MAX_NAMED = 500

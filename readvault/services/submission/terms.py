@@ -16,8 +16,8 @@ from readvault.db.tables import DataUseTerms, EntryVersion
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, NotFound, Unprocessable
 from readvault.services.authorization import Action, acts_for, authorize
+from readvault.services.entries import released_state
 from readvault.services.house import House
-from readvault.services.release import released_state
 
 OPEN = "OPEN"
 RESTRICTED = "RESTRICTED"

@@ -14,10 +14,11 @@ from sqlmodel import Session, SQLModel
 from readvault.db.tables import EntryFile, EntryVersion, Job
 from readvault.domain.actor import Actor
 from readvault.domain.organism import Organism
-from readvault.services import housekeeping, idempotency
+from readvault.services import idempotency
 from readvault.services.house import House
 from readvault.services.idempotency import Once
-from readvault.services.processing.new_jobs import job_rows
+from readvault.services.queue import deliveries
+from readvault.services.queue.new_jobs import job_rows
 from readvault.services.submission.metadata_file import NamedFile
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,6 @@ def entry_file_rows(entry: Mapping[str, Any], files: Mapping[str, Sequence[Named
 def deliver(house: House, jobs: Sequence[str]) -> None:
     """Wake workers. What was written is committed, so whatever goes wrong here is left to the dispatcher."""
     try:
-        housekeeping.deliver_now(house, jobs, budget_seconds=DELIVERY_SECONDS)
+        deliveries.deliver_now(house, jobs, budget_seconds=DELIVERY_SECONDS)
     except Exception as fault:
         logger.warning("%d jobs wait for the dispatcher: %s", len(jobs), type(fault).__name__)

@@ -23,9 +23,9 @@ from readvault.domain.errors import ReadvaultError
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import Visibility
 from readvault.services.authorization import SCOPES
+from readvault.services.entries.visibility import state_of
 from readvault.services.house import House
 from readvault.services.people import accounts, groups
-from readvault.services.release.visibility import state_of
 from readvault.services.review.approval import Scope, approve
 from tests.houses import ALICE, MAINTAINER
 from tests.integration.services import scenes

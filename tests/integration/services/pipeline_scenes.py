@@ -52,7 +52,7 @@ def with_genes(organism: Organism, gff3: str) -> Organism:
 
 def received(house: House, group_id: int, name: str, **changes: Any) -> AccessionVersion:
     """An entry as submit leaves it where an external pipeline stands instead of readvault's steps."""
-    from readvault.services.processing.new_jobs import job_rows
+    from readvault.services.queue.new_jobs import job_rows
     from tests.integration.services import scenes
 
     version, job_id = scenes.entry(house, group_id, accession=name, **changes)

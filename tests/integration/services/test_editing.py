@@ -22,8 +22,8 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import FileCategory, Submission
 from readvault.services.house import House
 from readvault.services.processing import jobs
-from readvault.services.processing.lease import Lease
 from readvault.services.processing.reprocessing import process_again
+from readvault.services.queue.lease import Lease
 from readvault.services.review.approval import Scope, approve
 from readvault.services.submission.editing import EditedData, edit
 from readvault.services.submission.metadata_file import MAX_CELL, NamedFile

@@ -19,8 +19,9 @@ from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.processing import external_claims, jobs, reprocessing
 from readvault.services.processing.external_registration import register_external
-from readvault.services.processing.lease import Lease
-from readvault.services.processing.new_jobs import call_off
+from readvault.services.queue import deliveries
+from readvault.services.queue.lease import Lease
+from readvault.services.queue.new_jobs import call_off
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, group_of, upload
 from tests.integration.services import pipeline_scenes as scene
 from tests.integration.services.scenes import ORGANISM, READY, audit_log, change, job, let_lease_run_out, manifests
@@ -75,7 +76,7 @@ def test_an_entry_without_files_has_null_for_them(house: House, group_id: int) -
 
 def test_workers_leave_such_jobs_alone(house: House, group_id: int, orchestrator: Any) -> None:
     name = scene.received(house, group_id, "LOC_1")
-    assert housekeeping.dispatch(house, READY) == 0
+    assert deliveries.dispatch(house, READY) == 0
     assert orchestrator.deliveries == []
     assert jobs.claim(house, scene.external_jobs(house, name)[0].id, "worker", READY) is None
     assert status(house, name) == "RECEIVED"

@@ -13,7 +13,7 @@ from readvault.domain.errors import RuleViolation
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services.house import House
 from readvault.services.processing import pipeline_versions
-from readvault.services.processing.new_jobs import call_off
+from readvault.services.queue.new_jobs import call_off
 from readvault.services.review.approval import Scope, approve
 from tests.houses import ALICE, MAINTAINER, group_of
 from tests.integration.services import pipeline_scenes as scene

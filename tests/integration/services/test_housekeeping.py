@@ -17,6 +17,7 @@ from readvault.ports import Delivery, RunState
 from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.processing import jobs
+from readvault.services.queue import deliveries
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.integration.services.scenes import (
     READY,
@@ -51,34 +52,34 @@ def _delivered_long_ago(house: House, job_id: str, seconds: float = LONG_AGO, **
 def test_new_jobs_are_delivered_with_identifiers_only(
     house: House, orchestrator: RecordingOrchestrator, job_id: str
 ) -> None:
-    assert housekeeping.deliver_now(house, [job_id, "no such job"]) == 1
+    assert deliveries.deliver_now(house, [job_id, "no such job"]) == 1
     row = job(house, job_id)
     label = f"{row.accession}.{row.version}"
     assert orchestrator.deliveries == [Delivery(job_id, 1, "process-submission", label)]
     assert (row.deliveries, row.run_id, row.state) == (1, f"run-{job_id}-1", "queued")
     assert row.delivered_at is not None
-    assert housekeeping.deliver_now(house, [job_id]) == 0
-    assert housekeeping.dispatch(house, READY) == 0
+    assert deliveries.deliver_now(house, [job_id]) == 0
+    assert deliveries.dispatch(house, READY) == 0
 
 
 def test_what_no_longer_fits_the_budget_is_left_to_the_dispatcher(
     house: House, orchestrator: RecordingOrchestrator
 ) -> None:
     jobs = _jobs(house, 3)
-    assert housekeeping.deliver_now(house, jobs, budget_seconds=0) == 0
-    assert housekeeping.dispatch(house, READY) == 3
+    assert deliveries.deliver_now(house, jobs, budget_seconds=0) == 0
+    assert deliveries.dispatch(house, READY) == 3
     assert [delivery.job_id for delivery in orchestrator.deliveries] == jobs
 
 
 def test_a_long_queue_does_not_keep_the_dispatcher(house: House, orchestrator: RecordingOrchestrator) -> None:
     """A pass ends with its budget; runs that came to nothing are still looked after."""
     first, second = _jobs(house, 2)
-    housekeeping.deliver_now(house, [first])
+    deliveries.deliver_now(house, [first])
     orchestrator.states[f"run-{first}-1"] = RunState.ENDED
     _delivered_long_ago(house, first)
-    assert housekeeping.dispatch(house, READY, budget_seconds=0) == 1
+    assert deliveries.dispatch(house, READY, budget_seconds=0) == 1
     assert orchestrator.deliveries[-1].job_id == first
-    assert housekeeping.dispatch(house, READY) == 1
+    assert deliveries.dispatch(house, READY) == 1
     assert orchestrator.deliveries[-1].job_id == second
 
 
@@ -88,12 +89,12 @@ def test_an_orchestrator_that_cannot_be_reached_costs_nothing(
     """One attempt a pass, and the first pass that reaches it delivers everything."""
     jobs = _jobs(house, 2)
     orchestrator.down = True
-    assert housekeeping.deliver_now(house, jobs) == 0
-    assert housekeeping.dispatch(house, READY) == 0
+    assert deliveries.deliver_now(house, jobs) == 0
+    assert deliveries.dispatch(house, READY) == 0
     assert [job(house, each).run_id for each in jobs] == [None, None]
     assert job(house, jobs[1]).deliveries == 0
     orchestrator.down = False
-    assert housekeeping.dispatch(house, READY) == 2
+    assert deliveries.dispatch(house, READY) == 2
 
 
 def test_only_organisms_that_can_be_screened_are_delivered_but_releases_always(
@@ -101,38 +102,38 @@ def test_only_organisms_that_can_be_screened_are_delivered_but_releases_always(
 ) -> None:
     process, release = _jobs(house, 2)
     change(house, release, kind=JobKind.RELEASE.value)
-    assert housekeeping.dispatch(house, frozenset()) == 1
+    assert deliveries.dispatch(house, frozenset()) == 1
     assert [delivery.job_id for delivery in orchestrator.deliveries] == [release]
-    assert housekeeping.dispatch(house, READY) == 1
+    assert deliveries.dispatch(house, READY) == 1
     assert orchestrator.deliveries[-1].job_id == process
 
 
 def test_jobs_that_are_not_due_wait(house: House, job_id: str) -> None:
     change(house, job_id, not_before=job(house, job_id).not_before + 1000)
-    assert housekeeping.dispatch(house, READY) == 0
-    assert housekeeping.deliver_now(house, [job_id]) == 0
+    assert deliveries.dispatch(house, READY) == 0
+    assert deliveries.deliver_now(house, [job_id]) == 0
     make_due(house, job_id)
-    assert housekeeping.dispatch(house, READY) == 1
+    assert deliveries.dispatch(house, READY) == 1
 
 
 @pytest.mark.parametrize("state", [RunState.ENDED, RunState.MISSING])
 def test_a_run_that_is_over_without_a_claim_is_delivered_again(
     house: House, orchestrator: RecordingOrchestrator, job_id: str, state: RunState
 ) -> None:
-    housekeeping.dispatch(house, READY)
+    deliveries.dispatch(house, READY)
     orchestrator.states[f"run-{job_id}-1"] = state
     _delivered_long_ago(house, job_id)
-    assert housekeeping.dispatch(house, READY) == 1
+    assert deliveries.dispatch(house, READY) == 1
     assert [delivery.number for delivery in orchestrator.deliveries] == [1, 2]
 
 
 def test_a_run_that_waits_for_a_worker_is_left_alone(
     house: House, orchestrator: RecordingOrchestrator, job_id: str
 ) -> None:
-    housekeeping.dispatch(house, READY)
+    deliveries.dispatch(house, READY)
     for _ in range(3):
         _delivered_long_ago(house, job_id, run_checked_at=None)
-        assert housekeeping.dispatch(house, READY) == 0
+        assert deliveries.dispatch(house, READY) == 0
     assert len(orchestrator.deliveries) == 1
 
 
@@ -141,27 +142,27 @@ def test_a_run_that_started_and_claims_nothing_is_delivered_again(
     house: House, orchestrator: RecordingOrchestrator, job_id: str, state: RunState
 ) -> None:
     limit = house.settings.worker.pending_limit
-    housekeeping.dispatch(house, READY)
+    deliveries.dispatch(house, READY)
     orchestrator.states[f"run-{job_id}-1"] = state
     _delivered_long_ago(house, job_id, limit / 2)
-    assert housekeeping.dispatch(house, READY) == 0
+    assert deliveries.dispatch(house, READY) == 0
     idle_since = job(house, job_id).run_idle_since
     assert idle_since is not None
     change(house, job_id, run_checked_at=idle_since, run_idle_since=idle_since - limit)
-    assert housekeeping.dispatch(house, READY) == 1
+    assert deliveries.dispatch(house, READY) == 1
 
 
 def test_a_long_wait_before_the_start_does_not_count(
     house: House, orchestrator: RecordingOrchestrator, job_id: str
 ) -> None:
-    housekeeping.dispatch(house, READY)
+    deliveries.dispatch(house, READY)
     _delivered_long_ago(house, job_id)
-    assert housekeeping.dispatch(house, READY) == 0
+    assert deliveries.dispatch(house, READY) == 0
     orchestrator.states[f"run-{job_id}-1"] = RunState.PENDING
     seen_waiting = job(house, job_id).run_checked_at
     assert seen_waiting is not None
     change(house, job_id, run_checked_at=seen_waiting - house.settings.worker.pending_limit / 2)
-    assert housekeeping.dispatch(house, READY) == 0
+    assert deliveries.dispatch(house, READY) == 0
     assert len(orchestrator.deliveries) == 1
 
 
@@ -174,22 +175,22 @@ def test_the_orchestrator_is_not_asked_about_the_same_run_again_and_again(house:
             return super().state_of(run_id)
 
     counting = replace(house, orchestrator=Counting())
-    housekeeping.dispatch(counting, READY)
-    housekeeping.dispatch(counting, READY)
+    deliveries.dispatch(counting, READY)
+    deliveries.dispatch(counting, READY)
     assert Counting.asked == 0
     _delivered_long_ago(house, job_id)
-    housekeeping.dispatch(counting, READY)
-    housekeeping.dispatch(counting, READY)
+    deliveries.dispatch(counting, READY)
+    deliveries.dispatch(counting, READY)
     assert Counting.asked == 1
 
 
 def test_nothing_is_delivered_on_the_word_of_an_orchestrator_that_cannot_be_reached(
     house: House, orchestrator: RecordingOrchestrator, job_id: str
 ) -> None:
-    housekeeping.dispatch(house, READY)
+    deliveries.dispatch(house, READY)
     _delivered_long_ago(house, job_id)
     orchestrator.down = True
-    assert housekeeping.dispatch(house, READY) == 0
+    assert deliveries.dispatch(house, READY) == 0
     assert job(house, job_id).deliveries == 1
 
 
@@ -198,7 +199,7 @@ def test_jobs_in_hand_or_at_their_end_are_not_delivered(house: House, orchestrat
     claimed(house, running)
     jobs.complete(house, claimed(house, done))
     change(house, stuck, state=JobState.NEEDS_ATTENTION.value)
-    assert housekeeping.dispatch(house, READY) == 0
+    assert deliveries.dispatch(house, READY) == 0
     assert orchestrator.deliveries == []
 
 
@@ -209,7 +210,7 @@ def test_two_dispatchers_deliver_once(house: House, orchestrator: RecordingOrche
 
     def run() -> None:
         start.wait()
-        counts.append(housekeeping.dispatch(house, READY))
+        counts.append(deliveries.dispatch(house, READY))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
@@ -226,10 +227,10 @@ def test_a_dispatcher_that_died_in_the_middle_of_a_delivery_loses_nothing(house:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        housekeeping.dispatch(replace(house, orchestrator=Dies()), READY)
-    assert housekeeping.dispatch(house, READY) == 0
-    _delivered_long_ago(house, job_id, housekeeping.IN_FLIGHT + 1)
-    assert housekeeping.dispatch(house, READY) == 1
+        deliveries.dispatch(replace(house, orchestrator=Dies()), READY)
+    assert deliveries.dispatch(house, READY) == 0
+    _delivered_long_ago(house, job_id, deliveries.IN_FLIGHT + 1)
+    assert deliveries.dispatch(house, READY) == 1
 
 
 def test_a_job_that_was_done_during_its_delivery_stays_done(house: House, job_id: str) -> None:
@@ -240,21 +241,21 @@ def test_a_job_that_was_done_during_its_delivery_stays_done(house: House, job_id
             jobs.give_up(house, claimed(house, delivery.job_id), "fetch: broken", counted=True)
             return super().deliver(delivery)
 
-    assert housekeeping.dispatch(replace(house, orchestrator=Inline()), READY) == 1
+    assert deliveries.dispatch(replace(house, orchestrator=Inline()), READY) == 1
     assert job(house, job_id).run_id is None
     make_due(house, job_id)
-    assert housekeeping.dispatch(house, READY) == 1
+    assert deliveries.dispatch(house, READY) == 1
 
 
 def test_a_failed_job_is_delivered_again_when_it_is_due_whatever_its_run_looks_like(
     house: House, orchestrator: RecordingOrchestrator, job_id: str
 ) -> None:
-    housekeeping.dispatch(house, READY)
+    deliveries.dispatch(house, READY)
     orchestrator.states[f"run-{job_id}-1"] = RunState.RUNNING
     jobs.give_up(house, claimed(house, job_id), "fetch: the store can't be reached", counted=True)
-    assert housekeeping.dispatch(house, READY) == 0
+    assert deliveries.dispatch(house, READY) == 0
     make_due(house, job_id)
-    assert housekeeping.dispatch(house, READY) == 1
+    assert deliveries.dispatch(house, READY) == 1
     assert orchestrator.deliveries[-1].number == 2
 
 
@@ -263,7 +264,7 @@ def test_the_reaper_takes_only_what_ran_out_and_it_is_delivered_again(
 ) -> None:
     """The dead worker's run is still RUNNING for the orchestrator; that counts for nothing."""
     dead, alive = _jobs(house, 2)
-    housekeeping.dispatch(house, READY)
+    deliveries.dispatch(house, READY)
     for each in (dead, alive):
         claimed(house, each)
         orchestrator.states[f"run-{each}-1"] = RunState.RUNNING
@@ -273,7 +274,7 @@ def test_the_reaper_takes_only_what_ran_out_and_it_is_delivered_again(
     row = job(house, dead)
     assert (row.state, row.runs_alone, row.handbacks, row.failures, row.lease_owner) == ("queued", True, 1, 0, None)
     assert job(house, alive).state == "running"
-    assert housekeeping.dispatch(house, READY) == 1
+    assert deliveries.dispatch(house, READY) == 1
     assert orchestrator.deliveries[-1].job_id == dead
 
 
@@ -340,14 +341,15 @@ def test_a_store_that_is_down_leaves_expired_uploads_for_the_next_pass(house: Ho
 def test_everything_is_paged(
     house: House, orchestrator: RecordingOrchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "PAGE", 2)
+    for room in (housekeeping, deliveries):
+        monkeypatch.setattr(room, "PAGE", 2)
     jobs = _jobs(house, 5)
-    assert housekeeping.deliver_now(house, jobs) == 5
+    assert deliveries.deliver_now(house, jobs) == 5
     for each in jobs:
         claimed(house, each)
         let_lease_run_out(house, each)
     assert housekeeping.reap(house) == 5
-    assert housekeeping.dispatch(house, READY) == 5
+    assert deliveries.dispatch(house, READY) == 5
     assert len(orchestrator.deliveries) == 10
 
 

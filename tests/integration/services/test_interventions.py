@@ -13,10 +13,10 @@ from readvault.domain.errors import BadRequest, Conflict, Forbidden, Gone, NotFo
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.interventions import TABLE, Step
 from readvault.domain.status import Visibility
+from readvault.services.entries.released_state import released_etag
+from readvault.services.entries.visibility import refuse_withdrawn, state_of
 from readvault.services.house import House
 from readvault.services.release.interventions import history, intervene
-from readvault.services.release.released_state import released_etag
-from readvault.services.release.visibility import refuse_withdrawn, state_of
 from readvault.services.review.approval import Scope, approve
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE
 from tests.integration.services import scenes

@@ -17,7 +17,7 @@ from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.processing.jobs import Claim
-from readvault.services.processing.lease import Lease
+from readvault.services.queue.lease import Lease
 from tests.integration.services.scenes import claimed, entry, group, job, let_lease_run_out, result
 
 

@@ -19,10 +19,10 @@ from readvault.domain.organism import MetadataType
 from readvault.domain.organism.organism import ExternalMetadataField
 from readvault.domain.processed_data import Shape
 from readvault.domain.reads import PROCESSED_FIELDS
+from readvault.services.entries.released_state import released_etag
 from readvault.services.house import House
 from readvault.services.release.interventions import intervene
 from readvault.services.release.released_data import released_data
-from readvault.services.release.released_state import released_etag
 from readvault.services.review.approval import Scope, approve
 from readvault.services.submission.revocation import revoke
 from tests.houses import ALICE, MAINTAINER

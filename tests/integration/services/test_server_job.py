@@ -21,7 +21,7 @@ from readvault.reads.local_result import LocalResult
 from readvault.reads.sample import Declared, Sample
 from readvault.server_job import ServerJob
 from readvault.services.house import House
-from readvault.services.processing.lease import Lease
+from readvault.services.queue.lease import Lease
 from tests.integration.services.scenes import ORGANISM, claimed, entry, group, manifests
 
 

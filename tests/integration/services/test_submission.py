@@ -30,9 +30,9 @@ from readvault.domain.errors import (
     Unprocessable,
 )
 from readvault.domain.organism import FileCategory, MetadataField, MetadataType, Organism, Submission
-from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.idempotency import Once
+from readvault.services.queue import deliveries
 from readvault.services.submission.new_entries import SubmittedEntry, submit
 from readvault.services.uploads import file_states, upload_requests
 from readvault.services.uploads.answers import WantedFile
@@ -189,7 +189,7 @@ def test_a_delivery_that_breaks_does_not_harm(lab: Lab, monkeypatch: pytest.Monk
     def broken(*_: Any, **__: Any) -> int:
         raise RuntimeError("https://secret.example/")
 
-    monkeypatch.setattr(housekeeping, "deliver_now", broken)
+    monkeypatch.setattr(deliveries, "deliver_now", broken)
     (file_id,) = lab.upload(b"x")
     assert len(lab.submit(lab.row(**{"files.rawReads": f"r.fq:{file_id}"}))) == 1
 

@@ -18,8 +18,8 @@ from readvault.domain.errors import (
     Unprocessable,
 )
 from readvault.domain.identifiers import AccessionVersion
+from readvault.services.entries.released_state import released_etag
 from readvault.services.house import House
-from readvault.services.release.released_state import released_etag
 from readvault.services.submission.terms import Terms, as_json, change, history, terms_now
 from tests.houses import ALICE, BOB, MAINTAINER
 from tests.integration.services.life import at_once, counts, released

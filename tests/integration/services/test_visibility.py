@@ -10,8 +10,7 @@ from readvault.db.tables import EntryVersion, Intervention
 from readvault.domain.errors import Gone
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import Visibility
-from readvault.services.house import House
-from readvault.services.release.visibility import (
+from readvault.services.entries.visibility import (
     interventions_on,
     is_listed,
     is_suppressed,
@@ -19,6 +18,7 @@ from readvault.services.release.visibility import (
     refuse_withdrawn,
     state_of,
 )
+from readvault.services.house import House
 from tests.integration.services import scenes
 
 HISTORIES = {

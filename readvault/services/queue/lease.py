@@ -17,7 +17,7 @@ from readvault.db.tables import Job
 from readvault.domain.errors import LeaseLost
 from readvault.domain.status import JobState
 from readvault.services.house import House
-from readvault.services.processing.fence import Claim, is_finished_by
+from readvault.services.queue.fence import Claim, is_finished_by
 
 logger = logging.getLogger(__name__)
 

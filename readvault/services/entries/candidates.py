@@ -17,7 +17,7 @@ from readvault.domain.errors import Conflict, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import ProcessingResult, Status
 from readvault.services.authorization import Action
-from readvault.services.review.entries import find_versions, visible_to
+from readvault.services.entries.finding import find_versions, visible_to
 
 PAGE = 500
 CONTROLS = frozenset({"negativecontrol", "positivecontrol"})
