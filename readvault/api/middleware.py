@@ -33,7 +33,7 @@ _ANYBODY = re.compile(
     r"|/[^/]+/(get-released-data|metadata-template|lapis/sample/.+|manifests?/[^/]+/[^/]+|manifests)"
 )
 _LOGIN = re.compile(r"/realms/loculus/.+|/web/(login|logout|callback)")
-_PAGES = re.compile(r"/web(/.*)?")
+_PAGES = re.compile(r"/web(/|/(organisms|static)/.+)?")
 """Pages know people by a cookie of their own, and send strangers to the login."""
 
 
@@ -77,7 +77,7 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as fault:
-            response = answer(fault, request.url.path, request_id)
+            response = answer(fault, scope["path"], request_id)
             if started:
                 # Half an answer is out already: cut the connection, so that nobody takes it for a whole one.
                 raise ConnectionAbortedError("the answer broke off") from None
@@ -98,8 +98,11 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             request = Request(scope)
-            if "\x00" in request.url.path or b"%00" in scope.get("query_string", b""):
+            query = scope.get("query_string", b"")
+            if "\x00" in scope["path"] or b"%00" in query:
                 raise BadRequest("NUL characters are not allowed.")
+            if not query.isascii():  # not every server refuses such a request itself
+                raise BadRequest("The query of a URL is ASCII.")
             header = request.headers.get("authorization")
             # It asks the database and perhaps the issuer, so this must not run in the event loop.
             actor = await run_in_threadpool(self._callers.actor, header) if header else None

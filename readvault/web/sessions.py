@@ -14,6 +14,8 @@ from readvault.domain.errors import Forbidden, ReadvaultError
 MAX_COOKIE_BYTES = 4000
 """Browsers drop larger cookies without a word."""
 
+_NOT_OURS = "This form was not sent from a page of ours, or you logged in again since. Please try again."
+
 
 class LoginNeeded(ReadvaultError):
     """Nobody is logged in, or not any more."""
@@ -60,7 +62,12 @@ class Cookies:
 
 
 def csrf_of(secret: str) -> str:
-    """The proof that a form was on our page: only who knows the cookie can make it, and it doesn't tell the cookie."""
+    """The proof that a form was on our page: only who knows the cookie can make it, and it doesn't tell the cookie.
+
+    Without a cookie there is no proof: raises Forbidden, as everybody knows the empty one.
+    """
+    if not secret:
+        raise Forbidden(_NOT_OURS)
     return hmac.new(secret.encode(), b"readvault form", hashlib.sha256).hexdigest()
 
 
@@ -68,4 +75,4 @@ def demand_own_form(request: Request, expected: str, given: str) -> None:
     """Refuse a form that another site sent; raises Forbidden."""
     sent_from = request.headers.get("sec-fetch-site", "same-origin")
     if sent_from not in ("same-origin", "none") or not hmac.compare_digest(expected.encode(), given.encode()):
-        raise Forbidden("This form was not sent from a page of ours, or you logged in again since. Please try again.")
+        raise Forbidden(_NOT_OURS)

@@ -16,7 +16,7 @@ def as_browser(headers: Mapping[str, str], call: Call) -> tuple[dict[str, str], 
     """The same request from a browser: the token in the cookie, and its proof in the form."""
     token = headers.get("Authorization", "").removeprefix("Bearer ")
     cookie = {"Cookie": f"readvault-session={token}"} if token else {}
-    if call.data is not None:
+    if call.data is not None and token:
         call = replace(call, data={"csrf": csrf_of(token), **call.data})
     return cookie, call
 
