@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import batched
 from types import MappingProxyType
 
 from sqlalchemy import Select
@@ -97,6 +98,8 @@ is in any of them: both need the person."""
 _ALWAYS_IN_SCOPE = frozenset({Action.READ_GROUP, Action.READ_GROUP_CONTACT, Action.READ_RELEASED})
 _ABOUT_NO_GROUP = frozenset({Action.LOOK_UP_FILE, Action.READ_GROUP_CONTACT})
 """Actions that a token for one group may do though they name none: what follows them does."""
+_AT_ONCE = 1000
+"""Groups of one query: requests may name more than a database takes."""
 
 
 def authorize(
@@ -131,7 +134,9 @@ def authorize(
     if rule.users or by_role:
         return
     if rule.members and groups:
-        own = set(session.execute(own_groups(actor).where(col(GroupMember.group_id).in_(groups))).scalars().all())
+        own: set[int] = set()
+        for some in batched(groups, _AT_ONCE):
+            own |= set(session.execute(own_groups(actor).where(col(GroupMember.group_id).in_(some))).scalars())
         foreign = sorted(set(groups) - own)
         if not foreign:
             return
@@ -177,7 +182,9 @@ def _refuse_out_of_scope(actor: Actor, action: Action, groups: Sequence[int]) ->
 
 
 def _all_exist(session: Session, groups: Sequence[int]) -> None:
-    known = set(session.exec(select(Group.id).where(col(Group.id).in_(groups))).all())
+    known: set[int | None] = set()
+    for some in batched(groups, _AT_ONCE):
+        known |= set(session.exec(select(Group.id).where(col(Group.id).in_(some))))
     if missing := [group for group in groups if group not in known]:
         raise NotFound(f"Group(s) {_listed(missing)} do(es) not exist.")
 

@@ -95,12 +95,15 @@ def approvable(
     group_ids: Sequence[int] | None,
     submitters: Sequence[str] | None,
 ) -> list[Candidate]:
-    """Everything that has a good result, was not sent back and the actor may approve, locked."""
+    """Everything that has a good result, was not sent back and the actor may approve, locked.
+
+    Perhaps more than what the `submitters` submitted, where there are very many of them.
+    """
     mine = visible_to(session, actor, group_ids, Action.APPROVE)
     waiting = select(col(EntryVersion.accession), col(EntryVersion.version)).where(
         col(EntryVersion.organism) == organism, entry_state.is_open(), mine
     )
-    if submitters is not None:
+    if submitters is not None and len(submitters) <= PAGE:
         waiting = waiting.where(col(EntryVersion.submitter).in_(submitters))
     # Without statistics SQLite would rather walk through all that was ever released.
     waiting = waiting.with_hint(EntryVersion, "INDEXED BY ix_entry_version_unreleased", "sqlite")

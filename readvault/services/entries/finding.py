@@ -43,7 +43,7 @@ def visible_to(
     """The condition that an entry belongs to these groups, or to any that the actor may act for."""
     if group_ids:
         authorize(session, actor, action, group_ids=group_ids)
-        return col(EntryVersion.group_id).in_(group_ids)
+        return col(EntryVersion.group_id).in_(sorted(set(group_ids)))
     if actor is None:
         authorize(session, actor, action)
     own = None if actor is None else acts_for(actor, action)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import batched
 
 from sqlmodel import Session, col, select
 
@@ -12,6 +13,8 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import Forbidden, NotFound
 from readvault.domain.status import JobKind, JobState
 from readvault.services.authorization import Action, authorize, is_member
+
+_IDS_PER_QUERY = 1000
 
 
 def may_upload(session: Session, actor: Actor | None, group_id: int, *, any_group: bool = False) -> Actor:
@@ -34,8 +37,10 @@ def own_files(
 
     Raises one NotFound for unknown and for foreign IDs alike.
     """
-    query = select(UploadedFile).where(col(UploadedFile.id).in_(file_ids)).order_by(UploadedFile.id)
-    found = {file.id: file for file in session.exec(query.with_for_update() if for_update else query).all()}
+    found: dict[str, UploadedFile] = {}
+    for some in batched(sorted(set(file_ids)), _IDS_PER_QUERY):
+        query = select(UploadedFile).where(col(UploadedFile.id).in_(some)).order_by(UploadedFile.id)
+        found |= {file.id: file for file in session.exec(query.with_for_update() if for_update else query).all()}
     authorize(session, actor, Action.LOOK_UP_FILE)
     assert actor is not None
     for group_id in {file.group_id for file in found.values()}:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import time
+from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal
@@ -18,6 +19,8 @@ from readvault.api.app import create_app
 from readvault.services.house import House
 from readvault.services.people.accounts import create_account
 from readvault.web.mounting import add_pages
+from tests.houses import ALICE
+from tests.integration.services import scenes
 
 TOKEN = "/realms/loculus/protocol/openid-connect/token"
 
@@ -115,3 +118,35 @@ def _asked(app: FastAPI, method: str, path: str, query: bytes = b"") -> tuple[in
     }
     asyncio.run(app(scope, receive, send))
     return sent[0]["status"], reads
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/sars-cov-2/approve-processed-data", {"scope": "ALL", "groupIdsFilter": [*range(1, 100_000)]}, 404),
+        ("POST", "/sars-cov-2/approve-processed-data", {"scope": "ALL", "groupIdsFilter": [1] * 100_000}, 200),
+        (
+            "POST",
+            "/sars-cov-2/approve-processed-data",
+            {"scope": "ALL", "submitterNamesFilter": [f"user-{number}" for number in range(100_000)]},
+            200,
+        ),
+        (
+            "DELETE",
+            "/sars-cov-2/delete-sequence-entry-versions",
+            {"scope": "ALL", "groupIdsFilter": [*range(1, 100_000)]},
+            404,
+        ),
+        (
+            "POST",
+            "/files/complete-multipart-upload",
+            [{"fileId": str(number), "etags": ["e"]} for number in range(100_000)],
+            404,
+        ),
+    ],
+)
+def test_a_list_longer_than_a_database_takes_is_answered(
+    api: TestClient, headers: Any, house: House, method: str, path: str, body: Any, status: int
+) -> None:
+    assert scenes.group(house, "alice") == 1
+    assert api.request(method, path, json=body, headers=headers(ALICE)).status_code == status
