@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from readvault.api import scans
 from readvault.api.dependencies import MAX_INT, HouseDep, Label, OrganismDep, Text, documented, parameters
 from readvault.api.schemas.wire import Wire
 from readvault.domain.errors import BadRequest
@@ -36,16 +38,18 @@ class QueryParameters(Wire):
 Asked = Annotated[QueryParameters, parameters(QueryParameters)]
 
 
-@router.get("/details", openapi_extra=documented(QueryParameters))
-def query_details(house: HouseDep, organism: OrganismDep, request: Request, asked: Asked) -> dict[str, Any]:
+@router.get("/details", openapi_extra=documented(QueryParameters), response_model=dict[str, Any])
+async def query_details(house: HouseDep, organism: OrganismDep, request: Request, asked: Asked) -> Response:
     """The metadata of released entries."""
-    return _answer(house, organism, queries.details(house, organism.name, _question(request, asked)))
+    question = _question(request, asked)
+    return await scans.answered(lambda: _answer(house, organism, queries.details(house, organism.name, question)))
 
 
-@router.get("/aggregated", openapi_extra=documented(QueryParameters))
-def query_aggregated(house: HouseDep, organism: OrganismDep, request: Request, asked: Asked) -> dict[str, Any]:
+@router.get("/aggregated", openapi_extra=documented(QueryParameters), response_model=dict[str, Any])
+async def query_aggregated(house: HouseDep, organism: OrganismDep, request: Request, asked: Asked) -> Response:
     """How many released entries there are, by fields."""
-    return _answer(house, organism, queries.aggregated(house, organism.name, _question(request, asked)))
+    question = _question(request, asked)
+    return await scans.answered(lambda: _answer(house, organism, queries.aggregated(house, organism.name, question)))
 
 
 @router.get(
@@ -54,9 +58,9 @@ def query_aggregated(house: HouseDep, organism: OrganismDep, request: Request, a
     response_class=Response,
     responses=_FASTA,
 )
-def query_sequences(house: HouseDep, organism: OrganismDep, request: Request, asked: Asked) -> Response:
+async def query_sequences(house: HouseDep, organism: OrganismDep, request: Request, asked: Asked) -> Response:
     """The consensus sequences of released entries (FASTA)."""
-    return _fasta(house, organism, _question(request, asked), None, aligned=False)
+    return await _fasta(house, organism, _question(request, asked), None, aligned=False)
 
 
 @router.get(
@@ -65,19 +69,19 @@ def query_sequences(house: HouseDep, organism: OrganismDep, request: Request, as
     response_class=Response,
     responses=_FASTA,
 )
-def query_segment(
+async def query_segment(
     house: HouseDep, organism: OrganismDep, segment: Label, request: Request, asked: Asked
 ) -> Response:  # fmt: skip
     """The consensus sequences of one segment of released entries (FASTA)."""
-    return _fasta(house, organism, _question(request, asked), segment, aligned=False)
+    return await _fasta(house, organism, _question(request, asked), segment, aligned=False)
 
 
 @router.get(
     "/alignedNucleotideSequences", openapi_extra=documented(QueryParameters), response_class=Response, responses=_FASTA
 )
-def query_aligned_sequences(house: HouseDep, organism: OrganismDep, request: Request, asked: Asked) -> Response:
+async def query_aligned_sequences(house: HouseDep, organism: OrganismDep, request: Request, asked: Asked) -> Response:
     """The aligned consensus sequences of released entries (FASTA)."""
-    return _fasta(house, organism, _question(request, asked), None, aligned=True)
+    return await _fasta(house, organism, _question(request, asked), None, aligned=True)
 
 
 @router.get(
@@ -86,11 +90,11 @@ def query_aligned_sequences(house: HouseDep, organism: OrganismDep, request: Req
     response_class=Response,
     responses=_FASTA,
 )
-def query_aligned_segment(
+async def query_aligned_segment(
     house: HouseDep, organism: OrganismDep, segment: Label, request: Request, asked: Asked
 ) -> Response:  # fmt: skip
     """The aligned consensus sequences of one segment of released entries (FASTA)."""
-    return _fasta(house, organism, _question(request, asked), segment, aligned=True)
+    return await _fasta(house, organism, _question(request, asked), segment, aligned=True)
 
 
 def _question(request: Request, asked: QueryParameters) -> queries.Question:
@@ -106,13 +110,18 @@ def _question(request: Request, asked: QueryParameters) -> queries.Question:
     )
 
 
-def _answer(house: House, organism: Organism, data: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"data": data, "info": {"dataVersion": released_etag(house, organism.name).strip('"')}}
+def _answer(house: House, organism: Organism, data: list[dict[str, Any]]) -> Response:
+    """Written as JSON at once: not in the event loop, as it may be much."""
+    return JSONResponse({"data": data, "info": {"dataVersion": released_etag(house, organism.name).strip('"')}})
 
 
-def _fasta(
+async def _fasta(
     house: House, organism: Organism, question: queries.Question, segment: str | None, *, aligned: bool
 ) -> Response:
     wanted = None if segment == _NO_SEGMENT else segment
-    found = queries.sequences(house, organism.name, question, wanted, aligned=aligned)
-    return Response("".join(f">{name}\n{bases}\n" for name, bases in found), media_type="text/x-fasta")
+
+    def written() -> Response:
+        found = queries.sequences(house, organism.name, question, wanted, aligned=aligned)
+        return Response("".join(f">{name}\n{bases}\n" for name, bases in found), media_type="text/x-fasta")
+
+    return await scans.answered(written)

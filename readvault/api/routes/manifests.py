@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
+from readvault.api import scans
 from readvault.api.dependencies import (
     CallerDep,
     Fields,
@@ -90,10 +91,10 @@ def get_manifests(
     manifest_list.check_fields(organism, asked.fields)
     entries = manifest_list.matching(house, organism.name, question)
     if asked.format == "json":
-        return StreamingResponse(manifest_list.as_json(entries), media_type="application/json")
+        return StreamingResponse(scans.pieces(manifest_list.as_json(entries)), media_type="application/json")
     lines = manifest_list.as_table(entries, asked.fields, for_spreadsheets=asked.spreadsheet)
     attached = {"Content-Disposition": 'attachment; filename="files.tsv"'}
-    return StreamingResponse(lines, media_type="text/tab-separated-values", headers=attached)
+    return StreamingResponse(scans.pieces(lines), media_type="text/tab-separated-values", headers=attached)
 
 
 def _asked_fields(fields: Fields) -> Mapping[str, Sequence[str]]:

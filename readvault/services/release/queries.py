@@ -17,6 +17,8 @@ from readvault.services.release.released_data import released_data
 
 MAX_ENTRIES = 10_000
 """So many entries are one answer at most; more are asked for page by page."""
+MAX_BASES = 100_000_000
+"""In the sequences of one answer: they are in memory together."""
 _Rule = tuple[str, str, str]
 
 
@@ -137,15 +139,16 @@ def _page(entries: Iterator[dict[str, Any]], asked: Question, known: set[str]) -
         _check_names(known, [asked.order_by])
     end = None if asked.limit is None else asked.offset + asked.limit
     found: list[dict[str, Any]] = []
+    bases = 0
     for place, entry in enumerate(entries):
         if asked.order_by is None and end is not None and place >= end:
             break
         if asked.order_by is not None or place >= asked.offset:
             found.append(entry)
-        if len(found) > MAX_ENTRIES:
-            raise BadRequest(
-                f"More than {MAX_ENTRIES} entries match: ask with 'limit' and 'offset', or read get-released-data."
-            )
+            bases += len(entry.get("", ""))
+        if len(found) > MAX_ENTRIES or bases > MAX_BASES:
+            what = f"{MAX_ENTRIES} entries" if bases <= MAX_BASES else f"{MAX_BASES} bases"
+            raise BadRequest(f"More than {what} match: ask with 'limit' and 'offset', or read get-released-data.")
     if asked.order_by is not None:
         found.sort(key=lambda entry: _sortable(itemgetter(asked.order_by)({asked.order_by: None} | entry)))
         found = found[asked.offset : end]

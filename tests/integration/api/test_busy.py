@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from readvault.services.house import House
+from readvault.services.release import manifest_list, queries, released_data
 from tests.houses import ALICE, group_of
 
 MORE_THAN_THREADS = 60
@@ -116,5 +117,38 @@ def test_others_are_answered_while_a_body_comes_in(app: FastAPI, house: House, h
             done.set()
             assert {answer.status_code for answer in await asyncio.gather(*slow)} == {400}
             return longest
+
+    assert asyncio.run(scenario()) < 5
+
+
+@pytest.mark.parametrize(
+    "path", ["lapis/sample/aggregated", "lapis/sample/details", "get-released-data", "manifests?country=nowhere"]
+)
+def test_others_are_answered_while_strangers_read_all_that_is_released(
+    app: FastAPI, house: House, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    free = threading.Event()
+    group_id = group_of(house, ALICE)
+
+    def slow(*_: object, **__: object) -> Iterator[Any]:
+        free.wait(30)
+        yield from ()
+
+    for module, name in ((queries, "released_data"), (released_data, "released_data"), (manifest_list, "released")):
+        monkeypatch.setattr(module, name, slow)
+
+    async def scenario() -> float:
+        async with _client(app) as client:
+            waiting = [asyncio.create_task(client.get(f"/sars-cov-2/{path}")) for _ in range(MORE_THAN_THREADS)]
+            await asyncio.sleep(0.2)
+            started = time.monotonic()
+            try:
+                assert (await asyncio.wait_for(client.get(f"/groups/{group_id}"), 10)).status_code == 200
+                took = time.monotonic() - started
+                assert not any(task.done() for task in waiting)
+            finally:
+                free.set()
+            assert {answer.status_code for answer in await asyncio.gather(*waiting)} <= {200, 400}
+            return took
 
     assert asyncio.run(scenario()) < 5

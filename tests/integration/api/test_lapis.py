@@ -133,3 +133,16 @@ def test_an_answer_has_so_many_entries_at_most(
     assert answer.status_code == 400
     assert "More than 2 entries match" in answer.json()["detail"]
     assert len(query(api, "details", limit=2)) == 2
+
+
+def test_so_many_bases_are_one_answer_at_most(
+    api: TestClient, released: list[AccessionVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/{scenes.ORGANISM}/lapis/sample/unalignedNucleotideSequences"
+    monkeypatch.setattr(queries, "MAX_BASES", 11)
+    refused = api.get(path)
+    assert (refused.status_code, "More than 11 bases match" in refused.text) == (400, True)
+    assert api.get(path, params={"limit": 2}).text.count(">") == 2
+    assert api.get(path, params={"orderBy": "date"}).status_code == 400
+    monkeypatch.setattr(queries, "MAX_BASES", 12)
+    assert api.get(path).text.count(">") == 3
