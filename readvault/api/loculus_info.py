@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from readvault.domain import tsv
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import FILES_PREFIX, MetadataField, MetadataType, Organism
 from readvault.domain.processed_data import MAIN, MEASURED
@@ -105,12 +104,7 @@ def template(organism: Organism, *, example: bool, revision: bool) -> str:
     cells |= {FILES_PREFIX + category: "" for category in organism.submission.files}
     if organism.submission.consensus_sequences != "forbidden":
         cells["fastaIds"] = "sample-1"
-    text = io.StringIO()
-    writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
-    writer.writerow(cells)
-    if example:
-        writer.writerow(cells.values())
-    return text.getvalue()
+    return tsv.line(cells) + (tsv.line(cells.values()) if example else "")
 
 
 def _field(field: MetadataField) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sqlmodel import Session, col
 
 from readvault.db.names import among
 from readvault.db.tables import EntryVersion, Release
+from readvault.domain import tsv
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Unprocessable
 from readvault.domain.identifiers import AccessionVersion
@@ -182,23 +183,14 @@ def _table(organism: Organism, entries: Sequence[_Entry]) -> Iterator[str]:
     # A file of a category that is no longer taken can't be named again: a revision without the column keeps it.
     categories = list(organism.submission.files)
     fasta_column = [FASTA_IDS_COLUMN] if with_fasta_ids else []
-    yield _line(
+    yield tsv.line(
         [ID_COLUMNS[0], ACCESSION_COLUMN, *fasta_column, *fields, *(FILES_PREFIX + name for name in categories)]
     )
     for entry in entries:
         fasta_cell = [" ".join(entry.sequences)] if with_fasta_ids else []
         values = [entry.metadata.get(name, "") for name in fields]
         files = [_files_cell(entry.files.get(name, ())) for name in categories]
-        yield _line([entry.submission_id, entry.name.accession, *fasta_cell, *values, *files])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "\t".join(_cell(cell) for cell in cells) + "\n"
-
-
-def _cell(text: str) -> str:
-    # Python 3.12's own writer leaves a lone carriage return unquoted, at which its reader ends the line.
-    return '"' + text.replace('"', '""') + '"' if any(character in text for character in '\t"\r\n') else text
+        yield tsv.line([entry.submission_id, entry.name.accession, *fasta_cell, *values, *files])
 
 
 def _files_cell(files: Sequence[NamedFile]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from readvault.domain import tsv
 from readvault.domain.errors import Forbidden, NotFound, Unauthenticated, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import FileCategory, Submission
@@ -19,7 +20,7 @@ from readvault.services.review.approval import Scope, approve
 from readvault.services.submission import metadata_file
 from readvault.services.submission.revision import revise
 from readvault.services.submission.revocation import revoke
-from readvault.services.submission.submitted_data import _line, write_submitted_data
+from readvault.services.submission.submitted_data import write_submitted_data
 from readvault.services.submission.submitted_metadata import PAGE, Wanted, submitted_metadata
 from tests.houses import ALICE, BOB, MAINTAINER
 from tests.integration.services.life import METADATA, files_of, release, released, revised, version, with_organism
@@ -167,7 +168,7 @@ CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0
 @given(values=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=4))
 def test_any_cell_is_read_as_it_was_written(house: House, values: list[tuple[str, str]]) -> None:
     rows = [["s", "LOC", one, two] for one, two in values]
-    lines = metadata_file._lines("".join(_line(row) for row in [["id", "accession", "a", "b"], *rows]))
+    lines = metadata_file._lines("".join(tsv.line(row) for row in [["id", "accession", "a", "b"], *rows]))
     assert [cells for _, cells in lines][1:] == rows
 
 
