@@ -10,11 +10,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock
-from readvault.db.tables import Group, GroupMember, UserAccount
+from readvault.db.tables import Group, GroupMember, ReleasedCount, UserAccount
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, NotFound
 from readvault.domain.group import Address, GroupDetails, GroupView
 from readvault.services.authorization import Action, authorize, own_groups
+from readvault.services.entries import released_state
 from readvault.services.house import House
 from readvault.services.idempotency import NOT_ONCE, Once, earlier, remember
 
@@ -56,6 +57,10 @@ def edit_group(house: House, actor: Actor | None, group_id: int, details: GroupD
         authorize(session, actor, Action.EDIT_GROUP, group_id=group_id)
         assert actor is not None
         group = _existing(session, group_id)
+        if group.name != details.group_name:  # it stands in everything that the group has released
+            of_group = select(ReleasedCount.organism).where(ReleasedCount.group_id == group_id)
+            for organism in session.exec(of_group.order_by(ReleasedCount.organism)).all():
+                released_state.changed(session, organism, clock.read(session))
         group.name = details.group_name
         group.institution = details.institution
         group.address = details.address.model_dump(by_alias=True)

@@ -10,11 +10,16 @@ from readvault.config import IdentitySettings
 from readvault.db import audit
 from readvault.db.tables import UserAccount
 from readvault.domain.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthenticated
+from readvault.domain.group import GroupDetails
+from readvault.services.entries.released_state import released_etag
 from readvault.services.house import House
 from readvault.services.idempotency import Once
 from readvault.services.people import groups
 from readvault.services.people.accounts import create_account, find_account, verify_password
+from readvault.services.release.released_data import released_data
 from tests.houses import ALICE, BOB, GROUP, MAINTAINER, group_of
+from tests.integration.services.published import released
+from tests.integration.services.scenes import ORGANISM
 
 
 def test_the_right_password_and_no_other_opens(house: House) -> None:
@@ -176,3 +181,22 @@ def test_what_happens_to_groups_is_in_the_audit_log(house: House) -> None:
         ("readvault", "add user"),
         ("alice", "add member"),
     ]
+
+
+def test_another_name_of_a_group_is_news_of_what_it_has_released(house: House) -> None:
+    group_id = group_of(house, ALICE)
+    groups.edit_group(house, ALICE, group_id, replace_name("Still nothing released"))
+    assert released_etag(house, ORGANISM).startswith('"0-')
+    released(house, group_id)
+    before = released_etag(house, ORGANISM)
+    groups.edit_group(house, ALICE, group_id, replace_name("Another name"))
+    assert released_etag(house, ORGANISM) != before
+    [line] = released_data(house, ORGANISM)
+    assert line["metadata"]["groupName"] == "Another name"
+    after = released_etag(house, ORGANISM)
+    groups.edit_group(house, ALICE, group_id, replace_name("Another name"))
+    assert released_etag(house, ORGANISM) == after
+
+
+def replace_name(name: str) -> GroupDetails:
+    return GROUP.model_copy(update={"group_name": name})
