@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
 from readvault.db import clock
 from readvault.db.tables import OrganismState, ReleasedCount
+from readvault.db.upsert import columns_of, insert_into
 from readvault.services.house import House
 
 
@@ -24,8 +24,8 @@ def released_etag(house: House, organism: str) -> str:
 
 def changed(session: Session, organism: str, at: float) -> None:
     """Note that something public of an organism is another than before. Locks the organism's row: call it late."""
-    table = SQLModel.metadata.tables[str(OrganismState.__tablename__)]
-    new = _insert(session)(table).values(organism=organism, released_revision=1, released_changed_at=at)
+    table = columns_of(OrganismState)
+    new = insert_into(session, table).values(organism=organism, released_revision=1, released_changed_at=at)
     session.execute(
         new.on_conflict_do_update(
             index_elements=["organism"],
@@ -36,16 +36,12 @@ def changed(session: Session, organism: str, at: float) -> None:
 
 def count(session: Session, organism: str, by_group: Mapping[int, int], at: float) -> None:
     """Add newly released entries, so many for each group, to what is counted, and note the change."""
-    table = SQLModel.metadata.tables[str(ReleasedCount.__tablename__)]
+    table = columns_of(ReleasedCount)
     for group_id in sorted(by_group):
-        new = _insert(session)(table).values(organism=organism, group_id=group_id, entries=by_group[group_id])
+        new = insert_into(session, table).values(organism=organism, group_id=group_id, entries=by_group[group_id])
         session.execute(
             new.on_conflict_do_update(
                 index_elements=["organism", "group_id"], set_={"entries": table.c.entries + new.excluded.entries}
             )
         )
     changed(session, organism, at)
-
-
-def _insert(session: Session):  # type: ignore[no-untyped-def]
-    return sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert

@@ -14,13 +14,13 @@ from itertools import batched
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, and_, exists, func, literal_column, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, SQLModel, col
+from sqlmodel import Session, col
 
 from readvault.db import clock
 from readvault.db.clock import now
 from readvault.db.names import among
 from readvault.db.tables import EntryFile, EntryVersion, Job, Manifest, OrganismState
+from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
@@ -178,13 +178,17 @@ def _missing(
     same = {"kind": JobKind.EXTERNAL_PROCESSING.value, "organism": organism.name, "pipeline_version": version,
             "created_at": at, "not_before": at, "state": JobState.RUNNING.value, "attempt": 1,
             "failures": 0, "handbacks": 0, "runs_alone": False, "deliveries": 0, **holder}  # fmt: skip
-    upsert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    table = SQLModel.metadata.tables[str(Job.__tablename__)]
+    table = columns_of(Job)
     claimed: list[AccessionVersion] = []
     for page in batched(session.execute(lacking).all(), PAGE):
         rows = [{"id": str(uuid.uuid4()), "accession": name, "version": number, **same} for name, number in page]
         # A pipeline beside us may have made the same job a moment ago: then it is that one's.
-        made = upsert(table).values(rows).on_conflict_do_nothing().returning(table.c.accession, table.c.version)
+        made = (
+            insert_into(session, table)
+            .values(rows)
+            .on_conflict_do_nothing()
+            .returning(table.c.accession, table.c.version)
+        )
         claimed += [AccessionVersion(*row) for row in session.execute(made)]
     return claimed
 

@@ -21,12 +21,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
 
 from readvault.db import audit, clock
 from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, OrganismState, Release
+from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Unprocessable
 from readvault.domain.organism import Organism
@@ -54,11 +54,10 @@ def settle(session: Session, organism: Organism, asked: int) -> int:
     """
     state = session.get(OrganismState, organism.name)
     if state is None or state.current_pipeline_version is None:
-        table = SQLModel.metadata.tables[str(OrganismState.__tablename__)]
-        upsert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+        table = columns_of(OrganismState)
         first = organism.pipeline.version
         values = {"organism": organism.name, "released_revision": 0, "released_changed_at": 0.0}
-        new = upsert(table).values(**values, current_pipeline_version=first)
+        new = insert_into(session, table).values(**values, current_pipeline_version=first)
         kept = func.coalesce(table.c.current_pipeline_version, first)
         session.execute(new.on_conflict_do_update(index_elements=["organism"], set_={"current_pipeline_version": kept}))
         session.expire_all()
@@ -113,6 +112,7 @@ def upgrade_all(house: House) -> int:
     changed = 0
     for organism in house.organisms.values():
         if organism.pipeline.external is None:
+            _forget(house, organism.name)
             continue
         changed += upgrade(house, organism.name) is not None
         with house.sessions.read() as session:
@@ -121,6 +121,17 @@ def upgrade_all(house: House) -> int:
             with house.sessions.begin() as session:
                 publish_results(session, organism.name, counts)
     return changed
+
+
+def _forget(house: House, organism: str) -> None:
+    """Without an external pipeline the organism's file alone says which version counts."""
+    settled = (col(OrganismState.organism) == organism, col(OrganismState.current_pipeline_version).is_not(None))
+    with house.sessions.read() as session:
+        if session.execute(select(col(OrganismState.organism)).where(*settled)).first() is None:
+            return  # no write transaction at every pass
+    with house.sessions.begin() as session:
+        forgotten = update(OrganismState).where(*settled).values(current_pipeline_version=None)
+        session.execute(forgotten.execution_options(synchronize_session=False))
 
 
 def publish_results(session: Session, organism: str, version: int) -> int:

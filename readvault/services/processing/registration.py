@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, col, select
+from sqlalchemy import or_, update
+from sqlmodel import Session, SQLModel, col, select
 
 from readvault.db import audit, clock
 from readvault.db.names import among
-from readvault.db.tables import EntryVersion, Job, ManifestFile, Release, StoredObject
+from readvault.db.tables import CurrentResult, EntryVersion, Job, ManifestFile, Release, StoredObject
 from readvault.db.tables import Manifest as ManifestRow
+from readvault.db.upsert import columns_of, insert_into
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation
 from readvault.domain.errors import LeaseLost, ProcessingFailure
@@ -175,8 +175,11 @@ def _of_pipeline(claim: Claim) -> tuple[Any, ...]:
 
 
 def _released_digest(session: Session, claim: Claim) -> str | None:
-    released = select(ManifestRow.digest).join(Release, col(Release.manifest_id) == col(ManifestRow.id))
-    return session.exec(released.where(*_of_pipeline(claim))).one_or_none()
+    """The digest of what was published of this pipeline version: at the approval, or later in its place."""
+    approved = select(Release.manifest_id).where(Release.manifest_id == col(ManifestRow.id))
+    since = select(CurrentResult.manifest_id).where(CurrentResult.manifest_id == col(ManifestRow.id))
+    published = or_(approved.exists(), since.exists())
+    return session.exec(select(ManifestRow.digest).where(*_of_pipeline(claim), published)).one_or_none()
 
 
 def _current_digest(session: Session, claim: Claim) -> str | None:
@@ -234,16 +237,28 @@ def store_objects(session: Session, group_id: int, files: Iterable[StagedFile]) 
     """The IDs of the files' objects by SHA-256; what the group's vault had before stays as it is."""
     by_content = {file.sha256: file for file in files}
     at = clock.read(session)
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    new = insert_into(session, columns_of(StoredObject))
     # In one order, so that two registrations that share objects don't wait for each other in a circle.
-    for sha256, file in sorted(by_content.items()):
-        values = {"group_id": group_id, "sha256": sha256, "size": file.size, "stored_at": at}
-        values |= {"key": file.stored.key, "version_id": file.stored.version_id}
-        session.execute(insert(StoredObject).values(**values).on_conflict_do_nothing())
-    known = select(StoredObject.sha256, StoredObject.id).where(
-        StoredObject.group_id == group_id, col(StoredObject.sha256).in_(by_content)
-    )
-    return {sha256: number for sha256, number in session.exec(known) if number is not None}
+    rows = [
+        {
+            "group_id": group_id,
+            "sha256": sha256,
+            "size": file.size,
+            "stored_at": at,
+            "key": file.stored.key,
+            "version_id": file.stored.version_id,
+        }
+        for sha256, file in sorted(by_content.items())
+    ]
+    table = SQLModel.metadata.tables[str(StoredObject.__tablename__)]
+    found: dict[str, int] = {}
+    for page in batched(rows, PAGE):
+        session.connection().execute(insert(table).on_conflict_do_nothing(), list(page))
+        known = select(StoredObject.sha256, StoredObject.id).where(
+            StoredObject.group_id == group_id, col(StoredObject.sha256).in_([row["sha256"] for row in page])
+        )
+        found |= {sha256: number for sha256, number in session.exec(known) if number is not None}
+    return found
 
 
 def _write_down(session: Session, claim: Claim, version: ProcessedVersion, digest: str, released: str | None) -> None:

@@ -9,12 +9,12 @@ from itertools import batched
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, SQLModel, col
+from sqlmodel import Session, col
 
 from readvault.db import audit, clock
 from readvault.db.names import among
 from readvault.db.tables import EntryVersion, ExternalMetadata
+from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
@@ -55,10 +55,9 @@ def submit(house: House, actor: Actor | None, organism_name: str, updater: str, 
     with house.sessions.begin() as session:
         _all_approved(session, organism, names)
         at = clock.read(session)
-        table = SQLModel.metadata.tables[str(ExternalMetadata.__tablename__)]
-        upsert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+        table = columns_of(ExternalMetadata)
         for page in batched(sorted(names), PAGE):
-            new = upsert(table).values(
+            new = insert_into(session, table).values(
                 [
                     {"accession": name.accession, "version": name.version, "updater": updater,
                      "content": contents[name], "updated_at": at}

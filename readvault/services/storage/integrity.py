@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import func
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock
 from readvault.db.tables import FixityCheck
+from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.errors import BytesLost
 from readvault.services.house import House
 from readvault.services.queue.fence import SYSTEM
@@ -99,11 +99,10 @@ def _check(house: House, pinned: Pinned, done: Verification) -> None:
 
 
 def _note(session: Session, pinned: Pinned, damage: str | None) -> None:
-    table = SQLModel.metadata.tables[str(FixityCheck.__tablename__)]
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    table = columns_of(FixityCheck)
     now = clock.read(session)
     since = None if damage is None else func.coalesce(table.c.damaged_since, now)
-    new = insert(table).values(
+    new = insert_into(session, table).values(
         key=pinned.key,
         checked_at=now,
         size=pinned.stored.size,

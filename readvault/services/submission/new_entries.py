@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel
 
 from readvault.db import audit, clock
 from readvault.db.tables import DataUseTerms
+from readvault.db.upsert import insert_into
 from readvault.domain.actor import Actor
 from readvault.domain.identifiers import accession_of
 from readvault.services import idempotency
@@ -107,9 +107,8 @@ def _entries(content: Content, accessions: list[str], same: Mapping[str, Any]) -
 
 
 def _next_accessions(session: Session, count: int, prefix: str) -> list[str]:
-    upsert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     counter = SQLModel.metadata.tables["accession_counter"]
-    new = upsert(counter).values(id=1, last=count)
+    new = insert_into(session, counter).values(id=1, last=count)
     raised = new.on_conflict_do_update(
         index_elements=["id"],
         set_={"last": counter.c.last + new.excluded.last},

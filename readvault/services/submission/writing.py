@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from sqlmodel import Session, SQLModel
 
 from readvault.db.tables import EntryFile, EntryVersion, Job
+from readvault.db.upsert import columns_of
 from readvault.domain.actor import Actor
 from readvault.domain.organism import Organism
 from readvault.services import idempotency
@@ -81,8 +82,7 @@ def write_versions(
 def insert_rows(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write many rows, without a model for each: that would take longer than everything else together."""
     if rows:
-        columns = SQLModel.metadata.tables[str(table.__tablename__)]
-        session.connection().execute(insert(columns), list(rows))
+        session.connection().execute(insert(columns_of(table)), list(rows))
 
 
 def entry_file_rows(entry: Mapping[str, Any], files: Mapping[str, Sequence[NamedFile]]) -> list[dict[str, Any]]:

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, func
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from readvault.config import LimitSettings
 from readvault.db.tables import LimitOverride, UploadedFile, UploadUsage
+from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.errors import LimitHit, TooLarge, TooMany
 
 _SIZE = func.coalesce(UploadedFile.size, UploadedFile.declared_size, 0)
@@ -142,8 +142,8 @@ def lock(session: Session, group_id: int, users: Iterable[str]) -> dict[str, int
 
 def lock_scope(session: Session, scope: str) -> int:
     """Wait for the lock of one group or user; its sealed bytes."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(insert(UploadUsage).values(scope=scope, sealed_bytes=0).on_conflict_do_nothing())
+    new = insert_into(session, columns_of(UploadUsage))
+    session.execute(new.values(scope=scope, sealed_bytes=0).on_conflict_do_nothing())
     return session.exec(select(UploadUsage.sealed_bytes).where(UploadUsage.scope == scope).with_for_update()).one()
 
 
