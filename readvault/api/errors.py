@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from readvault.adapters.identity import InvalidToken
@@ -42,6 +43,7 @@ MAX_DETAIL = 100_000
 MAX_MESSAGE = 1000
 MAX_LISTED = 10_000
 """A refusal must not be longer than what was sent: characters of a detail, of a fault's message, and faults."""
+_OURS = "Something of ours failed; nothing was lost, please try again."
 _REFUSED_BEARER = (
     'Bearer error="invalid_token", error_description="{}", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1"'
 )
@@ -137,9 +139,12 @@ def answer(fault: Exception, path: str, request_id: str) -> Response:
             broken = fault if isinstance(fault, errors.RuleViolation) else None
             faults, hit = (broken.annotations, broken.hit) if broken is not None else ((), None)
             return Problem(status, str(fault), path, faults=faults, hit=hit)
+    if isinstance(fault, OperationalError):  # locked too long, a deadlock's victim, out of reach: nothing was written
+        log_unexpected(fault, request_id)
+        return Problem(503, _OURS, path)
     if isinstance(fault, errors.ProcessingFailure | errors.NotReady):
         log.error("request %s failed: %s", request_id, fault)
-        return Problem(503, "Something of ours failed; nothing was lost, please try again.", path)
+        return Problem(503, _OURS, path)
     log_unexpected(fault, request_id)
     return Problem(500, f"Unexpected error. Please report it with this request ID: {request_id}", path)
 

@@ -76,14 +76,19 @@ def submit(
         at = clock.read(session)
         present = {group: sealing.inspect(session, house.store, group, named, at) for group, named in labels.items()}
     with house.sessions.begin() as session:
-        claims = _locked(session, organism, names, pipeline_version)
+        # Files before entries, as in a revision: two that lock in opposite orders wait for ever.
         at = clock.read(session)
         for group, named in sorted(labels.items()):
             sealing.seal(session, house.settings.limits, group, named, present[group], at)
+        claims = _locked(session, organism, names, pipeline_version)
         known = look_up(session, organism, sent, pipeline_version)
-        waiting = _register(session, organism, claims, sent, known)
+        waiting, refused = _register(session, organism, claims, sent, known)
         pipeline_versions.note_change(session, organism.name)
-        details = {"pipelineVersion": pipeline_version, "results": len(sent)}
+        details = {
+            "pipelineVersion": pipeline_version,
+            "results": len(sent),
+            "refused": [str(name) for name in refused],
+        }
         for page in batched(names, PAGE):
             listed = {**details, "accessionVersions": [str(name) for name in page]}
             audit.append(session, actor.name, "submit processed data", organism.name, listed)
@@ -188,8 +193,12 @@ def _register(
     claims: dict[AccessionVersion, tuple[Claim, Job]],
     sent: Sequence[Sent],
     known: Known,
-) -> list[str]:
-    """Register what is complete, keep what isn't; the IDs of the jobs that will complete it."""
+) -> tuple[list[str], list[AccessionVersion]]:
+    """Register what is complete, keep what isn't; the IDs of the jobs that will complete it, and what was refused.
+
+    Refused is what is released already with another result of this pipeline version: it stays as it
+    is, its job needs attention, and the other results are none the worse.
+    """
     waiting = [each for each in sent if _unhashed(each, known)]
     incomplete = {each.name for each in waiting}
     complete = [each for each in sent if each.name not in incomplete]
@@ -203,16 +212,15 @@ def _register(
         examine(claim, version)
     again = with_result(session, versions, results[0][0].pipeline_version) if results else set()
     put_first(session, [each for each in results if each[0].accession_version not in again], objects)
+    refused = []
     for claim, job, version in results:
         name = claim.accession_version
         if name not in again:
             continue
         released = put(session, claim, job, version, objects[claim.group_id])
         if released not in (None, manifest.digest(manifest.canonical(version.manifest))):
-            raise Unprocessable(
-                f"Accession version {name} is released with another result of pipeline version {claim.pipeline_version}"
-            )
-    return [_keep(session, *claims[each.name], each) for each in waiting]
+            refused.append(name)
+    return [_keep(session, *claims[each.name], each) for each in waiting], refused
 
 
 def _unhashed(sent: Sent, known: Known) -> list[UploadedFile]:

@@ -162,10 +162,10 @@ def record_hashes(house: House, claim: Claim, hashes: Mapping[str, str]) -> None
     Raises LeaseLost, and ProcessingFailure when a file had another SHA-256 before.
     """
     with house.sessions.begin() as session:
+        # Files before the job, as in an edit, and by ID: two that share files lock them in one order.
+        locked = {each: session.get_one(UploadedFile, each, with_for_update=True) for each in sorted(hashes)}
         held(session, claim)
-        # By ID, so that two jobs that share files lock them in one order.
-        for file_id in sorted(hashes):
-            uploaded = session.get_one(UploadedFile, file_id, with_for_update=True)
+        for file_id, uploaded in locked.items():
             if uploaded.sha256 is None:
                 uploaded.sha256 = hashes[file_id]
             elif uploaded.sha256 != hashes[file_id]:

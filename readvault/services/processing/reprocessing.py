@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 
+from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock
-from readvault.db.tables import EntryVersion, Job, Manifest, Release
+from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, Release
 from readvault.domain.errors import Conflict, NotFound, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
@@ -47,23 +48,26 @@ def process_again(house: House, accession_version: AccessionVersion, reason: str
 
 def _unfinished(session: Session, entry: EntryVersion, kind: JobKind) -> Job | None:
     return session.exec(
-        select(Job).where(
+        select(Job)
+        .where(
             Job.accession == entry.accession,
             Job.version == entry.version,
             col(Job.kind).in_((kind.value, JobKind.REGISTER_EXTERNAL.value)),
             Job.state != JobState.DONE.value,
         )
+        .with_for_update()  # else a claim of this moment would be undone
     ).first()
 
 
 def _is_released(session: Session, entry: EntryVersion, pipeline_version: int) -> bool:
+    approved = select(Release.manifest_id).where(Release.manifest_id == col(Manifest.id))
+    since = select(CurrentResult.manifest_id).where(CurrentResult.manifest_id == col(Manifest.id))
     found = session.exec(
-        select(Release.accession)
-        .join(Manifest, col(Manifest.id) == Release.manifest_id)
-        .where(
-            Release.accession == entry.accession,
-            Release.version == entry.version,
+        select(Manifest.id).where(
+            Manifest.accession == entry.accession,
+            Manifest.version == entry.version,
             Manifest.pipeline_version == pipeline_version,
+            or_(approved.exists(), since.exists()),
         )
     ).first()
     return found is not None

@@ -5,9 +5,11 @@ Every write of a worker happens only while the job is running under the attempt 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import batched
 
-from sqlalchemy import ColumnElement, and_, case, or_, update
+from sqlalchemy import ColumnElement, case, or_, update
 from sqlmodel import Session, col, select
 
 from readvault.config import WorkerSettings
@@ -18,6 +20,7 @@ from readvault.domain.errors import LeaseLost
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 
+PAGE = 500
 SYSTEM = "readvault"
 """Who the audit log names when no person acted."""
 UNDELIVERED = {
@@ -94,9 +97,18 @@ def take_back(session: Session, limits: WorkerSettings, *conditions: ColumnEleme
     """
     external = col(Job.kind) == JobKind.EXTERNAL_PROCESSING.value
     exhausted = col(Job.handbacks) + 1 > limits.max_handbacks
+    lost = select(Job.id).where(col(Job.state) == JobState.RUNNING.value, *conditions)
+    # Who holds one of these jobs is about to end it, or takes it back as well: nobody waits for anybody.
+    free = session.exec(lost.order_by(col(Job.id)).with_for_update(skip_locked=True)).all()
+    return [job_id for page in batched(free, PAGE) for job_id in _take(session, page, external, exhausted)]
+
+
+def _take(
+    session: Session, job_ids: Sequence[str], external: ColumnElement[bool], exhausted: ColumnElement[bool]
+) -> list[str]:
     taken = (
         update(Job)
-        .where(and_(col(Job.state) == JobState.RUNNING.value, *conditions))
+        .where(col(Job.id).in_(job_ids))
         .values(
             state=case((exhausted, JobState.NEEDS_ATTENTION.value), else_=JobState.QUEUED.value),
             handbacks=col(Job.handbacks) + 1,

@@ -175,3 +175,13 @@ def test_a_page_of_another_origin_may_ask_and_read_errors(api: TestClient) -> No
 
 def test_errors_are_json_that_loculus_clients_can_read(api: TestClient) -> None:
     assert list(json.loads(api.get("/groups/77").text)) == ["type", "title", "status", "detail", "instance"]
+
+
+def test_a_database_that_kills_a_deadlock_is_no_bug_of_the_request(app: FastAPI, api: TestClient) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    _failing(app, OperationalError(SECRET, {}, Exception("deadlock detected")))
+    answer = api.get("/groups/failing")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert SECRET not in answer.text
