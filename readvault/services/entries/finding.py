@@ -48,10 +48,3 @@ def visible_to(
         authorize(session, actor, action)
     own = None if actor is None else acts_for(actor, action)
     return true() if own is None else col(EntryVersion.group_id).in_(own)
-
-
-def terms_of(entry: EntryVersion) -> dict[str, str]:
-    """The data use terms, in Loculus's shape."""
-    if entry.terms_type == "RESTRICTED" and entry.restricted_until is not None:
-        return {"type": "RESTRICTED", "restrictedUntil": entry.restricted_until}
-    return {"type": entry.terms_type}

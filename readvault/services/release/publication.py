@@ -26,7 +26,6 @@ from readvault.domain.errors import ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
 from readvault.ports import ReadStore, StoredVersion
-from readvault.services.entries.finding import terms_of
 from readvault.services.house import House
 from readvault.services.processing.jobs import complete
 from readvault.services.queue.fence import Claim
@@ -153,7 +152,7 @@ def _write_record(house: House, released: _Released) -> None:
             "submittedMetadata": entry.submitted_metadata,
             "isRevocation": entry.is_revocation,
             "versionComment": entry.version_comment,
-            "dataUseTerms": terms_of(entry),
+            "dataUseTerms": _terms_of(entry),
             "releasedAt": release.released_at,
             "approver": release.approver,
             "manifestDigest": released.manifest.digest,
@@ -170,3 +169,10 @@ def _write_record(house: House, released: _Released) -> None:
         label = "release" if approved else f"result-{released.manifest.digest}"
         key = f"records/{entry.accession}/{entry.version}/{label}.json"
         house.store.store(path, key, sha256=manifests.digest(record))
+
+
+def _terms_of(entry: EntryVersion) -> dict[str, str]:
+    """The data use terms, in Loculus's shape."""
+    if entry.terms_type == "RESTRICTED" and entry.restricted_until is not None:
+        return {"type": "RESTRICTED", "restrictedUntil": entry.restricted_until}
+    return {"type": entry.terms_type}

@@ -12,6 +12,7 @@ from readvault.db.tables import DataUseTerms
 from readvault.db.upsert import insert_into
 from readvault.domain.actor import Actor
 from readvault.domain.identifiers import accession_of
+from readvault.domain.organism import Organism
 from readvault.services import idempotency
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
@@ -72,25 +73,34 @@ def submit(
         if dry_run:
             session.rollback()
             return [SubmittedEntry(None, 1, row.submission_id) for row in content.rows]
-        accessions = _next_accessions(session, len(content.rows), house.settings.accession_prefix)
-        same = {
-            "version": 1,
-            "organism": organism.name,
-            "group_id": group_id,
-            "submitter": actor.name,
-            "submitted_at": now,
-            **wanted.columns(),
-            "batch_id": writing.new_batch(),
-        }
-        entries = _entries(content, accessions, same)
-        jobs = writing.write_versions(session, organism, entries, [row.files for row in content.rows], now)
-        writing.insert_rows(session, DataUseTerms, [_terms_row(entry, wanted) for entry in entries])
-        submitted = [SubmittedEntry(entry["accession"], 1, entry["submission_id"]) for entry in entries]
+        submitted, jobs = _write(session, actor, organism, group_id, content, wanted, house.settings.accession_prefix)
         idempotency.remember(session, actor, once, writing.as_answer(submitted))
-        details = {"organism": organism.name, "entries": len(entries), "first": accessions[0], "last": accessions[-1]}
+        first, last = submitted[0].accession, submitted[-1].accession
+        details = {"organism": organism.name, "entries": len(submitted), "first": first, "last": last}
         audit.append(session, actor.name, "submit", f"group {group_id}", details)
     writing.deliver(house, jobs)
     return submitted
+
+
+def _write(
+    session: Session, actor: Actor, organism: Organism, group_id: int, content: Content, wanted: Terms, prefix: str
+) -> tuple[list[SubmittedEntry], list[str]]:
+    """Write new entries with their files, jobs and terms; what came into being and the jobs' IDs."""
+    now = clock.read(session)
+    accessions = _next_accessions(session, len(content.rows), prefix)
+    same = {
+        "version": 1,
+        "organism": organism.name,
+        "group_id": group_id,
+        "submitter": actor.name,
+        "submitted_at": now,
+        **wanted.columns(),
+        "batch_id": writing.new_batch(),
+    }
+    entries = _entries(content, accessions, same)
+    jobs = writing.write_versions(session, organism, entries, [row.files for row in content.rows], now)
+    writing.insert_rows(session, DataUseTerms, [_terms_row(entry, wanted) for entry in entries])
+    return [SubmittedEntry(entry["accession"], 1, entry["submission_id"]) for entry in entries], jobs
 
 
 def _entries(content: Content, accessions: list[str], same: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -64,19 +64,16 @@ def revise(
     reading.refuse([*faults, *content.faults])
     labels = _labels(content.rows, before)
     kept = {file.file_id for each in previous.values() for listed in each.files.values() for file in listed}
-    present: dict[int, dict[str, StoredVersion]] = {}
-    for group_id, names in labels.items():
-        with house.sessions.read() as session:
-            present[group_id] = sealing.inspect(session, house.store, group_id, names, now)
+    present = _present(house, labels, now)
     everything = {file_id: stored for of_group in present.values() for file_id, stored in of_group.items()}
     reading.check_sizes(organism, content.rows, everything)
     try:
         with house.sessions.begin() as session:
             if (known := idempotency.earlier(session, actor, once)) is not None:
                 return writing.from_answer(known)
+            limits = house.settings.limits
             for group_id in sorted(labels):
-                names = labels[group_id]
-                limits, at = house.settings.limits, clock.read(session)
+                names, at = labels[group_id], clock.read(session)
                 sealing.seal(session, limits, group_id, names, present[group_id], at, kept=kept)
             _lock_unchanged(session, actor, organism, accessions, before)
             revised = [
@@ -118,6 +115,15 @@ def _labels(rows: Collection[MetadataRow], before: Mapping[str, Latest]) -> dict
     for row in rows:
         labels.setdefault(before[row.accession].group_id, {}).update(reading.labels_of([row]))
     return labels
+
+
+def _present(house: House, labels: Mapping[int, Mapping[str, str]], now: float) -> dict[int, dict[str, StoredVersion]]:
+    """What lies in the store under these file IDs, group by group."""
+    present: dict[int, dict[str, StoredVersion]] = {}
+    for group_id, names in labels.items():
+        with house.sessions.read() as session:
+            present[group_id] = sealing.inspect(session, house.store, group_id, names, now)
+    return present
 
 
 def _lock_unchanged(

@@ -13,10 +13,11 @@ from itertools import batched
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, select, update
-from sqlmodel import Session, SQLModel, col
+from sqlmodel import Session, col
 
 from readvault.config import LimitSettings
 from readvault.db.tables import UploadedFile
+from readvault.db.upsert import columns_of
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.errors import Unprocessable
 from readvault.ports import ReadStore, StoredVersion
@@ -102,7 +103,7 @@ def seal(
         sizes[f"group:{group_id}"] += present[file.id].size
         sizes[f"user:{file.uploader}"] += present[file.id].size
     _check_undeclared(session, limits, group_id, fresh, present, usage, now)
-    table = SQLModel.metadata.tables["uploaded_file"]
+    table = columns_of(UploadedFile)
     session.connection().execute(
         update(table)
         .where(table.c.id == bindparam("file_id"))
