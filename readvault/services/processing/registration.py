@@ -250,10 +250,9 @@ def store_objects(session: Session, group_id: int, files: Iterable[StagedFile]) 
         }
         for sha256, file in sorted(by_content.items())
     ]
-    table = SQLModel.metadata.tables[str(StoredObject.__tablename__)]
     found: dict[str, int] = {}
     for page in batched(rows, PAGE):
-        session.connection().execute(insert(table).on_conflict_do_nothing(), list(page))
+        session.connection().execute(new.on_conflict_do_nothing(), list(page))
         known = select(StoredObject.sha256, StoredObject.id).where(
             StoredObject.group_id == group_id, col(StoredObject.sha256).in_([row["sha256"] for row in page])
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlmodel import select
 
 from readvault.db.tables import FileAccess, PartialResult, StoredObject, UploadedFile
@@ -423,6 +424,34 @@ def test_files_whose_hash_is_known_need_no_worker(
     scene.ask(house)
     scene.answer(house, scene.sent(second, files=(("annotations", "b.embl", file_id),)))
     assert status(house, second) == "PROCESSED"
+
+
+def test_many_results_with_files_take_few_statements(house: House, group_id: int) -> None:
+    for number in range(60):
+        scene.received(house, group_id, f"LOC_{number:03}", files=())
+    names = scene.names_of(scene.ask(house))
+    file_ids = _given(house, group_id, *(str(number).encode() for number in range(60)))
+    with house.sessions.begin() as session:
+        for file in session.exec(select(UploadedFile)).all():
+            file.sha256 = hashlib.sha256(file.id.encode()).hexdigest()
+    results = [
+        scene.sent(name, files=(("annotations", "a.embl", file_id),))
+        for name, file_id in zip(names, file_ids, strict=True)
+    ]
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
+        seen.append(statement)
+
+    event.listen(house.sessions.engine, "before_cursor_execute", note)
+    try:
+        scene.answer(house, *results)
+    finally:
+        event.remove(house.sessions.engine, "before_cursor_execute", note)
+    with house.sessions.read() as session:
+        assert len(session.exec(select(StoredObject)).all()) == 60
+    # One statement for each manifest on SQLite, which hands out their numbers one by one.
+    assert len([each for each in seen if not each.startswith("INSERT INTO manifest ")]) < 60, seen
 
 
 def test_files_that_may_not_be_sent(house: House, group_id: int, entry: AccessionVersion) -> None:
