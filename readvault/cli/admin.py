@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from readvault.cli import admin_entries, admin_people, admin_trail
+from readvault.cli import admin_entries, admin_jobs, admin_people, admin_trail
 from readvault.cli.admin_limits import limits_app
 
 admin_app = typer.Typer(help="Accounts, groups, jobs, released entries, and who read what.", no_args_is_help=True)
@@ -25,16 +25,7 @@ for command in (
     admin_entries.restore,
     admin_entries.open_originals,
     admin_trail.who_read,
+    admin_jobs.jobs,
+    admin_jobs.retry,
 ):
     admin_app.command()(command)
-
-
-@admin_app.command("retry")
-def retry(job_id: str) -> None:
-    """Queue a job that needs attention once more."""
-    from readvault import bootstrap
-    from readvault.domain.actor import MAINTAINER_ROLE, Actor
-    from readvault.services.processing import jobs
-
-    jobs.retry(bootstrap.house(bootstrap.settings()), Actor("admin", frozenset({MAINTAINER_ROLE})), job_id)
-    typer.echo(f"job {job_id} is queued again")

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from readvault.cli.admin_office import maintainer as office_maintainer
+from readvault.cli.admin_office import open_office
+
 if TYPE_CHECKING:
-    from readvault.domain.actor import Actor
-    from readvault.services.house import House
     from readvault.services.uploads.limits import Override, Use
 
 limits_app = typer.Typer(help="How much groups and users may upload.", no_args_is_help=True)
@@ -19,7 +20,7 @@ def show(scope: str = typer.Argument("", help="group:<id> or user:<name>; withou
     """Tell limits and what is used of them."""
     from readvault.services.uploads import limits
 
-    house, maintainer = _house_and_maintainer()
+    house, maintainer = open_office(), office_maintainer()
     if scope:
         _tell(*limits.limits_of_scope(house, maintainer, scope))
         return
@@ -43,7 +44,7 @@ def change(
     """Give a group or a user other limits; without any, the instance's again."""
     from readvault.services.uploads import limits
 
-    house, maintainer = _house_and_maintainer()
+    house, maintainer = open_office(), office_maintainer()
     _tell(
         *limits.set_limits(
             house,
@@ -55,13 +56,6 @@ def change(
             open_files=open_files,
         )
     )
-
-
-def _house_and_maintainer() -> tuple[House, Actor]:
-    from readvault import bootstrap
-    from readvault.domain.actor import MAINTAINER_ROLE, Actor
-
-    return bootstrap.house(bootstrap.settings()), Actor("admin", frozenset({MAINTAINER_ROLE}))
 
 
 def _size(text: str | None) -> int | None:

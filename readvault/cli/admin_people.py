@@ -99,7 +99,7 @@ def token(
 
 
 def revoke_token(token_id: str) -> None:
-    """End a token, whoever's it is, with effect from the next request."""
+    """End a token, whosever it is, with effect from the next request."""
     from readvault.services.people import tokens
 
     tokens.revoke_token(open_office(), maintainer(), token_id)

@@ -21,7 +21,7 @@ from readvault.db import immutability
 from readvault.domain.actor import Actor
 from readvault.domain.errors import ReadvaultError
 from readvault.domain.identifiers import AccessionVersion
-from readvault.domain.status import Visibility
+from readvault.domain.status import JobState, Visibility
 from readvault.services.authorization import SCOPES
 from readvault.services.entries.visibility import state_of
 from readvault.services.house import House
@@ -205,3 +205,20 @@ def test_with_an_outside_issuer_tokens_need_no_account(run: Run, house: House, m
     assert tokens.actor_of_token(there, token) == Actor("somebody", scopes=frozenset(SCOPES))
     assert "1 tokens ended" in run("disable-user", "somebody").stdout
     assert tokens.actor_of_token(there, token) is None
+
+
+def test_jobs_that_need_attention_are_listed_and_queued_again(run: Run, house: House) -> None:
+    version, job_id = scenes.entry(house, scenes.group(house, "alice"))
+    assert run("jobs").stdout == ""
+    scenes.change(house, job_id, state=JobState.NEEDS_ATTENTION.value, last_error="the disk\nis full")
+    found = run("jobs").stdout.rstrip("\n").split("\t")
+    assert (found[0], found[3], found[5]) == (job_id, str(version), "the disk is full")
+    run("retry", job_id)
+    assert run("jobs").stdout == ""
+    assert scenes.audit_log(house)[-1].actor == f"admin ({getpass.getuser()})"
+
+
+def test_the_log_names_the_account_that_set_limits(run: Run, house: House) -> None:
+    group_id = scenes.group(house, "alice")
+    run("limits", "set", f"group:{group_id}", "--reason", "a study", "--bytes-total", "1 TB")
+    assert scenes.audit_log(house)[-1].actor == f"admin ({getpass.getuser()})"

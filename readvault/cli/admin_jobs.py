@@ -1,0 +1,29 @@
+"""`readvault admin`: jobs that wait for a maintainer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import typer
+
+from readvault.cli.admin_office import maintainer, open_office
+
+
+def jobs() -> None:
+    """List the jobs that need attention: ID, kind, organism, entry, since when, and why."""
+    from readvault.services.processing import attention
+
+    waiting = attention.needing_attention(open_office(), maintainer())
+    for job in waiting:
+        since = datetime.fromtimestamp(job.created_at, UTC).isoformat(timespec="seconds")
+        entry, cause = f"{job.accession}.{job.version}", " ".join((job.last_error or "").split())
+        typer.echo("\t".join((job.id, job.kind, job.organism, entry, since, cause)))
+    typer.echo(f"{len(waiting)} jobs need attention", err=True)
+
+
+def retry(job_id: str = typer.Argument(help="The job, as `readvault admin jobs` lists it.")) -> None:
+    """Queue a job that needs attention once more."""
+    from readvault.services.processing import jobs as queue
+
+    queue.retry(open_office(), maintainer(), job_id)
+    typer.echo(f"job {job_id} is queued again")
