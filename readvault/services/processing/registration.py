@@ -9,7 +9,7 @@ from itertools import batched
 from typing import Any
 
 from sqlalchemy import or_, update
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock
 from readvault.db.names import among
