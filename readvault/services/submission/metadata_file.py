@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,9 @@ FASTA_IDS_COLUMN = "fastaIds"
 FILES_COLUMN = "files"
 MAX_CELL = 32 * 1024
 """Characters of one cell; a cell with files may have as many as the file."""
+_NO_ID_COLUMN = "The metadata file does not contain either header 'id' or 'submissionId'"
+_NO_TABS = ". Its first line has no tab: columns are separated by tabs, not by commas or semicolons."
+_OTHER_SEPARATOR = re.compile("[,;]")
 _NO_TSV = (
     "The metadata file is not a valid TSV file. Common causes include: fields not separated by tabs, improperly"
     " formatted quoted fields, inconsistent number of fields per row, or empty lines. Error: "
@@ -144,7 +148,9 @@ def _columns(header: list[str], organism: Organism) -> list[str]:
     columns = [FILES_PREFIX + categories[0] if name == FILES_COLUMN and categories else name for name in header]
     ids = [name for name in ID_COLUMNS if name in columns]
     if not ids:
-        raise Unprocessable("The metadata file does not contain either header 'id' or 'submissionId'")
+        raise Unprocessable(
+            _NO_ID_COLUMN + (_NO_TABS if len(header) == 1 and _OTHER_SEPARATOR.search(header[0]) else "")
+        )
     if len(ids) > 1:
         raise Unprocessable("The metadata file contains both 'id' and 'submissionId'. Only one is allowed.")
     if "" in columns:

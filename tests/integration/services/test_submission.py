@@ -424,7 +424,10 @@ TABLES = {
     "nameless column": ("id\tdate\t\nx\ta\tb\n", "The metadata file is not a valid TSV file."),
     "ragged": ("id\tdate\nx\n", "The metadata file is not a valid TSV file."),
     "open quote": ('id\tdate\nx\t"2024-01-01\n', "The metadata file is not a valid TSV file."),
-    "commas": ("id,date\nx,2024-01-01\n", "The metadata file does not contain either header"),
+    "commas": (
+        "id,date\nx,2024-01-01\n",
+        "The metadata file does not contain either header 'id' or 'submissionId'. Its first line has no tab",
+    ),
     "no ID": ("id\tdate\n\t2024-01-01\n", "Record #1 in the metadata file contains no value for 'id'."),
     "NUL": ("id\tdate\nx\t\0\n", "Metadata file contains a NUL character (line 2)."),
     "long cell": ("id\tdate\tcountry\nx\t2024-01-01\t" + "c" * 40_000, PREFIX.replace("s1", "x") + "column 'country'"),
