@@ -25,12 +25,14 @@ class UploadedFile(SQLModel, table=True):
         Index(
             "ix_uploaded_file_open_of_group",
             "group_id",
+            "expires_at",
             sqlite_where=text("sealed_at IS NULL"),
             postgresql_where=text("sealed_at IS NULL"),
         ),
         Index(
             "ix_uploaded_file_open_of_user",
             "uploader",
+            "expires_at",
             sqlite_where=text("sealed_at IS NULL"),
             postgresql_where=text("sealed_at IS NULL"),
         ),

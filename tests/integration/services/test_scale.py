@@ -21,7 +21,9 @@ from readvault.services.release.manifest_list import matching, question
 from readvault.services.release.released_data import released_data
 from readvault.services.review.approval import Scope, approve
 from readvault.services.review.listing import list_entries
-from tests.houses import ALICE, BOB, MAINTAINER
+from readvault.services.uploads.answers import WantedFile
+from readvault.services.uploads.upload_requests import request_uploads
+from tests.houses import ALICE, BOB, MAINTAINER, group_of
 from tests.integration.services.scenes import ORGANISM
 
 RELEASED, OPEN = 600, 240
@@ -158,3 +160,14 @@ def test_everything_released_is_read_page_by_page(years_later: House, monkeypatc
     assert names == sorted(set(names))
     asked = question(years_later.organisms[ORGANISM], {"country": ["Switzerland"], "dateFrom": ["2024-01-01"]})
     assert [each["accession"] for each in matching(years_later, ORGANISM, asked)] == names
+
+
+def test_whoever_asks_to_upload_does_not_wait_for_all_that_was_uploaded_before(house: House) -> None:
+    if house.sessions.dialect != "sqlite":
+        pytest.skip("PostgreSQL chooses by statistics: make bench-api measures it")
+    group_id = group_of(house, ALICE)
+    with _plans(house) as plans:
+        request_uploads(house, ALICE, group_id, [WantedFile("r.fastq", 5, None)])
+    still_open = [plan for plan in plans if "uploaded_file.sealed_at IS NULL" in plan]
+    assert len(still_open) == 2
+    assert all(re.match(r"SEARCH uploaded_file USING INDEX ix_uploaded_file_open_of_", plan) for plan in still_open)

@@ -19,6 +19,7 @@ def upgrade() -> None:
     _entries()
     _release()
     _columns()
+    _find_open_uploads_by("expires_at")
     # What is released can't be changed, not even by us; the rules are emitted anew when all migrations have run.
     immutability.lift(op.get_bind())
     for statement in _FROM_WHAT_IS_THERE:
@@ -28,6 +29,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them."""
     immutability.lift(op.get_bind())
+    _find_open_uploads_by()
     op.drop_index("ix_uploaded_file_user_window", table_name="uploaded_file")
     op.drop_column("uploaded_file", "part_hashes")
     for name in ("ix_job_external", "ix_job_external_claimable", "uq_job_external_open"):
@@ -320,3 +322,17 @@ def _columns() -> None:
 def _of_external_jobs(name: str, columns: list[str], condition: str, *, unique: bool = False) -> None:
     where = sa.text(condition)
     op.create_index(name, "job", columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+def _find_open_uploads_by(*columns: str) -> None:
+    """Without a second column SQLite takes another index, and walks through all that was ever uploaded."""
+    for name, owner in (("group", "group_id"), ("user", "uploader")):
+        op.drop_index(f"ix_uploaded_file_open_of_{name}", table_name="uploaded_file")
+        op.create_index(
+            f"ix_uploaded_file_open_of_{name}",
+            "uploaded_file",
+            [owner, *columns],
+            unique=False,
+            sqlite_where=sa.text("sealed_at IS NULL"),
+            postgresql_where=sa.text("sealed_at IS NULL"),
+        )
