@@ -21,6 +21,27 @@ _REFUSALS = {
     "503": "Something that readvault needs can't be reached, or the instance is read-only; nothing was lost.",
 }
 
+_ROOMS = {
+    "instance": "Whether the instance is well, what it is, and what its organisms expect.",
+    "login": "Tokens for people, where readvault is its own issuer.",
+    "tokens": "Tokens for programs, with what they may do.",
+    "groups": "Those who own entries together.",
+    "limits": "How much may be uploaded, by whom, and how much of it is used.",
+    "files": "Uploads, straight to S3: requested, resumed, put together, given up.",
+    "submission": "What a submitter sends: entries, revisions, revocations, edits, deletions.",
+    "entries": "Lists of entries and of where they stand.",
+    "batches": "What was submitted together, as one table.",
+    "review": "Look at what processing made of a submission; approve it, or send it back.",
+    "manifests": "What an accession version is, to the byte.",
+    "downloads": "Files, by redirects to S3.",
+    "released data": "All that is released, as a stream.",
+    "queries": "Released entries on LAPIS's paths.",
+    "data use terms": "Under which terms released entries may be used.",
+    "external pipelines": "For preprocessing pipelines in Loculus's protocol.",
+    "maintenance": "For maintainers: interventions, break-glass, who read what.",
+}
+"""The groups of operations, in the order in which an entry meets them."""
+
 
 def install(app: FastAPI) -> None:
     """Let the app describe itself at `/api-docs` with its security and its refusals."""
@@ -44,6 +65,7 @@ def _complete(description: dict[str, Any]) -> None:
             "description": "A JWT of the configured issuer, or a machine token.",
         }
     }
+    description["tags"] = [{"name": name, "description": text} for name, text in _ROOMS.items()]
     for path, operations in description["paths"].items():
         for method, operation in operations.items():
             if method in _METHODS:

@@ -81,19 +81,19 @@ def complete_multipart_upload(
 
 
 @router.get("/{file_id}")
-def file_state(file_id: FileId, user: UserDep, house: HouseDep) -> schemas.UploadState:
+def get_upload(file_id: FileId, user: UserDep, house: HouseDep) -> schemas.UploadState:
     """What became of an upload, and which of its parts have arrived: to resume it."""
     return schemas.UploadState.of(file_states.file_state(house, user, file_id))
 
 
 @router.post("/{file_id}/url")
-def sign_again(file_id: FileId, user: UserDep, house: HouseDep) -> schemas.PutRequest:
+def sign_upload(file_id: FileId, user: UserDep, house: HouseDep) -> schemas.PutRequest:
     """A fresh signed PUT of a file that comes in one piece, when the first one has expired."""
     return schemas.PutRequest.made(file_states.sign_again(house, user, file_id))
 
 
 @router.post("/{file_id}/parts")
-def sign_parts(
+def sign_upload_parts(
     file_id: FileId, body: schemas.PartsRequest, user: UserDep, house: HouseDep
 ) -> list[schemas.PartRequest]:
     """Fresh signed PUTs for parts of a multipart upload."""
@@ -102,7 +102,7 @@ def sign_parts(
 
 
 @router.post("/{file_id}/complete")
-def complete(
+def complete_upload(
     file_id: FileId, user: UserDep, house: HouseDep, body: Annotated[schemas.PartsToComplete | None, Body()] = None
 ) -> schemas.UploadState:
     """Put the parts of one upload together; without ETags those that have arrived."""
@@ -112,7 +112,7 @@ def complete(
 
 
 @router.delete("/{file_id}", status_code=204, response_class=Response)
-def abort(file_id: FileId, user: UserDep, house: HouseDep) -> Response:
+def abort_upload(file_id: FileId, user: UserDep, house: HouseDep) -> Response:
     """Give up an upload that isn't submitted yet."""
     file_states.abort(house, user, file_id)
     return Response(status_code=204)

@@ -111,3 +111,11 @@ def test_operation_ids_are_pretty_and_unique(app: FastAPI) -> None:
     ids = [operation["operationId"] for each in app.openapi()["paths"].values() for operation in each.values()]
     assert len(ids) == len(set(ids))
     assert all(re.fullmatch(r"[a-z_]+", name) for name in ids)
+
+
+def test_every_operation_is_listed_under_a_heading_that_says_what_it_is_about(app: FastAPI) -> None:
+    described = app.openapi()
+    operations = [operation for each in described["paths"].values() for operation in each.values()]
+    headings = [tag["name"] for tag in described["tags"] if tag["description"]]
+    assert {tuple(operation["tags"]) for operation in operations} == {(name,) for name in headings}
+    assert all(operation["description"] for operation in operations)
