@@ -17,6 +17,7 @@ from readvault.domain.organism import Organism
 NAME = "demo"
 HOST_LENGTH = 200_000
 SEED = 20260101
+REFERENCE = "NC_045512.2.fasta"
 
 
 def host_genome(settings: Settings) -> Path:
@@ -32,6 +33,13 @@ def load(settings: Settings) -> Organism:
     return load_organism(path)
 
 
+def _reference(settings: Settings) -> Path:
+    """SARS-CoV-2's genome: beside the organism files, else (they may lie anywhere) beside readvault's own."""
+    ours = Path(__file__).resolve().parents[1] / "deployments" / "organisms"
+    places = [folder.absolute().parent / "references" / REFERENCE for folder in (settings.organisms_dir, ours)]
+    return next((place for place in places if place.is_file()), places[0])
+
+
 def prepare(settings: Settings) -> Organism:
     """Make the organism's files once in the data directory."""
     from readvault.reads.dehumanize import host_index
@@ -39,7 +47,7 @@ def prepare(settings: Settings) -> Organism:
 
     folder = _folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    reference = settings.organisms_dir.absolute().parent / "references" / "NC_045512.2.fasta"
+    reference = _reference(settings)
     host = host_genome(settings)
     index = settings.host_indexes / "demo-host.idx"
     if not (host.is_file() and index.is_file()):
