@@ -115,6 +115,7 @@ async def _fields(request: Request) -> AsyncIterator[Fields]:
     files: dict[str, UploadFile] = {}
     for name, text in request.query_params.multi_items():
         texts.setdefault(name, []).append(text)
+    _all_can_be_stored(texts)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
         yield Fields(texts)
@@ -130,7 +131,17 @@ async def _fields(request: Request) -> AsyncIterator[Fields]:
                 raise BadRequest(f"There is more than one file '{name}'.")
             else:
                 files[name] = value
+        _all_can_be_stored(texts)
         yield Fields(texts, files)
+
+
+def _all_can_be_stored(texts: Mapping[str, Sequence[str]]) -> None:
+    for name, given in texts.items():
+        for text in (name, *given):
+            try:
+                storable(text)
+            except ValueError as fault:
+                raise BadRequest(f"{name!a}: {fault}.") from None
 
 
 FieldsDep = Annotated[Fields, Depends(_fields)]

@@ -20,6 +20,7 @@ from readvault.services.house import House
 from readvault.services.people.accounts import create_account
 from readvault.web.mounting import add_pages
 from tests.houses import ALICE
+from tests.integration.api.browser import Browser
 from tests.integration.services import scenes
 
 TOKEN = "/realms/loculus/protocol/openid-connect/token"
@@ -150,3 +151,17 @@ def test_a_list_longer_than_a_database_takes_is_answered(
 ) -> None:
     assert scenes.group(house, "alice") == 1
     assert api.request(method, path, json=body, headers=headers(ALICE)).status_code == status
+
+
+def test_no_text_of_a_form_is_one_that_a_database_refuses(pages: TestClient, house: House) -> None:
+    browser = Browser(pages)
+    name, digest = scenes.processed(house, scenes.group(house, "alice"), files=(), batch_id="plate")
+    form = browser.get("/web/login").forms[0].hidden
+    assert browser.post("/web/login", {**form, "name": "alice\x00", "password": "password"}).status == 400
+    browser.log_in("alice", "password")
+    entry, batch = (f"/web/organisms/sars-cov-2/{place}" for place in (f"entries/{name.accession}/1", "batches/plate"))
+    form = browser.get(entry).forms[0].hidden
+    sent = {**form, "action": "send-back", "digest": digest, "reason": "wrong\x00sample"}
+    assert browser.post(entry, sent).status == 400
+    assert browser.post(batch, {**form, "action": "approve", "chosen": f"\x00.1:{digest}"}).status == 400
+    assert browser.post(entry, {**sent, "reason": "wrong sample"}).status == 200
