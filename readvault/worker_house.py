@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from readvault.domain.errors import LeaseLost, NurseryDied, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
@@ -81,13 +82,8 @@ class WorkerHouse:
                 yield None
                 return
             claim, lease = held
-            directory = self._scratch / f"{claim.job_id}-{claim.attempt}"
-            directory.mkdir(parents=True)
-            try:
-                with self._places.taken(alone=claim.runs_alone):
-                    yield ServerJob(self.house, claim, lease, directory, self.nursery.child)
-            finally:
-                shutil.rmtree(directory, ignore_errors=True)
+            with self._directory_for(claim) as directory, self._places.taken(alone=claim.runs_alone):
+                yield ServerJob(self.house, claim, lease, directory, self.nursery.child)
 
     @contextmanager
     def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
@@ -103,12 +99,8 @@ class WorkerHouse:
                 yield None
                 return
             claim, lease = held
-            directory = self._scratch / f"{claim.job_id}-{claim.attempt}"
-            directory.mkdir(parents=True)
-            try:
+            with self._directory_for(claim) as directory:
                 yield functools.partial(register_external, self.house, claim, lease, directory)
-            finally:
-                shutil.rmtree(directory, ignore_errors=True)
 
     def run(self, delivery: Delivery, around: Around = directly) -> None:
         """Do one delivered job from its claim to its end, as the inline orchestrator does."""
@@ -151,6 +143,16 @@ class WorkerHouse:
             "expired uploads": housekeeping.expire_uploads(self.house),
             "forgotten requests": idempotency.forget_old(self.house),
         }
+
+    @contextmanager
+    def _directory_for(self, claim: Claim) -> Iterator[Path]:
+        """Scratch of one attempt, gone when it ends."""
+        directory = self._scratch / f"{claim.job_id}-{claim.attempt}"
+        directory.mkdir(parents=True)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
     @contextmanager
     def _claimed(self, job_id: str, kind: JobKind) -> Iterator[tuple[Claim, Lease] | None]:
