@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -88,6 +88,25 @@ def checked(data: Data, fields: Sequence[MetadataField], shape: Shape, *, given:
         "nucleotideInsertions": {name: insertions.get(name) or [] for name in shape.segments},
         "alignedAminoAcidSequences": {name: amino_acids.get(name) for name in shape.genes},
         "aminoAcidInsertions": {name: amino_insertions.get(name) or [] for name in shape.genes},
+    }
+
+
+def passed_on(data: Data, shape: Shape, handed_out: Collection[str]) -> Data:
+    """The data with the genome's only segment under its own name.
+
+    A pipeline that aligns nothing passes a sequence on under the name that it got, which is the FASTA
+    ID (Loculus's nextclade pipeline without segments does). With several segments nobody could tell
+    which one is meant, so there the names stay.
+    """
+    unaligned = data.get("unalignedNucleotideSequences") or {}
+    sent = [name for name, sequence in unaligned.items() if sequence is not None]
+    if len(shape.segments) != 1 or len(sent) != 1 or sent[0] in shape.segments or sent[0] not in handed_out:
+        return data
+    (segment,) = shape.segments
+    return {
+        **data,
+        "unalignedNucleotideSequences": {segment: unaligned[sent[0]]},
+        "sequenceNameToFastaId": data.get("sequenceNameToFastaId") or {segment: sent[0]},
     }
 
 

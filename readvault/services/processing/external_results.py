@@ -19,7 +19,7 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import MetadataField, Organism
-from readvault.domain.processed_data import MEASURED, Shape, checked
+from readvault.domain.processed_data import MEASURED, Shape, checked, passed_on
 from readvault.domain.status import JobKind
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
@@ -168,7 +168,8 @@ def _examined(organism: Organism, sent: Sent, known: Known, shape: Shape) -> Sen
     given = (
         () if part is None else [name for name, value in part.processed_data["metadata"].items() if value is not None]
     )
-    return replace(sent, files=files, data=checked(sent.data, _fields(organism), shape, given=given))
+    data = passed_on(sent.data, shape, known.entries[sent.name].submitted_sequences)
+    return replace(sent, files=files, data=checked(data, _fields(organism), shape, given=given))
 
 
 def _fields(organism: Organism) -> list[MetadataField]:

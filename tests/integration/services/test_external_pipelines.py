@@ -217,6 +217,25 @@ def test_sequences_are_kept_in_upper_case(house: House, entry: AccessionVersion)
     assert (data["alignedAminoAcidSequences"], data["aminoAcidInsertions"]) == ({"S": "MFK*"}, {"S": ["2:DEF"]})
 
 
+@pytest.mark.parametrize("beside", [{}, {"main": None}], ids=["alone", "beside an empty segment"])
+def test_a_sequence_that_is_passed_on_under_its_fasta_id_is_the_only_segment(
+    house: House, group_id: int, beside: dict[str, None]
+) -> None:
+    name = scene.received(house, group_id, "LOC_1", submitted_sequences={"seq1": "ACGT"}, files=())
+    scene.ask(house)
+    scene.answer(house, scene.sent(name, unalignedNucleotideSequences={"seq1": "ACGT", **beside}))
+    data = scene.look(house, name)["processedData"]
+    assert data["unalignedNucleotideSequences"] == {"main": "ACGT"}
+    assert data["sequenceNameToFastaId"] == {"main": "seq1"}
+
+
+def test_a_name_that_nobody_submitted_is_no_segment(house: House, group_id: int) -> None:
+    name = scene.received(house, group_id, "LOC_1", submitted_sequences={"seq1": "ACGT"}, files=())
+    scene.ask(house)
+    with pytest.raises(Unprocessable, match="Unknown segments in 'unalignedNucleotideSequences': seq2"):
+        scene.answer(house, scene.sent(name, unalignedNucleotideSequences={"seq2": "ACGT"}))
+
+
 def test_warnings_and_errors_are_told_in_the_pipelines_words(house: House, entry: AccessionVersion) -> None:
     scene.answer(house, scene.sent(entry, warnings=(scene.FAULT,)))
     seen = scene.look(house, entry)
