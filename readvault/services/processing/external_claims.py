@@ -7,38 +7,34 @@ for each accession version and pipeline version is all that the database accepts
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, and_, exists, func, literal_column, select, update
+from sqlalchemy import Boolean, ColumnElement, Select, exists, func, literal_column, select, update
 from sqlmodel import Session, col
 
 from readvault.db import clock
 from readvault.db.clock import now
 from readvault.db.names import among
-from readvault.db.tables import EntryFile, EntryVersion, Job, Manifest, OrganismState
-from readvault.db.upsert import columns_of, insert_into
+from readvault.db.tables import EntryFile, Job, OrganismState
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
 from readvault.domain.organism.pipeline import External
-from readvault.domain.status import JobKind, JobState
+from readvault.domain.status import JobState
 from readvault.services import access_log
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.processing import chain, pipeline_versions
+from readvault.services.processing import chain, external_missing, pipeline_versions
 from readvault.services.queue.fence import take_back
 
 MAX_ENTRIES = 100_000
 PAGE = 500
 SETTLED = 60.0
 """Seconds after which every transaction that was under way when something changed has ended."""
-STILL_OPEN = literal_column("(job.kind = 'external-processing' AND job.state <> 'done')", Boolean)
-"""In the words of the partial indexes: a database doesn't see their condition in a bound parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +68,52 @@ def claim(
     assert actor is not None
     organism = house.organism(organism_name)
     external = external_of(organism)
+    missing = _missing(house, organism, external, count, pipeline_version)
     with house.sessions.begin() as session:
         counts = pipeline_versions.settle(session, organism, pipeline_version)
         if counts > organism.pipeline.version:  # new entries come with a job of the file's version
             pipeline_versions.call_off_older(session, organism.name, counts)
-        etag, quiet = _etag(session, organism)
-        matches = if_none_match is not None and etag in (each.strip() for each in if_none_match.split(","))
-        ours = (col(Job.organism) == organism.name, col(Job.pipeline_version) == pipeline_version, STILL_OPEN)
+        etag, _ = _etag(session, organism)
+        matches = _is_among(etag, if_none_match)
+        ours = _jobs_of(organism, pipeline_version)
         returned = take_back(session, house.settings.worker, *ours, col(Job.lease_until) < now())
         holder = {"lease_owner": f"pipeline {actor.name}", "lease_until": clock.read(session) + external.timeout}
         names = _queued(session, external, ours, count, holder)
-        if len(names) < count and not (matches and quiet):
-            names += _missing(session, organism, external, pipeline_version, count - len(names), holder)
+        left = missing[: count - len(names)]
+        names += external_missing.take(session, organism, external, pipeline_version, left, holder)
         names.sort()
         if names or returned:
             pipeline_versions.note_change(session, organism.name)
         access_log.note_all(session, actor.name, _files_of(session, external, names, pipeline_version), "pipeline")
     return Claimed(tuple(names), etag, unchanged=matches and not names)
+
+
+def _missing(
+    house: House, organism: Organism, external: External, count: int, pipeline_version: int
+) -> list[AccessionVersion]:
+    """What has neither a job nor a result of this version, as far as jobs that wait leave room for it.
+
+    Looked for before the transaction that claims, because it may take a while where there is much.
+    """
+    ours = _jobs_of(organism, pipeline_version)
+    with house.sessions.read() as session:
+        if pipeline_version < pipeline_versions.current(session, organism):
+            return []
+        room = count - len(session.execute(_waiting(external, ours, count)).all())
+        if room <= 0:
+            return []
+        known = session.get(OrganismState, organism.name) is not None
+        etag, quiet = _etag(session, organism) if known else ("", False)
+    quiet_at = etag if quiet else None
+    return external_missing.found(house, organism, external, pipeline_version, room, quiet_at=quiet_at)
+
+
+def _jobs_of(organism: Organism, version: int) -> tuple[ColumnElement[bool], ...]:
+    return (col(Job.organism) == organism.name, col(Job.pipeline_version) == version, external_missing.STILL_OPEN)
+
+
+def _is_among(etag: str, if_none_match: str | None) -> bool:
+    return if_none_match is not None and etag in (each.strip() for each in if_none_match.split(","))
 
 
 def external_of(organism: Organism) -> External:
@@ -110,24 +135,25 @@ def _etag(session: Session, organism: Organism) -> tuple[str, bool]:
     return etag, newest is None or clock.read(session) - newest > SETTLED
 
 
-def _queued(
-    session: Session,
-    external: External,
-    ours: Sequence[ColumnElement[bool]],
-    count: int,
-    holder: dict[str, Any],
-) -> list[AccessionVersion]:
-    """Claim jobs that wait, by accession and version."""
+def _waiting(external: External, ours: Sequence[ColumnElement[bool]], count: int) -> Select[tuple[str]]:
+    """The IDs of jobs that wait, by accession and version."""
     waiting = (
         select(col(Job.id))
         .where(*ours, col(Job.state) == JobState.QUEUED.value, col(Job.not_before) <= now())
         .order_by(col(Job.accession), col(Job.version))
         .limit(count)
-        .with_for_update(skip_locked=True)
     )
     if external.mode == "after":
         begun = exists().where(chain.is_part_of(Job, col(Job.pipeline_version))).correlate(Job)
         waiting = waiting.where(begun)
+    return waiting
+
+
+def _queued(
+    session: Session, external: External, ours: Sequence[ColumnElement[bool]], count: int, holder: dict[str, Any]
+) -> list[AccessionVersion]:
+    """Claim jobs that wait; those that another pipeline is claiming are skipped."""
+    waiting = _waiting(external, ours, count).with_for_update(skip_locked=True)
     claimed: list[AccessionVersion] = []
     for page in batched(session.execute(waiting).scalars().all(), PAGE):
         rows = session.execute(
@@ -138,58 +164,6 @@ def _queued(
             .execution_options(synchronize_session=False)
         )
         claimed += [AccessionVersion(*row) for row in rows]
-    return claimed
-
-
-def _missing(
-    session: Session, organism: Organism, external: External, version: int, count: int, holder: dict[str, Any]
-) -> list[AccessionVersion]:
-    """Claim what has neither a result of this pipeline version nor a job for it: what an upgrade goes through."""
-    about = and_(col(Job.accession) == col(EntryVersion.accession), col(Job.version) == col(EntryVersion.version))
-    has_job = exists().where(about, col(Job.pipeline_version) == version, STILL_OPEN).correlate(EntryVersion)
-    being_registered = exists().where(
-        about,
-        col(Job.pipeline_version) == version,
-        col(Job.kind) == JobKind.REGISTER_EXTERNAL.value,
-        col(Job.state) != JobState.DONE.value,
-    )
-    has_result = exists().where(
-        col(Manifest.accession) == col(EntryVersion.accession),
-        col(Manifest.version) == col(EntryVersion.version),
-        col(Manifest.pipeline_version) == version,
-        col(Manifest.superseded_at).is_(None),
-    )
-    lacking = (
-        select(col(EntryVersion.accession), col(EntryVersion.version))
-        .where(
-            col(EntryVersion.organism) == organism.name,
-            ~col(EntryVersion.is_revocation),
-            ~has_job,
-            ~being_registered.correlate(EntryVersion),
-            ~has_result.correlate(EntryVersion),
-        )
-        .order_by(col(EntryVersion.accession), col(EntryVersion.version))
-        .limit(count)
-        .with_for_update(key_share=True, skip_locked=True, of=EntryVersion)
-    )
-    if external.mode == "after":
-        lacking = lacking.where(exists().where(chain.is_part_of(EntryVersion, version)).correlate(EntryVersion))
-    at = clock.read(session)
-    same = {"kind": JobKind.EXTERNAL_PROCESSING.value, "organism": organism.name, "pipeline_version": version,
-            "created_at": at, "not_before": at, "state": JobState.RUNNING.value, "attempt": 1,
-            "failures": 0, "handbacks": 0, "runs_alone": False, "deliveries": 0, **holder}  # fmt: skip
-    table = columns_of(Job)
-    claimed: list[AccessionVersion] = []
-    for page in batched(session.execute(lacking).all(), PAGE):
-        rows = [{"id": str(uuid.uuid4()), "accession": name, "version": number, **same} for name, number in page]
-        # A pipeline beside us may have made the same job a moment ago: then it is that one's.
-        made = (
-            insert_into(session, table)
-            .values(rows)
-            .on_conflict_do_nothing()
-            .returning(table.c.accession, table.c.version)
-        )
-        claimed += [AccessionVersion(*row) for row in session.execute(made)]
     return claimed
 
 
