@@ -37,9 +37,9 @@ demo: setup  ## the main job: real servers, reads from upload to release (READS=
 up: setup  ## the whole stack on this machine; Ctrl-C stops it
 	@$(READVAULT) up
 
-# Three processes for two cores, because tests of servers wait a third of their time; each file's tests stay together.
+# Two processes, because servers that start keep one core busy; each file's tests stay together and in order.
 test: setup lint types  ## all tests: rules, science, servers, the journey
-	@$(PYTHON) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests readvault/domain
+	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests readvault/domain
 
 unit: setup  ## only the fast tests
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/unit readvault/domain
