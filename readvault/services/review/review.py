@@ -47,7 +47,7 @@ def review(house: House, actor: Actor | None, organism: str, name: AccessionVers
     """
     house.organism(organism)
     with house.sessions.begin() as session:
-        entry, shown, originals, processed = _look(house, session, actor, organism, name)
+        entry, shown, originals, processed = _look(session, actor, organism, name)
         shown["history"] = _history(session, entry)
         given = [(file.file_id, file.category) for file in (*originals, *processed) if file.given and not file.public]
         if given and actor is not None:
@@ -65,7 +65,7 @@ def overview(house: House, actor: Actor | None, organism: str, name: AccessionVe
     """
     house.organism(organism)
     with house.sessions.read() as session:
-        entry, shown, originals, processed = _look(house, session, actor, organism, name)
+        entry, shown, originals, processed = _look(session, actor, organism, name)
         shown["history"] = _history(session, entry)
     shown["submittedData"]["files"] = files.without_urls(originals)
     if shown["processedData"] is not None:
@@ -80,7 +80,7 @@ def data_to_edit(house: House, actor: Actor | None, organism: str, name: Accessi
     """
     house.organism(organism)
     with house.sessions.read() as session:
-        entry, shown, originals, processed = _look(house, session, actor, organism, name)
+        entry, shown, originals, processed = _look(session, actor, organism, name)
     if entry.is_revocation:
         raise Unprocessable(f"Accession version {name} is a revocation.")
     made = shown["processedData"]
@@ -106,7 +106,7 @@ def file_url(house: House, actor: Actor | None, organism: str, name: AccessionVe
     """
     house.organism(organism)
     with house.sessions.begin() as session:
-        _, _, originals, processed = _look(house, session, actor, organism, name)
+        _, _, originals, processed = _look(session, actor, organism, name)
         file = next((each for each in (*originals, *processed) if each.file_id == file_id and each.given), None)
         if file is None or actor is None:
             raise NotFound("File not found")
@@ -116,7 +116,7 @@ def file_url(house: House, actor: Actor | None, organism: str, name: AccessionVe
 
 
 def _look(
-    house: House, session: Session, actor: Actor | None, organism: str, name: AccessionVersion
+    session: Session, actor: Actor | None, organism: str, name: AccessionVersion
 ) -> tuple[EntryVersion, dict[str, Any], list[ReviewFile], list[ReviewFile]]:
     """The entry, what is shown of it (without files), its originals and its processed files."""
     entry = find_versions(session, actor, Action.REVIEW, organism, [name])[0]

@@ -22,6 +22,9 @@ with warnings.catch_warnings():
     from fastapi.testclient import TestClient
 
 if TYPE_CHECKING:
+    from tests.conftest import MigratedDatabases
+    from tests.integration.api.matrix.scene import Scene
+
     Headers = Callable[[Actor], dict[str, str]]
 
 
@@ -63,3 +66,25 @@ def api(app: FastAPI, portal: BlockingPortal) -> TestClient:
 def headers(issuer: EmbeddedIssuer) -> Headers:
     """The Authorization header of a user."""
     return lambda actor: {"Authorization": f"Bearer {issuer.tokens(actor)['access_token']}"}
+
+
+@pytest.fixture(scope="module")
+def scene(
+    tmp_path_factory: pytest.TempPathFactory, migrated_databases: MigratedDatabases, issuer: EmbeddedIssuer
+) -> Iterator[Scene]:
+    """Two groups with entries in every state, for the tests of one file; `restore` brings it back."""
+    from tests.integration.api.matrix import scene as scenes
+
+    made = scenes.build(tmp_path_factory.mktemp("scene"), migrated_databases.sqlite(), issuer)
+    yield made
+    made.house.sessions.close()
+
+
+@pytest.fixture(scope="module")
+def client(scene: Scene, issuer: EmbeddedIssuer, portal: BlockingPortal) -> TestClient:
+    """The API of the scene, for requests that follow no redirect."""
+    opened = TestClient(
+        create_app(scene.house, Identity(issuer)), follow_redirects=False, raise_server_exceptions=False
+    )
+    opened.portal = portal
+    return opened

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -17,8 +16,6 @@ from fastapi.testclient import TestClient
 
 from readvault.adapters.identity import EmbeddedIssuer, Identity
 from readvault.api.app import BYTES_OF_JSON, create_app
-from tests.conftest import MigratedDatabases
-from tests.integration.api.matrix import scene as scenes
 from tests.integration.api.matrix.scene import Scene
 
 JSON = "application/json"
@@ -83,15 +80,6 @@ LISTS = {
     "/sars-cov-2/send-back": b'{"reason": "r", "accessionVersions": [%s]}',
     "/sars-cov-2/revoke": b'{"accessions": [%s]}',
 }
-
-
-@pytest.fixture(scope="module")
-def scene(
-    tmp_path_factory: pytest.TempPathFactory, migrated_databases: MigratedDatabases, issuer: EmbeddedIssuer
-) -> Iterator[Scene]:
-    made = scenes.build(tmp_path_factory.mktemp("caps"), migrated_databases.sqlite(), issuer)
-    yield made
-    made.house.sessions.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from anyio.from_thread import BlockingPortal
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
-from readvault.adapters.identity import EmbeddedIssuer, Identity
-from readvault.api.app import create_app
-from tests.conftest import MigratedDatabases
 from tests.houses import tsv
 from tests.integration.api.matrix import scene as scenes
 from tests.integration.api.matrix.scene import Party, Scene
@@ -143,24 +139,6 @@ ASKED: dict[str, Ask] = {
         _submitted_metadata,
     )
 }
-
-
-@pytest.fixture(scope="module")
-def scene(
-    tmp_path_factory: pytest.TempPathFactory, migrated_databases: MigratedDatabases, issuer: EmbeddedIssuer
-) -> Iterator[Scene]:
-    made = scenes.build(tmp_path_factory.mktemp("foreign"), migrated_databases.sqlite(), issuer)
-    yield made
-    made.house.sessions.close()
-
-
-@pytest.fixture(scope="module")
-def client(scene: Scene, issuer: EmbeddedIssuer, portal: BlockingPortal) -> TestClient:
-    opened = TestClient(
-        create_app(scene.house, Identity(issuer)), follow_redirects=False, raise_server_exceptions=False
-    )
-    opened.portal = portal
-    return opened
 
 
 @pytest.mark.parametrize("name", ASKED)

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import httpx
 import pytest
-from anyio.from_thread import BlockingPortal
 from fastapi.testclient import TestClient
 
-from readvault.adapters.identity import EmbeddedIssuer, Identity
-from readvault.api.app import create_app
-from tests.conftest import MigratedDatabases
 from tests.integration.api import hostile
 from tests.integration.api.hostile import FIELDS, PAYLOADS, SURROGATE, TextField
-from tests.integration.api.matrix import scene as scenes
 from tests.integration.api.matrix.scene import Scene
 
 STORED = [field for field in FIELDS if not field.in_url]
 CASES = [pytest.param(field, text, id=f"{field.name}: {name}") for field in STORED for name, text in PAYLOADS.items()]
 TYPES = ("application/json", "application/problem+json")
-
-
-@pytest.fixture(scope="module")
-def scene(
-    tmp_path_factory: pytest.TempPathFactory, migrated_databases: MigratedDatabases, issuer: EmbeddedIssuer
-) -> Iterator[Scene]:
-    made = scenes.build(tmp_path_factory.mktemp("texts"), migrated_databases.sqlite(), issuer)
-    yield made
-    made.house.sessions.close()
-
-
-@pytest.fixture(scope="module")
-def client(scene: Scene, issuer: EmbeddedIssuer, portal: BlockingPortal) -> TestClient:
-    app = create_app(scene.house, Identity(issuer))
-    opened = TestClient(app, follow_redirects=False, raise_server_exceptions=False)
-    opened.portal = portal
-    return opened
 
 
 def assert_harmless(answer: httpx.Response) -> None:

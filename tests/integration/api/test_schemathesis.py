@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis
 import pytest
 import requests
 import schemathesis
-from anyio.from_thread import BlockingPortal
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase
 from schemathesis import Case, GenerationMode
@@ -22,10 +21,6 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks
 
-from readvault.adapters.identity import EmbeddedIssuer, Identity
-from readvault.api.app import create_app
-from tests.conftest import MigratedDatabases
-from tests.integration.api.matrix import scene as scenes
 from tests.integration.api.matrix.scene import Scene
 
 EXAMPLES = int(os.environ.get("READVAULT_SCHEMATHESIS_EXAMPLES", "1"))
@@ -58,24 +53,6 @@ def lines(_context: Any, value: Any) -> bytes:
         return value.encode() if isinstance(value, str) else value
     listed = value if isinstance(value, list) else [value]
     return "".join(json.dumps(each) + "\n" for each in listed).encode()
-
-
-@pytest.fixture(scope="module")
-def scene(
-    tmp_path_factory: pytest.TempPathFactory, migrated_databases: MigratedDatabases, issuer: EmbeddedIssuer
-) -> Iterator[Scene]:
-    made = scenes.build(tmp_path_factory.mktemp("schemathesis"), migrated_databases.sqlite(), issuer)
-    yield made
-    made.house.sessions.close()
-
-
-@pytest.fixture(scope="module")
-def client(scene: Scene, issuer: EmbeddedIssuer, portal: BlockingPortal) -> TestClient:
-    opened = TestClient(
-        create_app(scene.house, Identity(issuer)), follow_redirects=False, raise_server_exceptions=False
-    )
-    opened.portal = portal
-    return opened
 
 
 @pytest.mark.slow

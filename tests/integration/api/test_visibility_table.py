@@ -7,14 +7,10 @@ that names the pipeline version, or the review.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 import pytest
-from anyio.from_thread import BlockingPortal
 from fastapi.testclient import TestClient
 
-from readvault.adapters.identity import EmbeddedIssuer, Identity
-from readvault.api.app import create_app
 from readvault.domain import manifest
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
@@ -22,7 +18,6 @@ from readvault.domain.status import ProcessingResult
 from readvault.services.processing import jobs
 from readvault.services.processing.jobs import ProcessedVersion, StagedFile
 from readvault.services.review.approval import Scope, approve
-from tests.conftest import MigratedDatabases
 from tests.houses import ALICE
 from tests.integration.api.matrix import scene as scenes
 from tests.integration.api.matrix.cells import CALLERS
@@ -50,23 +45,6 @@ CELLS = [
     for what, row in TABLE.items()
     for state, readers in zip(STATES, row, strict=True)
 ]
-
-
-@pytest.fixture(scope="module")
-def scene(
-    tmp_path_factory: pytest.TempPathFactory, migrated_databases: MigratedDatabases, issuer: EmbeddedIssuer
-) -> Iterator[Scene]:
-    made = scenes.build(tmp_path_factory.mktemp("visibility"), migrated_databases.sqlite(), issuer)
-    yield made
-    made.house.sessions.close()
-
-
-@pytest.fixture(scope="module")
-def client(scene: Scene, issuer: EmbeddedIssuer, portal: BlockingPortal) -> TestClient:
-    app = create_app(scene.house, Identity(issuer))
-    opened = TestClient(app, follow_redirects=False, raise_server_exceptions=False)
-    opened.portal = portal
-    return opened
 
 
 @pytest.mark.parametrize(("what", "state", "readers"), CELLS)
