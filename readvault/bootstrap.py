@@ -9,11 +9,11 @@ from readvault.adapters.inline_orchestrator import NoOrchestrator
 from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
 from readvault.adapters.s3 import S3Store
 from readvault.adapters.s3_probe import refuse_anonymous
-from readvault.config import Settings, load_organisms
+from readvault.config import S3Settings, Settings, load_organisms
 from readvault.db.engine import Sessions, create_engine
 from readvault.domain.organism import Organism
 from readvault.host_index_readiness import organism_readiness
-from readvault.ports import Orchestrator
+from readvault.ports import Orchestrator, ReadStore
 from readvault.services.house import House
 from readvault.worker_house import WorkerHouse
 
@@ -50,6 +50,7 @@ def house(chosen: Settings, orchestrator: Orchestrator | None = None) -> House:
         orchestrator=orchestrator or _orchestrator(chosen),
         organisms=organisms(chosen),
         settings=chosen,
+        second_store=_second_store(chosen),
     )
 
 
@@ -61,6 +62,7 @@ def office(chosen: Settings) -> House:
         orchestrator=NoOrchestrator(),
         organisms={},
         settings=chosen,
+        second_store=_second_store(chosen),
     )
 
 
@@ -80,3 +82,11 @@ def _orchestrator(chosen: Settings) -> Orchestrator:
     if chosen.orchestrator == "prefect" and chosen.prefect.api_url:
         return PrefectOrchestrator(chosen)
     return NoOrchestrator()
+
+
+def _second_store(chosen: Settings) -> ReadStore | None:
+    second = chosen.s3.second
+    if second is None:
+        return None
+    named = {"endpoint": second.endpoint, "region": second.region, "bucket": second.bucket, "worker": second.worker}
+    return S3Store(S3Settings(**named))

@@ -22,6 +22,15 @@ class S3Credentials(BaseModel):
     secret_key: SecretStr = SecretStr("")
 
 
+class SecondBucketSettings(BaseModel):
+    """Another bucket, best at another provider, that gets a copy of what is released."""
+
+    endpoint: str
+    region: str = "us-east-1"
+    bucket: str
+    worker: S3Credentials = S3Credentials()
+
+
 class S3Settings(BaseModel):
     """The bucket. `public_endpoint` is what browsers and labs reach, `endpoint` what we reach."""
 
@@ -32,6 +41,7 @@ class S3Settings(BaseModel):
     upload_signer: S3Credentials = S3Credentials()
     read_signer: S3Credentials = S3Credentials()
     worker: S3Credentials = S3Credentials()
+    second: SecondBucketSettings | None = None
 
 
 class PrefectSettings(BaseModel):
@@ -132,6 +142,16 @@ class WorkerSettings(BaseModel):
     threads: int = Field(2, ge=1)
 
 
+class StorageSettings(BaseModel):
+    """How stored bytes are looked after. Garbage waits between condemned and deleted."""
+
+    verify_every_days: float = Field(90, gt=0)
+    verify_megabytes_per_second: float | None = Field(None, gt=0)
+    verify_minutes: float = Field(60, gt=0)
+    garbage_waits_hours: float = Field(48, gt=0)
+    garbage_older_than_hours: float = Field(168, gt=0)
+
+
 class Settings(BaseSettings):
     """All settings; each can be given as `READVAULT_…`, nested ones with `__` between."""
 
@@ -152,6 +172,7 @@ class Settings(BaseSettings):
     data_use_terms_urls: DataUseTermsUrls = DataUseTermsUrls()
     released_file_urls: Literal["get", "stable"] = "get"
     load_demo_organism: bool = False
+    production: bool = False
     read_only_mode: bool = False
     s3: S3Settings = S3Settings()
     prefect: PrefectSettings = PrefectSettings()
@@ -160,6 +181,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     urls: UrlSettings = UrlSettings()
     worker: WorkerSettings = WorkerSettings()
+    storage: StorageSettings = StorageSettings()
 
     @property
     def database(self) -> str:

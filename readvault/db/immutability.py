@@ -20,11 +20,14 @@ from readvault.db.tables import (
     DeletedEntryVersion,
     EntryFile,
     EntryVersion,
+    ErasedObject,
+    Erasure,
     FileAccess,
     Intervention,
     Manifest,
     ManifestFile,
     Release,
+    Repair,
     StoredObject,
     SubmittedDataArchive,
     UploadedFile,
@@ -94,6 +97,11 @@ _UNMARKED = (
     "NOT EXISTS (SELECT 1 FROM entry_version e"
     " WHERE e.accession = NEW.accession AND e.version = NEW.version AND e.released)"
 )
+_NOT_REPAIRED = (
+    "NOT EXISTS (SELECT 1 FROM repair p WHERE p.key = OLD.key AND p.size = OLD.size"
+    " AND p.version_id IS NOT DISTINCT FROM NEW.version_id AND p.lost_version_id IS NOT DISTINCT FROM OLD.version_id"
+    " AND (OLD.sha256 IS NULL OR p.sha256 = OLD.sha256))"
+)
 _IN_AN_ENTRY = "EXISTS (SELECT 1 FROM entry_file f WHERE f.file_id = OLD.id)"
 ONLY_GROWING: dict[type[SQLModel], str] = {
     AuditEntry: "the audit log only grows",
@@ -103,6 +111,8 @@ ONLY_GROWING: dict[type[SQLModel], str] = {
     DataUseTerms: "the history of data use terms only grows",
     SubmittedDataArchive: "what was submitted before an edit never changes",
     DeletedEntryVersion: "a deleted name is never used again",
+    Repair: "a repair never changes",
+    ErasedObject: "what was shredded stays so",
 }
 
 
@@ -114,6 +124,11 @@ def rules() -> Iterator[Rule]:
             yield Rule(_name(table), verb, "1 = 1", message)
         yield Rule(_name(EntryVersion), verb, _released("OLD"), "a released entry version never changes")
         yield Rule(_name(EntryFile), verb, _released("OLD"), "the files of a released entry version never change")
+    finished = (
+        f"OLD.finished_at IS NOT NULL OR {_changed(Erasure, 'id', 'accession_versions', 'reason', 'requested_by')}"
+    )
+    yield Rule(_name(Erasure), "UPDATE", finished, "an erasure that is finished never changes")
+    yield Rule(_name(Erasure), "DELETE", "1 = 1", "an erasure stays")
     yield Rule(_name(Release), "INSERT", _UNMARKED, "a release needs an entry version that is marked as released")
     yield Rule(_name(EntryFile), "INSERT", _released("NEW"), "a released entry version gets no more files")
 
@@ -135,17 +150,15 @@ def rules() -> Iterator[Rule]:
         _name(ManifestFile), "INSERT", _manifest_released("NEW.manifest_id"), "a released manifest gets no more files"
     )
     # A lost version may be repaired under a new version ID; what the bytes are never changes.
-    yield Rule(
-        _name(StoredObject), "UPDATE", _changed(StoredObject, "id", "group_id", "sha256", "size", "key"),
-        "a stored object never changes",
-    )  # fmt: skip
+    unrepaired = f"({_changed(StoredObject, 'version_id')} AND {_NOT_REPAIRED})"
+    same = _changed(StoredObject, "id", "group_id", "sha256", "size", "key")
+    yield Rule(_name(StoredObject), "UPDATE", f"{same} OR {unrepaired}", "a stored object never changes")
     yield Rule(_name(StoredObject), "DELETE", _IN_RELEASED_MANIFEST, "a released object stays")
 
-    pinned = ("sealed_at", "version_id", "size", "sha256")
+    pinned = ("sealed_at", "size", "sha256")
     sealed = " OR ".join(_once_set(UploadedFile, column) for column in pinned)
-    identity = (
-        f"(OLD.sealed_at IS NOT NULL AND {_changed(UploadedFile, 'id', 'group_id', 'key', 'version_id', 'size')})"
-    )
+    moved = f"({_changed(UploadedFile, 'version_id')} AND {_NOT_REPAIRED})"
+    identity = f"(OLD.sealed_at IS NOT NULL AND ({_changed(UploadedFile, 'id', 'group_id', 'key', 'size')} OR {moved}))"
     yield Rule(_name(UploadedFile), "UPDATE", f"{sealed} OR {identity}", "a sealed file never changes")
     yield Rule(_name(UploadedFile), "DELETE", _IN_AN_ENTRY, "a file of an entry stays")
 

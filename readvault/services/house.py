@@ -21,6 +21,8 @@ class House:
     orchestrator: Orchestrator
     organisms: Mapping[str, Organism]
     settings: Settings
+    second_store: ReadStore | None = None
+    """Another bucket with copies of what is released, where there is one."""
 
     def organism(self, name: str) -> Organism:
         """The organism of that name; raises BadRequest in Loculus's words."""

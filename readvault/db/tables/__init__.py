@@ -5,6 +5,7 @@ on the manifests, files and entry versions that are released, and on the audit l
 later (terms, suppression) lives in tables of its own.
 """
 
+from readvault.db.tables.damage import FixityCheck, Repair
 from readvault.db.tables.entries import (
     AccessionCounter,
     DataUseTerms,
@@ -13,8 +14,11 @@ from readvault.db.tables.entries import (
     EntryVersion,
     SubmittedDataArchive,
 )
+from readvault.db.tables.erasure import ErasedObject, Erasure
+from readvault.db.tables.garbage import CondemnedVersion
 from readvault.db.tables.people import Group, GroupMember, MachineToken, UserAccount
 from readvault.db.tables.processing import Job, Manifest, ManifestFile, PartialResult, SentBack, StoredObject
+from readvault.db.tables.records import PendingRecord
 from readvault.db.tables.release import (
     CurrentResult,
     ExternalMetadata,
@@ -23,18 +27,20 @@ from readvault.db.tables.release import (
     Release,
     ReleasedCount,
 )
-from readvault.db.tables.storage import FixityCheck
 from readvault.db.tables.trail import AuditEntry, FileAccess, IdempotentRequest
 from readvault.db.tables.uploads import LimitOverride, UploadedFile, UploadUsage
 
 __all__ = [
     "AccessionCounter",
     "AuditEntry",
+    "CondemnedVersion",
     "CurrentResult",
     "DataUseTerms",
     "DeletedEntryVersion",
     "EntryFile",
     "EntryVersion",
+    "ErasedObject",
+    "Erasure",
     "ExternalMetadata",
     "FileAccess",
     "FixityCheck",
@@ -49,8 +55,10 @@ __all__ = [
     "ManifestFile",
     "OrganismState",
     "PartialResult",
+    "PendingRecord",
     "Release",
     "ReleasedCount",
+    "Repair",
     "SentBack",
     "StoredObject",
     "SubmittedDataArchive",

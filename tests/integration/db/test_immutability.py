@@ -16,11 +16,14 @@ from readvault.db.tables import (
     DeletedEntryVersion,
     EntryFile,
     EntryVersion,
+    ErasedObject,
+    Erasure,
     Group,
     Intervention,
     Manifest,
     ManifestFile,
     Release,
+    Repair,
     StoredObject,
     SubmittedDataArchive,
     UploadedFile,
@@ -97,6 +100,14 @@ REFUSED = {
     "archive: delete": "DELETE FROM submitted_data_archive",
     "deleted name: by whom": "UPDATE deleted_entry_version SET deleted_by = 'mallory'",
     "deleted name: free again": "DELETE FROM deleted_entry_version WHERE accession = 'D'",
+    "object: another version": "UPDATE stored_object SET version_id = 'v8'",
+    "repair: what it says": "UPDATE repair SET version_id = 'v8'",
+    "repair: delete": "DELETE FROM repair",
+    "erased: bytes are back": "DELETE FROM erased_object",
+    "erased: which": "UPDATE erased_object SET key = 'vault/1/h'",
+    "erasure: reason": "UPDATE erasure SET reason = 'none' WHERE id = 1",
+    "erasure: proof": "UPDATE erasure SET proof = '{}' WHERE id = 2",
+    "erasure: delete": "DELETE FROM erasure WHERE id = 1",
     "several at once": "UPDATE intervention SET reason = reason || '!' WHERE id IN (SELECT id FROM intervention)",
 }
 REFUSED_UPSERTS = {
@@ -137,6 +148,8 @@ ALLOWED = {
     "an unreleased manifest is superseded": "UPDATE manifest SET superseded_at = 1 WHERE accession = 'B'",
     "an unreleased entry is edited": "UPDATE entry_version SET submitted_metadata = '{}' WHERE accession = 'B'",
     "a lost version is repaired": "UPDATE stored_object SET version_id = 'v9'",
+    "a lost original is repaired": "UPDATE uploaded_file SET version_id = 'u9' WHERE id = 'u'",
+    "an erasure is confirmed": "UPDATE erasure SET confirmed_by = 'bob', confirmed_at = 2, finished_at = 3 WHERE id = 1",
     "an open upload is sealed": "UPDATE uploaded_file SET sealed_at = 1, size = 1, version_id = 'v' WHERE id = 'open'",
     "an open upload goes": "DELETE FROM uploaded_file WHERE id = 'open'",
     "another intervention": "INSERT INTO intervention VALUES (9, 'A', 1, 'PUBLIC', 'restored', 'root', 9)",
@@ -201,6 +214,14 @@ def released(sessions: Sessions) -> Sessions:
                 files={"rawReads": []}, **entry
             )
         )  # fmt: skip
+        mended: dict[str, Any] = {"source": "second bucket", "actor": "readvault", "at": 6.0}
+        session.add(Repair(key="vault/1/h", lost_version_id="v", version_id="v9", sha256="h", size=3, **mended))
+        session.add(Repair(key="incoming/b/u", lost_version_id="v1", version_id="u9", sha256="a", size=7, **mended))
+        asked: dict[str, Any] = {"accession_versions": ["E.1"], "reason": "r", "requested_by": "root"}
+        session.add(Erasure(id=1, requested_at=1.0, **asked))
+        session.add(Erasure(id=2, requested_at=1.0, confirmed_by="bob", finished_at=2.0, proof={"left": 0}, **asked))
+        session.flush()
+        session.add(ErasedObject(key="vault/1/e", size=3, erasure_id=2, erased_at=2.0))
         session.add(
             DeletedEntryVersion(accession="D", version=1, organism="o", group_id=1, deleted_by="alice", deleted_at=1.0)
         )
@@ -252,6 +273,9 @@ def test_released_rows_refuse_replacement(released: Sessions, statement: str) ->
         "data_use_terms",
         "submitted_data_archive",
         "deleted_entry_version",
+        "repair",
+        "erasure",
+        "erased_object",
     ],
 )
 def test_tables_refuse_to_be_emptied(released: Sessions, table: str) -> None:
