@@ -149,7 +149,7 @@ ALLOWED = {
     "an unreleased entry is edited": "UPDATE entry_version SET submitted_metadata = '{}' WHERE accession = 'B'",
     "a lost version is repaired": "UPDATE stored_object SET version_id = 'v9'",
     "a lost original is repaired": "UPDATE uploaded_file SET version_id = 'u9' WHERE id = 'u'",
-    "an erasure is confirmed": "UPDATE erasure SET confirmed_by = 'bob', confirmed_at = 2, finished_at = 3 WHERE id = 1",
+    "an erasure is confirmed": "UPDATE erasure SET confirmed_by = 'bob', finished_at = 3 WHERE id = 1",
     "an open upload is sealed": "UPDATE uploaded_file SET sealed_at = 1, size = 1, version_id = 'v' WHERE id = 'open'",
     "an open upload goes": "DELETE FROM uploaded_file WHERE id = 'open'",
     "another intervention": "INSERT INTO intervention VALUES (9, 'A', 1, 'PUBLIC', 'restored', 'root', 9)",
