@@ -7,6 +7,7 @@ PYTHON := $(VENV)/bin/python
 READVAULT := $(VENV)/bin/readvault
 READS ?=
 N ?=
+ONLY ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench bench-api accuracy lock clean
@@ -48,8 +49,8 @@ test-postgres: setup  ## all that meets the database, and the journey, on a Post
 	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m pytest -q tests/unit tests/integration/db tests/integration/services \
 	  tests/integration/api tests/journey
 
-faults: setup  ## kill worker and child at every fail point (N=3 repeats each)
-	@READVAULT_FAULT_REPEATS=$(or $(N),1) $(PYTHON) -m pytest -q tests/faults
+faults: setup  ## go on with the campaigns of docs/promises.md (N=trials each, ONLY=one of them)
+	@$(PYTHON) -m tests.faults $(if $(N),--trials $(N)) $(if $(ONLY),--only $(ONLY))
 
 fuzz: setup  ## damage valid files at random and see what validation says (N=5000 cases; goes on where it stopped)
 	@$(PYTHON) -m tests.fuzz $(if $(N),--cases $(N))
