@@ -78,6 +78,7 @@ def submit(
     with house.sessions.begin() as session:
         # Files before entries, as in a revision: two that lock in opposite orders wait for ever.
         at = clock.read(session)
+        sealing.take_turns(session, labels)
         for group, named in sorted(labels.items()):
             sealing.seal(session, house.settings.limits, group, named, present[group], at)
         claims = _locked(session, organism, names, pipeline_version)

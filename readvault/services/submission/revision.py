@@ -72,6 +72,7 @@ def revise(
             if (known := idempotency.earlier(session, actor, once)) is not None:
                 return writing.from_answer(known)
             limits = house.settings.limits
+            sealing.take_turns(session, labels)
             for group_id in sorted(labels):
                 names, at = labels[group_id], clock.read(session)
                 sealing.seal(session, limits, group_id, names, present[group_id], at, kept=kept)

@@ -89,7 +89,7 @@ def reserve(session: Session, limits: LimitSettings, wanted: Wanted, now: float)
     Holds the group's and the user's lock until the transaction ends, so insert the files in it.
     Raises TooLarge for a limit of bytes, TooMany for a limit of open files or of a time window.
     """
-    usage = lock(session, wanted.group_id, [wanted.user])
+    usage = lock(session, [wanted.group_id], [wanted.user])
     for scope in (scope_of_group(wanted.group_id), scope_of_user(wanted.user)):
         if wanted.by_pipeline and owner_of(scope) == "group":
             continue
@@ -133,10 +133,14 @@ def check_submission(limits: LimitSettings, files: int, size: int) -> None:
         raise TooLarge(f"The files of one submission may have {hit.limit} bytes; these have {size}.", hit=hit)
 
 
-def lock(session: Session, group_id: int, users: Iterable[str]) -> dict[str, int]:
-    """Wait for the locks of a group and of users; the sealed bytes by scope."""
-    # The group always comes first and users in one order, so that two requests can't wait for each other.
-    scopes = [scope_of_group(group_id), *sorted({scope_of_user(user) for user in users})]
+def lock(session: Session, group_ids: Iterable[int], users: Iterable[str]) -> dict[str, int]:
+    """Wait for the locks of groups and of users; the sealed bytes by scope.
+
+    Whoever needs several takes them in one call: two that took them one by one could wait for each other.
+    """
+    # Groups always come first, and both in one order.
+    scopes = [scope_of_group(group_id) for group_id in sorted(set(group_ids))]
+    scopes += [scope_of_user(user) for user in sorted(set(users))]
     return {scope: lock_scope(session, scope) for scope in scopes}
 
 

@@ -118,7 +118,7 @@ def test_results_with_files_wait_for_their_group_before_they_lock_entries(house:
 
     thread = threading.Thread(target=answer)
     with house.sessions.begin() as session:
-        quota.lock(session, group_id, [PIPELINE.name])
+        quota.lock(session, [group_id], [PIPELINE.name])
         thread.start()
         thread.join(0.5)
         entries = select(EntryVersion).where(EntryVersion.accession == name.accession)
