@@ -9,42 +9,87 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SECONDS_TO_START = 60
+POSTGRES_URL = "READVAULT_TEST_POSTGRES_URL"
 UNPRIVILEGED = ("postgres", "nobody")
+
+
+class NoPostgres(Exception):
+    """There is no PostgreSQL server to run, or it doesn't start."""
 
 
 def main() -> int:
     """Start the server, run the command with READVAULT_TEST_POSTGRES_URL set, stop the server."""
+    try:
+        with server() as url:
+            return subprocess.run(sys.argv[1:], env=os.environ | {POSTGRES_URL: url}).returncode
+    except NoPostgres as reason:
+        sys.exit(str(reason))
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A fresh PostgreSQL, stopped and gone at the end; the URL of its first database. Raises NoPostgres."""
+    with running() as here:
+        yield here.url
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """The same, with a hand on the server itself."""
     binaries = _binaries()
     user = _user()
     with tempfile.TemporaryDirectory(prefix="readvault-postgres-") as place:
         directory = Path(place)
         if user is not None:
             shutil.chown(directory, user)
-        data, port = directory / "data", _free_port()
+        data = directory / "data"
         _run([binaries / "initdb", "-D", data, "-A", "trust", "-U", "readvault", "-E", "UTF8", "--no-sync"], user)
-        settings = ["fsync=off", "max_connections=200", f"unix_socket_directories={directory}"]
+        started = Postgres(binaries, directory, _free_port(), user)
+        started.start()
+        try:
+            yield started
+        finally:
+            started.stop()
+
+
+class Postgres:
+    """A server on a free port; `stop` and `start` again to see what its clients make of it."""
+
+    def __init__(self, binaries: Path, directory: Path, port: int, user: str | None) -> None:
+        self.url = f"postgresql+psycopg://readvault@127.0.0.1:{port}/postgres"
+        self._binaries, self._directory, self._port, self._user = binaries, directory, port, user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        settings = ["fsync=off", "max_connections=200", f"unix_socket_directories={self._directory}"]
         options = [part for setting in settings for part in ("-c", setting)]
-        server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), *options],
-            user=user,
+        data = self._directory / "data"
+        self._process = subprocess.Popen(
+            [self._binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(self._port), *options],
+            user=self._user,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        try:
-            _wait(server, port)
-            url = f"postgresql+psycopg://readvault@127.0.0.1:{port}/postgres"
-            return subprocess.run(sys.argv[1:], env=os.environ | {"READVAULT_TEST_POSTGRES_URL": url}).returncode
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
+        _wait(self._process, self._port)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Stop it: after it has cut all connections in order, or as `pg_ctl stop -m immediate` does."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
+            self._process.wait(timeout=60)
+        self._process = None
 
 
 def _binaries() -> Path:
@@ -54,7 +99,7 @@ def _binaries() -> Path:
     for candidate in candidates:
         if (candidate / "initdb").exists() and (candidate / "postgres").exists():
             return candidate
-    sys.exit("these tests need a PostgreSQL server (on Debian: apt-get install postgresql)")
+    raise NoPostgres("these tests need a PostgreSQL server (on Debian: apt-get install postgresql)")
 
 
 def _user() -> str | None:
@@ -78,14 +123,14 @@ def _wait(server: subprocess.Popen[bytes], port: int) -> None:
     end = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < end:
         if server.poll() is not None:
-            sys.exit(f"PostgreSQL ended with status {server.returncode}")
+            raise NoPostgres(f"PostgreSQL ended with status {server.returncode}")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             time.sleep(0.1)
         else:
             return
-    sys.exit("PostgreSQL did not answer in time")
+    raise NoPostgres("PostgreSQL did not answer in time")
 
 
 if __name__ == "__main__":
