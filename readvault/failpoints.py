@@ -1,8 +1,8 @@
 """Places where a test can kill this process, to show that nothing is lost.
 
 Without `READVAULT_FAILPOINTS` in the environment a fail point does nothing. With it, it names a
-directory: a file there with the fail point's name arms it once. The file goes before the process
-does, so a restarted process passes.
+directory: a file there with the fail point's name arms it once; a number in it says at which passing.
+The file goes before the process does, so a restarted process passes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ def failpoint(name: str) -> None:
     directory = os.environ.get(VARIABLE)
     if directory is None:
         return
+    armed = Path(directory) / name
     try:
-        (Path(directory) / name).unlink()
+        passings = int(armed.read_text() or 1)
+        if passings > 1:
+            armed.write_text(str(passings - 1))
+            return
+        armed.unlink()
     except FileNotFoundError:
         return
     os.kill(os.getpid(), signal.SIGKILL)

@@ -224,6 +224,7 @@ class ServerJob:
         path = self._directory / sha256
         path.write_bytes(content)
         self._house.store.store(path, key, sha256=sha256)
+        failpoint("register-document-written")
 
     @property
     def _organism(self) -> Organism:

@@ -12,6 +12,7 @@ from readvault.db.clock import now
 from readvault.db.tables import Job, UploadedFile
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.status import JobState
+from readvault.failpoints import failpoint
 from readvault.services.house import House
 from readvault.services.queue.fence import lease_ran_out, take_back
 
@@ -29,6 +30,7 @@ def reap(house: House) -> int:
     for page in batched(ended, PAGE):
         with house.sessions.begin() as session:
             taken += len(take_back(session, house.settings.worker, col(Job.id).in_(page), lease_ran_out()))
+            failpoint("reap-before-commit")
     if taken:
         logger.warning("%d jobs were taken back from workers that died", taken)
     return taken

@@ -19,6 +19,7 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, LeaseLost, NotFound, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
+from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
@@ -105,6 +106,7 @@ def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Clai
         if claimed is None:
             return None
         entry = session.get_one(EntryVersion, (claimed.accession, claimed.version))
+        failpoint("claim-before-commit")
         return Claim(
             job_id=claimed.id,
             attempt=claimed.attempt,
@@ -172,6 +174,8 @@ def record_hashes(house: House, claim: Claim, hashes: Mapping[str, str]) -> None
                 raise ProcessingFailure(
                     "fetch", f"integrity: file {file_id} had another SHA-256 when it was first read"
                 )
+        failpoint("hashes-before-commit")
+    failpoint("hashes-after-commit")
 
 
 def stored(house: House, claim: Claim, sha256: str) -> StoredVersion | None:
@@ -190,6 +194,8 @@ def complete(house: House, claim: Claim) -> None:
         if job is not None and is_finished_by(job, claim):
             return
         finish(session, held(session, claim))
+        failpoint("complete-before-commit")
+    failpoint("complete-after-commit")
 
 
 def give_up(house: House, claim: Claim, cause: str, *, counted: bool, alone: bool = False) -> None:
@@ -213,6 +219,8 @@ def give_up(house: House, claim: Claim, cause: str, *, counted: bool, alone: boo
             exhausted = job.handbacks > limits.max_handbacks
         job.runs_alone = job.runs_alone or alone
         hand_back(session, job, JobState.NEEDS_ATTENTION if exhausted else JobState.QUEUED, cause, wait=wait)
+        failpoint("give-up-before-commit")
+    failpoint("give-up-after-commit")
 
 
 def retry(house: House, actor: Actor, job_id: str) -> None:

@@ -22,6 +22,7 @@ from readvault.domain.errors import LeaseLost, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
 from readvault.domain.status import JobState
+from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.house import House
 from readvault.services.queue.fence import SYSTEM, Claim, finish, hand_back, held, is_finished_by
@@ -77,6 +78,7 @@ def register(house: House, claim: Claim, version: ProcessedVersion) -> str:
         objects = store_objects(session, claim.group_id, version.files)
         released = put(session, claim, job, version, objects)
         _write_down(session, claim, version, digest, released)
+        failpoint("register-in-transaction")
     if released not in (None, digest):
         raise LeaseLost(
             f"job {claim.job_id} needs attention: {claim.accession_version} is released with another result"

@@ -17,6 +17,7 @@ from sqlmodel import col, select
 from readvault.db.clock import now
 from readvault.db.tables import Job
 from readvault.domain.status import JobKind, JobState
+from readvault.failpoints import failpoint
 from readvault.ports import Delivery, RunState
 from readvault.services.house import House
 
@@ -155,8 +156,10 @@ def _deliver(house: House, job: Job) -> bool:
         ).scalar_one_or_none()
     if mine is None:
         return False
+    failpoint("deliver-before-handing-over")
     label = f"{job.accession}.{job.version}"
     run_id = house.orchestrator.deliver(Delivery(job.id, number, job.kind, label))
+    failpoint("deliver-after-handing-over")
     with house.sessions.begin() as session:
         # Handed back in the meantime: the job needs a new delivery, so this run is forgotten.
         unchanged = or_(col(Job.attempt) == mine, col(Job.state) == JobState.RUNNING.value)

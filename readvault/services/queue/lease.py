@@ -16,6 +16,7 @@ from readvault.db.clock import now
 from readvault.db.tables import Job
 from readvault.domain.errors import LeaseLost
 from readvault.domain.status import JobState
+from readvault.failpoints import failpoint
 from readvault.services.house import House
 from readvault.services.queue.fence import Claim, is_finished_by
 
@@ -89,6 +90,7 @@ class Lease:
         try:
             with self._house.sessions.begin() as session:
                 if session.execute(renewal).first() is not None:
+                    failpoint("renew-before-commit")
                     return _Answer.RENEWED
                 job = session.get(Job, self._claim.job_id)
                 return _Answer.DONE if job is not None and is_finished_by(job, self._claim) else _Answer.LOST

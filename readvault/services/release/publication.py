@@ -25,6 +25,7 @@ from readvault.domain import manifest as manifests
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
+from readvault.failpoints import failpoint
 from readvault.ports import ReadStore, StoredVersion
 from readvault.services.house import House
 from readvault.services.processing.jobs import complete
@@ -66,6 +67,7 @@ def publish(house: House, claim: Claim) -> int:
         released = _load(session, claim.accession_version, claim.pipeline_version)
         until = clock.read(session) + LOCKED_FOR
     _refuse_unscreened(released)
+    failpoint("release-before-verify")
     files = (*released.files, *released.originals)
     for file in files:
         _verify(house.store, file)
@@ -73,7 +75,10 @@ def publish(house: House, claim: Claim) -> int:
     passing = set() if _originals_stay(house, claim.organism) else {file.stored for file in released.originals}
     for file in (file for file in files if file.stored not in passing):
         house.store.lock(file.stored, until=until)
+        failpoint("release-between-locks")
+    failpoint("release-before-record")
     _write_record(house, released)
+    failpoint("release-after-record")
     complete(house, claim)
     return len(released.files)
 

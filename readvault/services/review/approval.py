@@ -24,6 +24,7 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, ProcessingResult
+from readvault.failpoints import failpoint
 from readvault.services.authorization import Action, authorize
 from readvault.services.entries import candidates, released_state
 from readvault.services.entries.candidates import PAGE, Candidate, refuse
@@ -72,8 +73,10 @@ def approve(
             chosen = [each for each in found if _wanted(each, scope, group_ids, submitters)]
             chosen = _by_other_eyes(house, session, actor, organism, chosen, named=accession_versions is not None)
             jobs = _release(session, actor, organism, chosen, dict(accession_versions or ()))
+            failpoint("approve-before-commit")
     except IntegrityError:
         raise Conflict("Somebody else approved or changed some of these accession versions just now.") from None
+    failpoint("approve-after-commit")
     deliveries.deliver_now(house, jobs)
     return [each.name for each in chosen]
 

@@ -13,6 +13,7 @@ from readvault.db.upsert import insert_into
 from readvault.domain.actor import Actor
 from readvault.domain.identifiers import accession_of
 from readvault.domain.organism import Organism
+from readvault.failpoints import failpoint
 from readvault.services import idempotency
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
@@ -70,6 +71,7 @@ def submit(
             return writing.from_answer(known)
         now = clock.read(session)
         sealing.seal(session, house.settings.limits, group_id, labels, present, now)
+        failpoint("submit-sealed")
         if dry_run:
             session.rollback()
             return [SubmittedEntry(None, 1, row.submission_id) for row in content.rows]
@@ -78,6 +80,8 @@ def submit(
         first, last = submitted[0].accession, submitted[-1].accession
         details = {"organism": organism.name, "entries": len(submitted), "first": first, "last": last}
         audit.append(session, actor.name, "submit", f"group {group_id}", details)
+        failpoint("submit-before-commit")
+    failpoint("submit-after-commit")
     writing.deliver(house, jobs)
     return submitted
 
