@@ -78,6 +78,8 @@ def named(
     found: list[Candidate] = []
     for page in batched(sorted(set(names)), PAGE):
         found += locked(session, among(EntryVersion, page))
+    if gone := sorted(set(names) - {each.name for each in found}):  # deleted since they were found
+        raise Unprocessable(f"Accession versions {', '.join(map(str, gone))} do not exist")
     refuse(
         "Accession versions are not in one of the states [PROCESSED]: ",
         (f"{each.name} - {each.status}" for each in found if not each.is_processed),
