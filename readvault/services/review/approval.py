@@ -25,6 +25,7 @@ from readvault.domain.errors import Conflict, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, ProcessingResult
 from readvault.failpoints import failpoint
+from readvault.failpoints import failpoint
 from readvault.services.authorization import Action, authorize
 from readvault.services.entries import candidates, released_state
 from readvault.services.entries.candidates import PAGE, Candidate, refuse
@@ -60,6 +61,7 @@ def approve(
     approvals one wins; the others find the version released already.
     """
     _digests_given_where_required(house, organism, accession_versions)
+    failpoint("approve-begin")
     try:
         with house.sessions.begin() as session:
             if actor is None or group_ids:
@@ -77,6 +79,7 @@ def approve(
     except IntegrityError:
         raise Conflict("Somebody else approved or changed some of these accession versions just now.") from None
     failpoint("approve-after-commit")
+    failpoint("approve-committed")
     deliveries.deliver_now(house, jobs)
     return [each.name for each in chosen]
 
@@ -158,11 +161,13 @@ def _release(
     jobs: list[dict[str, Any]] = []
     for page in batched(chosen, PAGE):
         _mark_released(session, page)
+        failpoint("approve-marked")
         releases = [_release_row(each, at, approver, given=digests.get(each.name) is not None) for each in page]
         session.execute(insert(Release), releases)
         page_jobs = [_job_row(each, organism, at) for each in page]
         session.execute(insert(Job), page_jobs)
         jobs += page_jobs
+        failpoint("approve-between-pages")
     if chosen:
         released_state.count(session, organism, Counter(each.group_id for each in chosen), at)
     for page in batched(chosen, PAGE):
@@ -175,6 +180,7 @@ def _release(
             for each in page
         ]
         audit.append(session, approver, "approve", organism, {"approved": listed})
+        failpoint("approve-written-down")
     return [job["id"] for job in jobs]
 
 
