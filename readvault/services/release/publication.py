@@ -26,7 +26,6 @@ from readvault.domain.errors import ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
 from readvault.failpoints import failpoint
-from readvault.failpoints import failpoint
 from readvault.ports import ReadStore, StoredVersion
 from readvault.services.house import House
 from readvault.services.processing.jobs import complete
@@ -70,10 +69,9 @@ def publish(house: House, claim: Claim) -> int:
     _refuse_unscreened(released)
     failpoint("release-before-verify")
     files = (*released.files, *released.originals)
-    failpoint("publish-begin")
     for file in files:
         _verify(house.store, file)
-    failpoint("publish-verified")
+    failpoint("release-verified")
     # An external pipeline may pass an original on: then it is one of the released files too.
     passing = set() if _originals_stay(house, claim.organism) else {file.stored for file in released.originals}
     for file in (file for file in files if file.stored not in passing):

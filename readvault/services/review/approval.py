@@ -25,7 +25,6 @@ from readvault.domain.errors import Conflict, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, ProcessingResult
 from readvault.failpoints import failpoint
-from readvault.failpoints import failpoint
 from readvault.services.authorization import Action, authorize
 from readvault.services.entries import candidates, released_state
 from readvault.services.entries.candidates import PAGE, Candidate, refuse
@@ -79,7 +78,6 @@ def approve(
     except IntegrityError:
         raise Conflict("Somebody else approved or changed some of these accession versions just now.") from None
     failpoint("approve-after-commit")
-    failpoint("approve-committed")
     deliveries.deliver_now(house, jobs)
     return [each.name for each in chosen]
 
