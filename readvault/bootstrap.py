@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+from typing import Literal
 
 from readvault import demo_organism
 from readvault.adapters.inline_orchestrator import NoOrchestrator
@@ -17,8 +19,11 @@ from readvault.ports import Orchestrator, ReadStore
 from readvault.services.house import House
 from readvault.worker_house import WorkerHouse
 
+logger = logging.getLogger(__name__)
+
 __all__ = [
     "house",
+    "look_before_start",
     "office",
     "organism_readiness",
     "organisms",
@@ -76,6 +81,21 @@ def worker_house() -> WorkerHouse:
 def refuse_open_store(chosen: Settings) -> None:
     """See that S3 lets nobody in without credentials; raises NotReady when it does."""
     refuse_anonymous(chosen.s3.endpoint, chosen.s3.bucket)
+
+
+def look_before_start(chosen: Settings, process: Literal["api", "worker"]) -> None:
+    """See that a process may start; raises NotReady with everything that stands against it.
+
+    Production mode demands all of its promises. Without it only a store that is open to everybody is
+    refused, and the log says what production would refuse.
+    """
+    from readvault.doctor import production
+
+    if chosen.production:
+        production.refuse_production(chosen, process)
+    elif against := production.would_be_refused(chosen, process):
+        logger.warning("THIS IS NOT PRODUCTION: it would be refused, as %s", "; ".join(against))
+    refuse_open_store(chosen)
 
 
 def _orchestrator(chosen: Settings) -> Orchestrator:

@@ -75,6 +75,13 @@ class PublishedKeys:
             raise Unavailable(_DOWN)
         raise InvalidToken(KEY_UNKNOWN)
 
+    def published(self) -> dict[str, PublishedKey]:
+        """The keys that the issuer publishes now; raises Unavailable, with what is wrong, when they can't be had."""
+        try:
+            return self._fetch_keys()
+        except _Failed as fault:
+            raise Unavailable(str(fault)) from None
+
     def _age(self) -> float | None:
         return None if self._fetched is None else self._clock() - self._fetched
 

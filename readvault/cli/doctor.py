@@ -20,7 +20,8 @@ def doctor(
     One line for each finding, ok, warn or fail, and what to do. Exit status 1 when anything fails.
     """
     from readvault.bootstrap import settings
-    from readvault.doctor import Level, examine
+    from readvault.doctor.examination import examine
+    from readvault.doctor.findings import Level
 
     console = Console(highlight=False, soft_wrap=True)
     findings = []

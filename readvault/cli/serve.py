@@ -21,7 +21,7 @@ def api(
 
     settings = bootstrap.settings()
     logs.to_stderr(settings.log_format)
-    bootstrap.refuse_open_store(settings)
+    bootstrap.look_before_start(settings, "api")
     house, identity = bootstrap.house(settings), identity_of(settings)
     uvicorn.run(
         add_pages(create_app(house, identity), house, identity),
@@ -39,7 +39,7 @@ def worker() -> None:
 
     settings = bootstrap.settings()
     logs.to_stderr(settings.log_format)
-    bootstrap.refuse_open_store(settings)
+    bootstrap.look_before_start(settings, "worker")
     if settings.orchestrator == "prefect":
         from readvault.adapters.prefect_worker_process import run_worker
 

@@ -57,6 +57,11 @@ class Up:
 
     def run(self) -> None:
         """Start, watch, stop; returns after a signal, raises NotReady when the stack can't be brought up."""
+        from readvault import bootstrap
+        from readvault.domain.errors import NotReady
+
+        if bootstrap.settings().production:
+            raise NotReady("`readvault up` is for one machine: production needs PostgreSQL, S3 and an issuer of yours")
         directory = self._wishes.data_dir
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         directory.chmod(0o700)

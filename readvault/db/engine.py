@@ -151,8 +151,8 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
-def alembic_config(connection: Connection) -> Config:
-    """Alembic's configuration for the migrations in this package, on an open connection."""
+def alembic_config(connection: Connection | None) -> Config:
+    """Alembic's configuration for the migrations in this package, on an open connection if they are to be run."""
     from alembic.config import Config
 
     config = Config()

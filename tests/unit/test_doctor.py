@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from readvault import bootstrap, doctor
+from readvault import bootstrap
 from readvault.cli.main import app
 from readvault.config import Settings
-from readvault.doctor import Finding, Level, examine
+from readvault.doctor import examination, machine
+from readvault.doctor.examination import examine
+from readvault.doctor.findings import Finding, Level
 from readvault.reads.dehumanize import host_index
 from tests.unit.reads.fastq_maker import bases, write
 
+SPEAKING = set(examination.PROBES) - {"left logins", "credentials", "demo"} | {"identity", "credentials"}
+"""Probes that say something of an instance with nothing set; the others speak when something is wrong."""
 HOST, VIRUS = bases(4000, seed=31), bases(3000, seed=32)
 
 
@@ -46,7 +50,7 @@ def found(place: Path, probe: str) -> list[Finding]:
 
 def test_a_whole_instance_has_no_failure_and_every_probe_speaks(place: Path) -> None:
     findings = list(examine(settings(place)))
-    assert {finding.probe for finding in findings} == set(doctor.PROBES)
+    assert {finding.probe for finding in findings} == SPEAKING
     assert [finding for finding in findings if finding.level is Level.FAIL] == []
     assert found(place, "shared with host")[0].message == "good: human.idx and good.fasta share no k-mer"
     assert all(finding.advice for finding in findings if finding.level is not Level.OK)
@@ -88,8 +92,8 @@ def test_a_broken_organism_file_fails_and_the_others_are_still_looked_at(place: 
 
 def test_little_scratch_warns_and_none_fails(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for little, none, level in ((0, 0, Level.OK), (1 << 60, 0, Level.WARN), (1 << 60, 1 << 60, Level.FAIL)):
-        monkeypatch.setattr(doctor, "LITTLE_SCRATCH", little)
-        monkeypatch.setattr(doctor, "NO_SCRATCH", none)
+        monkeypatch.setattr(machine, "LITTLE_SCRATCH", little)
+        monkeypatch.setattr(machine, "NO_SCRATCH", none)
         assert [finding.level for finding in found(place, "scratch")] == [level]
 
 
@@ -97,7 +101,7 @@ def test_a_probe_that_breaks_is_a_failure_and_the_others_go_on(place: Path, monk
     def broken(_: Settings) -> None:
         raise RuntimeError("a secret path")
 
-    monkeypatch.setitem(doctor.PROBES, "tools", broken)
+    monkeypatch.setitem(examination.PROBES, "tools", broken)
     first, *others = examine(settings(place))
     assert (first.level, first.message) == (Level.FAIL, "the probe broke: RuntimeError")
     assert others

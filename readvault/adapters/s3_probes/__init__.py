@@ -6,7 +6,7 @@ keys of the probes' own, which are removed afterwards. Nothing here trusts a pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,8 +22,8 @@ PROBES: dict[str, Probe] = {**bucket_rules.PROBES, **uploads.PROBES, **objects.P
 _UNREACHABLE = "See that the endpoint, the bucket and the keys work."
 
 
-def examine(settings: S3Settings, *, origin: str) -> Iterator[Seen]:
-    """Try everything, in order; a probe that breaks is told and the others go on.
+def examine(settings: S3Settings, *, origin: str, only: Collection[str] | None = None) -> Iterator[Seen]:
+    """Try everything, or `only` these probes, in order; a probe that breaks is told and the others go on.
 
     `origin` is where pages that upload come from. Writes some dozen small objects below
     `incoming/doctor-…` and removes them.
@@ -31,6 +31,8 @@ def examine(settings: S3Settings, *, origin: str) -> Iterator[Seen]:
     bucket = Bucket(settings, origin)
     try:
         for name, probe in PROBES.items():
+            if only is not None and name not in only:
+                continue
             try:
                 yield probe(bucket)
             # An answer that lacks what every S3 tells is no answer.

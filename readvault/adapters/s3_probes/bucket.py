@@ -73,9 +73,12 @@ class Bucket:
         return self.http.put(request.url, content=body, headers=headers).status_code
 
     def written(self) -> StoredVersion:
-        """An object, written as a submitter writes it."""
+        """An object, written as a submitter writes it; by the worker itself where nobody can sign."""
         key = self.key()
-        self.put(self.signed_put(key), BODY)
+        if self.settings.upload_signer.access_key:
+            self.put(self.signed_put(key), BODY)
+        else:
+            self.worker.put_object(Bucket=self.name, Key=key, Body=BODY)
         return next(self.store.list_versions(key))
 
     def clean_up(self) -> None:

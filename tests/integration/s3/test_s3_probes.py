@@ -14,8 +14,8 @@ from readvault.adapters.s3 import S3Store
 from readvault.adapters.s3_client import ATTEMPTS
 from readvault.adapters.s3_probes import PROBES, Seen, examine
 from readvault.config import S3Credentials, S3Settings, Settings
-from readvault.doctor import Level
-from readvault.doctor import examine as examine_all
+from readvault.doctor.examination import examine as examine_all
+from readvault.doctor.findings import Level
 
 pytestmark = pytest.mark.slow
 
