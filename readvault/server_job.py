@@ -129,7 +129,7 @@ class ServerJob:
         return StageReport(files=len(staged), bytes=sum(file.size for file in staged), already_there=already)
 
     def register(self, result: LocalResult | None, refusals: Iterable[Annotation]) -> RegisterReport:
-        """Store manifest and record in S3, then register the version, all or nothing."""
+        """Store the manifest in S3, then register the version, all or nothing; its record follows (`db.records`)."""
         errors = tuple(refusals) + (result.errors if result else ())
         errors = neighbours.with_swap_named(self._house, self._claim, result.called_sequences if result else {}, errors)
         warnings = self._sent_twice() + (result.warnings if result else ())
@@ -140,8 +140,6 @@ class ServerJob:
         self._store_text(f"manifests/{place}/{digest}.json", content, digest)
         hidden = manifest.private(body)
         self._store_text(f"manifests/{place}/{digest}.private.json", hidden, manifest.digest(hidden))
-        record = manifest.canonical(self._record(digest))
-        self._store_text(f"records/{place}/{manifest.digest(record)}.json", record, manifest.digest(record))
         failpoint("register-before-commit")
         version = ProcessedVersion(
             manifest=body,
@@ -185,40 +183,6 @@ class ServerJob:
                 ],
             },
         )
-
-    def _record(self, digest: str) -> dict[str, Any]:
-        """Where everything lies and whose it is: with the manifest, enough to rebuild the database."""
-        return {
-            "accessionVersion": self.name,
-            "organism": self._organism.name,
-            "groupId": self._claim.group_id,
-            "submitter": self._inputs.submitter,
-            "submissionId": self._inputs.submission_id,
-            "manifestDigest": digest,
-            "originals": [
-                {
-                    "fileId": f.file_id,
-                    "category": f.category,
-                    "name": f.label,
-                    "key": f.stored.key,
-                    "versionId": f.stored.version_id,
-                    "size": f.stored.size,
-                    "sha256": self._hashes.get(f.file_id),
-                }
-                for f in self._inputs.files
-            ],
-            "files": [
-                {
-                    "category": f.category,
-                    "name": f.name,
-                    "key": f.stored.key,
-                    "versionId": f.stored.version_id,
-                    "size": f.size,
-                    "sha256": f.sha256,
-                }
-                for f in self._staged
-            ],
-        }
 
     def _store_text(self, key: str, content: bytes, sha256: str) -> None:
         path = self._directory / sha256

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from readvault.services.processing.jobs import Claim
 from readvault.services.queue import deliveries
 from readvault.services.queue.lease import Lease
 from readvault.services.release import publication
+from readvault.services.storage import records
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class WorkerHouse:
         self._stopping = threading.Event()
         self._dispatcher: threading.Thread | None = None
         self._places = Places()
+        self._head_due = 0.0
         self._scratch = house.settings.scratch / name
 
     def start(self) -> None:
@@ -141,8 +144,16 @@ class WorkerHouse:
             "delivered": deliveries.dispatch(self.house, self.ready),
             "upgraded pipelines": pipeline_versions.upgrade_all(self.house),
             "expired uploads": housekeeping.expire_uploads(self.house),
+            "records": records.export(self.house),
             "forgotten requests": idempotency.forget_old(self.house),
         }
+
+    def _export_records(self) -> None:
+        """Write queued records to the bucket, a little while at a time; daily the audit log's end is one of them."""
+        if time.monotonic() >= self._head_due:
+            records.queue_head(self.house)
+            self._head_due = time.monotonic() + records.HEAD_EVERY
+        records.export(self.house, seconds=self.house.settings.worker.dispatch_every)
 
     @contextmanager
     def _directory_for(self, claim: Claim) -> Iterator[Path]:
@@ -185,6 +196,7 @@ class WorkerHouse:
                 self.look_at_indexes()
                 housekeeping.reap(self.house)
                 deliveries.dispatch(self.house, self.ready)
+                self._export_records()
             except Exception as fault:
                 logger.warning("dispatching failed and will be tried again: %s", type(fault).__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from readvault.db import audit
+from readvault.db import audit, records
+from readvault.db.audit import Head
 from readvault.db.tables import AuditEntry, EntryFile, FileAccess, Manifest, ManifestFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, NotFound
@@ -21,6 +22,7 @@ from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 
 LARGEST_PAGE = 1000
+HEADS = 1000
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -32,10 +34,12 @@ class Verdict:
     reads: int
     first_bad: int | None = None
     fault: str = ""
+    heads: int = 0
+    """How many heads in the bucket are rows of the log."""
 
     @property
     def whole(self) -> bool:
-        """Whether log and trail of reads are as they were written (rows cut off at the end can't be seen)."""
+        """Whether log and trail of reads are as they were written, up to the last exported head."""
         return not self.fault
 
 
@@ -77,16 +81,40 @@ def who_read(house: House, actor: Actor | None, file: str) -> list[FileAccess]:
 def verify(house: House) -> Verdict:
     """Look over the whole log: every digest, every link, and every URL that the log names or that names it.
 
-    Reads all rows once, in flat memory.
+    Heads that lie in the bucket must be rows of it: so rows that were cut off at the end show, and a
+    log that was written anew. Reads all rows once, in flat memory. Raises ProcessingFailure when the
+    bucket can't be reached.
     """
+    heads = exported_heads(house)  # before the rows: every head that is there by now is a row by now
     with house.sessions.read() as session:
-        bad, rows = audit.examine(session)
-        if bad is not None:
-            return Verdict(rows, 0, bad, f"row {bad} of the audit log was altered, or a row before it is missing")
+        found = audit.examine(session, heads)
+        if (bad := found.first_bad) is not None:
+            fault = f"row {bad} of the audit log was altered, or a row before it is missing"
+            return Verdict(found.rows, 0, bad, fault)
+        if found.lost is not None:
+            number = found.lost.id
+            fault = f"row {number} of the audit log, as the bucket knows it, is gone: rows were cut off or written anew"
+            return Verdict(found.rows, 0, number, fault)
         reads, wrong = _reads_that_differ(session)
         if wrong is not None:
-            return Verdict(rows, reads, wrong, f"the trail of reads is not what row {wrong} of the audit log says")
-        return Verdict(rows, reads)
+            fault = f"the trail of reads is not what row {wrong} of the audit log says"
+            return Verdict(found.rows, reads, wrong, fault, len(heads))
+        return Verdict(found.rows, reads, heads=len(heads))
+
+
+def exported_heads(house: House) -> list[Head]:
+    """The last heads of the log that lie in the bucket, oldest first, at most `HEADS`; the newest vouches for all.
+
+    Only those since the database was last rebuilt, if it ever was.
+    """
+    heads: deque[Head] = deque(maxlen=HEADS)
+    for listed in house.store.walk(f"{records.AUDIT}/"):
+        head = None if listed.deleted else audit.head_of(listed.stored.key)
+        if head is not None:
+            if head.begins:
+                heads.clear()
+            heads.append(head)
+    return list(heads)
 
 
 def _file_ids(session: Session, file: str) -> list[str]:

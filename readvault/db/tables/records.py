@@ -9,12 +9,14 @@ from readvault.db.tables.keys import KEY
 
 
 class PendingRecord(SQLModel, table=True):
-    """A document that a transaction wants in the bucket, so that the database can be rebuilt; gone once it is there."""
+    """What a transaction wants in the bucket, so that the database can be rebuilt; gone once it is there."""
 
     __tablename__ = "pending_record"
     id: int | None = Field(default=None, primary_key=True)
+    kind: str
+    """`readvault.db.records.Kind`: a document, or what a document is made of when it is exported."""
     key: str = Field(sa_column=Column(KEY, nullable=False))
-    """Never the same for two contents: it ends with a number or a digest."""
-    body: str = Field(sa_column=Column(Text, nullable=False))
-    """Canonical JSON."""
+    """Of a document its key in the bucket, never the same for two contents; else what it is about, by name or number."""
+    body: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """Canonical JSON of a document."""
     created_at: float

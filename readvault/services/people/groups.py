@@ -9,7 +9,7 @@ from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.tables import Group, GroupMember, ReleasedCount, UserAccount
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, NotFound
@@ -47,6 +47,7 @@ def create_group(
             _refuse_unknown_user(house, session, name)
         session.add_all(GroupMember(group_id=group.id, user_name=name) for name in first)
         remember(session, actor, once, {"groupId": group.id})
+        records.group_changed(session, group.id)
         audit.append(session, actor.name, "create group", f"group {group.id}", {"members": first})
         return _view(group, contact=True)
 
@@ -65,6 +66,8 @@ def edit_group(house: House, actor: Actor | None, group_id: int, details: GroupD
         group.institution = details.institution
         group.address = details.address.model_dump(by_alias=True)
         group.contact_email = details.contact_email
+        session.flush()
+        records.group_changed(session, group_id)
         audit.append(session, actor.name, "edit group", f"group {group_id}")
         return _view(group, contact=True)
 
@@ -114,6 +117,7 @@ def add_member(house: House, actor: Actor | None, group_id: int, user_name: str)
             _refuse_unknown_user(house, session, user_name)
             session.add(GroupMember(group_id=group_id, user_name=user_name))
             session.flush()
+            records.group_changed(session, group_id)
             audit.append(session, actor.name, "add member", f"group {group_id}", {"user": user_name})
     except IntegrityError:
         raise Conflict(f"User {user_name} is already member of the group {group_id}.") from None
@@ -131,6 +135,7 @@ def remove_member(house: House, actor: Actor | None, group_id: int, user_name: s
         result = session.execute(delete(GroupMember).where(*member))
         assert isinstance(result, CursorResult)
         if result.rowcount:
+            records.group_changed(session, group_id)
             audit.append(session, actor.name, "remove member", f"group {group_id}", {"user": user_name})
 
 

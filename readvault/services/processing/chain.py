@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, select, update
 from sqlmodel import Session, SQLModel, col
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.names import among
 from readvault.db.tables import Job, PartialResult
 from readvault.domain import manifest
@@ -94,6 +94,7 @@ def hand_on(house: House, claim: Claim, version: ProcessedVersion) -> str:
             )
         )
         _queue_external(session, claim)
+        records.changed(session, [key])
         finish(session, job)
         details = {"job": claim.job_id, "pipelineVersion": claim.pipeline_version, "digestOfPart": digest}
         audit.append(session, SYSTEM, "hand on to external pipeline", str(key), details)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, OrganismState, Release
 from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.actor import Actor
@@ -99,6 +99,7 @@ def upgrade(house: House, organism_name: str) -> int | None:
         session.flush()
         call_off_older(session, organism_name, following)
         released = publish_results(session, organism_name, following)
+        records.organism_changed(session, organism_name)
         details = {"from": before, "to": following, "releasedResults": released}
         audit.append(session, SYSTEM, "pipeline version becomes current", organism_name, details)
     return following
@@ -174,6 +175,7 @@ def publish_results(session: Session, organism: str, version: int) -> int:
             [{"id": str(uuid.uuid4()), "accession": name, "version": number, **same} for name, number in page],
         )
     if found:
+        records.changed(session, (tuple(row) for row in found))
         released_state.changed(session, organism, at)
     return len(found)
 

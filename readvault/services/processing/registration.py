@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.names import among
 from readvault.db.tables import CurrentResult, EntryVersion, Job, ManifestFile, Release, StoredObject
 from readvault.db.tables import Manifest as ManifestRow
@@ -116,6 +116,7 @@ def put_first(
         session.add_all(_file_rows(row, version, objects[claim.group_id]))
         finish(session, job, at)
     session.flush()
+    records.registered(session, ((row.id, (row.accession, row.version)) for row in rows))
 
 
 def with_result(session: Session, names: Iterable[AccessionVersion], pipeline_version: int) -> set[AccessionVersion]:
@@ -201,6 +202,7 @@ def _insert(session: Session, claim: Claim, version: ProcessedVersion, objects: 
     session.add(row)
     session.flush()
     session.add_all(_file_rows(row, version, objects))
+    records.registered(session, [(row.id, claim.accession_version)])
 
 
 def _row(claim: Claim, version: ProcessedVersion, at: float) -> ManifestRow:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlmodel import Session, col
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.names import among
 from readvault.db.tables import EntryVersion, ExternalMetadata
 from readvault.db.upsert import columns_of, insert_into
@@ -70,6 +70,7 @@ def submit(house: House, actor: Actor | None, organism_name: str, updater: str, 
                     set_={"content": new.excluded.content, "updated_at": new.excluded.updated_at},
                 )
             )
+        records.changed(session, names)
         if names:
             released_state.changed(session, organism.name, at)
         for page in batched(names, PAGE):

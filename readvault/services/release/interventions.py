@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlmodel import Session, col, select
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.tables import EntryVersion, Intervention
 from readvault.domain import interventions
 from readvault.domain.actor import Actor
@@ -47,6 +47,7 @@ def intervene(house: House, actor: Actor | None, name: AccessionVersion, step: S
         )
         session.add(row)
         session.flush()
+        records.changed(session, [name])
         released_state.changed(session, entry.organism, now)
         details = {"before": before.value, "after": state.value, "reason": told}
         audit.append(session, actor.name, step.value, str(name), details)

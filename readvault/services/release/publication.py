@@ -31,6 +31,8 @@ from readvault.services.house import House
 from readvault.services.processing.jobs import complete
 from readvault.services.queue.fence import Claim
 
+SCHEMA = 2
+"""Of the record."""
 LOCKED_FOR = 10 * 365.25 * 86400
 """Seconds: ten years."""
 
@@ -42,10 +44,12 @@ class _File:
     sha256: str | None
     stored: StoredVersion
     file_id: str
+    may_be_public: bool
 
     def as_json(self) -> dict[str, Any]:
         place = {"key": self.stored.key, "versionId": self.stored.version_id, "size": self.stored.size}
-        return {"fileId": self.file_id, "category": self.category, "name": self.name, "sha256": self.sha256, **place}
+        said = {"category": self.category, "name": self.name, "sha256": self.sha256, "mayBePublic": self.may_be_public}
+        return {"fileId": self.file_id, **said, **place}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,14 @@ def _load(session: Session, name: AccessionVersion, pipeline_version: int) -> _R
         .order_by(col(ManifestFile.category), col(ManifestFile.name))
     )
     files = tuple(
-        _File(file.category, file.name, at.sha256, StoredVersion(at.key, at.version_id, at.size), file.file_id)
+        _File(
+            file.category,
+            file.name,
+            at.sha256,
+            StoredVersion(at.key, at.version_id, at.size),
+            file.file_id,
+            file.may_be_public,
+        )
         for file, at in processed
     )
     submitted = session.exec(
@@ -107,7 +118,9 @@ def _load(session: Session, name: AccessionVersion, pipeline_version: int) -> _R
         .order_by(col(EntryFile.category), col(EntryFile.position))
     )
     originals = tuple(
-        _File(file.category, file.name, at.sha256, StoredVersion(at.key, at.version_id, at.size or 0), file.file_id)
+        _File(
+            file.category, file.name, at.sha256, StoredVersion(at.key, at.version_id, at.size or 0), file.file_id, False
+        )
         for file, at in submitted
     )
     return _Released(entry, release, manifest, files, originals)
@@ -148,6 +161,7 @@ def _write_record(house: House, released: _Released) -> None:
     entry, release = released.entry, released.release
     record = manifests.canonical(
         {
+            "schema": SCHEMA,
             "accession": entry.accession,
             "version": entry.version,
             "organism": entry.organism,
@@ -155,12 +169,20 @@ def _write_record(house: House, released: _Released) -> None:
             "submitter": entry.submitter,
             "submissionId": entry.submission_id,
             "submittedAt": entry.submitted_at,
+            "batchId": entry.batch_id,
             "submittedMetadata": entry.submitted_metadata,
+            "submittedSequences": entry.submitted_sequences,
             "isRevocation": entry.is_revocation,
             "versionComment": entry.version_comment,
             "dataUseTerms": _terms_of(entry),
             "releasedAt": release.released_at,
             "approver": release.approver,
+            "digestWasGiven": release.digest_was_given,
+            "pipelineVersion": released.manifest.pipeline_version,
+            "processedAt": released.manifest.created_at,
+            "processedData": released.manifest.processed_data,
+            "errors": released.manifest.errors,
+            "warnings": released.manifest.warnings,
             "manifestDigest": released.manifest.digest,
             "manifest": json.loads(released.manifest.body),
             "privateManifest": json.loads(released.manifest.private_body or "null"),

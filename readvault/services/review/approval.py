@@ -17,9 +17,9 @@ from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.names import among
-from readvault.db.tables import EntryVersion, Job, Release
+from readvault.db.tables import AuditEntry, EntryVersion, Job, Release
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
@@ -165,9 +165,11 @@ def _release(
         page_jobs = [_job_row(each, organism, at) for each in page]
         session.execute(insert(Job), page_jobs)
         jobs += page_jobs
+        records.changed(session, (each.name for each in page))
         failpoint("approve-between-pages")
     if chosen:
         released_state.count(session, organism, Counter(each.group_id for each in chosen), at)
+    last: AuditEntry | None = None
     for page in batched(chosen, PAGE):
         listed = [
             {
@@ -177,8 +179,10 @@ def _release(
             }
             for each in page
         ]
-        audit.append(session, approver, "approve", organism, {"approved": listed})
+        last = audit.append(session, approver, "approve", organism, {"approved": listed})
         failpoint("approve-written-down")
+    if last is not None:
+        audit.queue_head(session, last)
     return [job["id"] for job in jobs]
 
 

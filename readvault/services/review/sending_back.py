@@ -8,7 +8,7 @@ from itertools import batched
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.tables import SentBack
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Conflict
@@ -49,6 +49,7 @@ def send_back(
             at = clock.read(session)
             common = {"reason": reason, "sent_by": actor.name, "sent_at": at}
             session.execute(insert(SentBack), [{"manifest_id": each.manifest_id, **common} for each in found])
+            records.changed(session, (each.name for each in found))
             for page in batched(found, candidates.PAGE):
                 listed = [{"accessionVersion": str(each.name), "manifestDigest": each.digest} for each in page]
                 audit.append(session, actor.name, "send back", organism, {"sentBack": listed, "reason": reason})

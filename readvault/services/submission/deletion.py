@@ -9,7 +9,7 @@ from itertools import batched
 from sqlalchemy import ColumnElement, and_, delete, insert, select
 from sqlmodel import Session, SQLModel, col
 
-from readvault.db import audit, clock, entry_state
+from readvault.db import audit, clock, entry_state, records
 from readvault.db.names import among
 from readvault.db.tables import (
     DeletedEntryVersion,
@@ -144,6 +144,7 @@ def _delete(session: Session, actor: Actor, organism: str, chosen: Sequence[Cand
                 for each in page
             ],
         )
+        records.changed(session, names)
 
 
 def _run(session: Session, table: type[SQLModel], condition: ColumnElement[bool]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import and_, delete, insert, update
 from sqlmodel import Session, col
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.tables import EntryFile, EntryVersion, Job, Manifest, SubmittedDataArchive
 from readvault.domain import fasta, filenames
 from readvault.domain.actor import Actor
@@ -195,4 +195,5 @@ def _replace(session: Session, actor: Actor, organism: Organism, name: Accession
     call_off(session, [name])
     jobs = job_rows(organism, [version], now)
     session.execute(insert(Job), jobs)
+    records.changed(session, [name])
     return [str(job["id"]) for job in jobs]

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session
+from sqlmodel import Session, col
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.tables import EntryVersion, Manifest
 from readvault.domain import manifest
 from readvault.domain.actor import Actor
@@ -98,7 +98,9 @@ def _write(
     ]
     session.execute(insert(EntryVersion), entries)
     # Approval looks for a manifest and its digest; a revocation's says that there is nothing.
-    session.execute(insert(Manifest), [_empty_manifest(entry, organism, now) for entry in entries])
+    rows = [_empty_manifest(entry, organism, now) for entry in entries]
+    made = insert(Manifest).returning(col(Manifest.id), col(Manifest.accession), col(Manifest.version))
+    records.registered(session, ((row[0], (row[1], row[2])) for row in session.execute(made, rows)))
     return [SubmittedEntry(each.name.accession, each.next_version, each.submission_id) for each in ordered]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlmodel import Session, col
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.tables import DataUseTerms, EntryVersion
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, NotFound, Unprocessable
@@ -127,6 +127,7 @@ def change(
         if not rows:
             return
         session.execute(insert(DataUseTerms), rows)
+        records.terms_changed(session, names)
         for organism in sorted(organisms):
             released_state.changed(session, organism, now)
         for page in batched(names, PAGE):

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import insert
 from sqlmodel import Session, SQLModel
 
+from readvault.db import records
 from readvault.db.tables import EntryFile, EntryVersion, Job
 from readvault.db.upsert import columns_of
 from readvault.domain.actor import Actor
@@ -76,6 +77,7 @@ def write_versions(
     insert_rows(session, EntryVersion, entries)
     insert_rows(session, EntryFile, file_rows)
     insert_rows(session, Job, jobs)
+    records.changed(session, ((entry["accession"], entry["version"]) for entry in entries))
     return [str(job["id"]) for job in jobs]
 
 

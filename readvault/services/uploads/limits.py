@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlmodel import Session, col, select
 
 from readvault.config import LimitSettings
-from readvault.db import audit, clock
+from readvault.db import audit, clock, records
 from readvault.db.tables import Group, LimitOverride, UploadUsage
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, NotFound
@@ -143,6 +143,8 @@ def set_limits(
         else:
             row = session.merge(LimitOverride(scope=scope, **chosen, reason=reason, set_by=actor.name, set_at=now))
         session.flush()
+        said = None if row is None else asdict(_override(row))
+        records.queue(session, records.LIMITS, {"scope": scope, "limits": said})
         use = _use(session, house.settings.limits, scope, now)
         audit.append(session, actor.name, "set limits", scope, {"before": before, "after": chosen, "reason": reason})
         return (None if row is None else _override(row)), use

@@ -1,0 +1,117 @@
+"""Records go to the bucket: what transactions queued is written there, once, and taken off the queue."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+from sqlalchemy import delete, func, select
+from sqlmodel import Session, col
+
+from readvault.db import audit, clock, record_documents, records
+from readvault.db.records import Kind
+from readvault.db.tables import AuditEntry, PendingRecord
+from readvault.domain import manifest
+from readvault.domain.errors import ProcessingFailure
+from readvault.failpoints import failpoint
+from readvault.services.house import House
+
+logger = logging.getLogger(__name__)
+
+PAGE = 200
+HEAD_EVERY = 86_400.0
+"""Seconds from one exported head of the audit log to the next, where nothing is released."""
+GIVE_UP = 3
+"""So many failures one after the other: the bucket can't be reached."""
+LOCKED_FOR = 10 * 365.25 * 86400
+"""Seconds that heads of the audit log can't be deleted: ten years."""
+
+
+def export(house: House, *, seconds: float | None = None) -> int:
+    """Write what is queued to the bucket, and to the second one where there is one; how many records.
+
+    At most `seconds` long. It can be broken off anywhere and called again, by several workers at once:
+    the same bytes under the same key are a success. What can't be written stays queued.
+    """
+    started = time.monotonic()
+    done, last, failed = 0, 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        while page := _page(house, last):
+            last = page[-1][0]
+            written: list[int] = []
+            try:
+                for row in page:
+                    if failed >= GIVE_UP or (seconds is not None and time.monotonic() - started > seconds):
+                        return done + len(written)
+                    if _try(house, Path(folder), *row):
+                        written.append(row[0])
+                        failed = 0
+                    else:
+                        failed += 1
+            finally:
+                _forget(house, written)
+            done += len(written)
+    return done
+
+
+def queued(house: House) -> int:
+    """How many records wait to be written."""
+    with house.sessions.read() as session:
+        return session.execute(select(func.count()).select_from(PendingRecord)).scalar_one()
+
+
+def queue_head(house: House) -> bool:
+    """Queue the last row of the audit log as what it has to end with, or go on from; False for an empty log."""
+    with house.sessions.begin() as session:
+        entry = session.execute(select(AuditEntry).order_by(col(AuditEntry.id).desc()).limit(1)).scalar_one_or_none()
+        if entry is None:
+            return False
+        audit.queue_head(session, entry)
+        return True
+
+
+def _page(house: House, after: int) -> list[tuple[int, str, str, str | None]]:
+    with house.sessions.read() as session:
+        columns = (col(PendingRecord.id), col(PendingRecord.kind), col(PendingRecord.key), col(PendingRecord.body))
+        query = select(*columns).where(col(PendingRecord.id) > after).order_by(columns[0]).limit(PAGE)
+        return [tuple(row) for row in session.execute(query)]  # type: ignore[misc]
+
+
+def _try(house: House, folder: Path, number: int, kind: str, subject: str, body: str | None) -> bool:
+    try:
+        _write(house, folder, kind, subject, body)
+    except ProcessingFailure as failure:
+        logger.warning("record %d waits for the next time: %s", number, failure.cause)
+        return False
+    return True
+
+
+def _write(house: House, folder: Path, kind: str, subject: str, body: str | None) -> None:
+    with house.sessions.read() as session:
+        made = _made(session, Kind(kind), subject, body)
+    if made is not None:
+        key, content = made
+        path = folder / "record.json"
+        path.write_bytes(content)
+        for store in filter(None, (house.store, house.second_store)):
+            stored = store.store(path, key, sha256=manifest.digest(content))
+            if key.startswith(f"{records.AUDIT}/"):
+                store.lock(stored, until=time.time() + LOCKED_FOR)
+    failpoint("record-written")
+
+
+def _made(session: Session, kind: Kind, subject: str, body: str | None) -> tuple[str, bytes] | None:
+    if body is not None:
+        return subject, body.encode("utf-8")
+    # The clock is read after the row was: whoever sees a change writes it under a later time.
+    return record_documents.document(session, kind, subject, clock.read(session))
+
+
+def _forget(house: House, written: list[int]) -> None:
+    if not written:
+        return
+    with house.sessions.begin() as session:
+        gone = delete(PendingRecord).where(col(PendingRecord.id).in_(written))
+        session.execute(gone.execution_options(synchronize_session=False))
