@@ -5,7 +5,7 @@ on the manifests, files and entry versions that are released, and on the audit l
 later (terms, suppression) lives in tables of its own.
 """
 
-from readvault.db.tables.damage import FixityCheck, Repair
+from readvault.db.tables.damage import Bookmark, FixityCheck, Repair, SecondCopy
 from readvault.db.tables.entries import (
     AccessionCounter,
     DataUseTerms,
@@ -14,7 +14,7 @@ from readvault.db.tables.entries import (
     EntryVersion,
     SubmittedDataArchive,
 )
-from readvault.db.tables.erasure import ErasedObject, Erasure
+from readvault.db.tables.erasure import ErasedObject, ErasedVersion, Erasure
 from readvault.db.tables.garbage import CondemnedVersion
 from readvault.db.tables.people import Group, GroupMember, MachineToken, UserAccount
 from readvault.db.tables.processing import Job, Manifest, ManifestFile, PartialResult, SentBack, StoredObject
@@ -33,6 +33,7 @@ from readvault.db.tables.uploads import LimitOverride, UploadedFile, UploadUsage
 __all__ = [
     "AccessionCounter",
     "AuditEntry",
+    "Bookmark",
     "CondemnedVersion",
     "CurrentResult",
     "DataUseTerms",
@@ -40,6 +41,7 @@ __all__ = [
     "EntryFile",
     "EntryVersion",
     "ErasedObject",
+    "ErasedVersion",
     "Erasure",
     "ExternalMetadata",
     "FileAccess",
@@ -59,6 +61,7 @@ __all__ = [
     "Release",
     "ReleasedCount",
     "Repair",
+    "SecondCopy",
     "SentBack",
     "StoredObject",
     "SubmittedDataArchive",

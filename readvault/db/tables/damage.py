@@ -26,6 +26,8 @@ class FixityCheck(SQLModel, table=True):
     damage: str | None = None
     """`missing` or `other bytes`; None while all is well."""
     damaged_since: float | None = None
+    unrepaired: str | None = None
+    """What has stood in the way of a repair so far, for maintainers."""
 
 
 class Repair(SQLModel, table=True):
@@ -47,3 +49,37 @@ class Repair(SQLModel, table=True):
     """`second bucket`, `earlier version`, `made again` or `uploaded again`."""
     actor: str
     at: float
+
+
+class SecondCopy(SQLModel, table=True):
+    """A released object of which the second bucket has a copy, or is owed one (`copied_at` None)."""
+
+    __tablename__ = "second_copy"
+    __table_args__ = (
+        Index(
+            "ix_second_copy_owed",
+            "key",
+            sqlite_where=text("copied_at IS NULL"),
+            postgresql_where=text("copied_at IS NULL"),
+        ),
+        Index("ix_second_copy_checked", "checked_at", "key"),
+    )
+    key: str = Field(sa_column=Column(KEY, primary_key=True))
+    owed_at: float
+    copied_at: float | None = None
+    version_id: str | None = None
+    """In the second bucket."""
+    sha256: str | None = None
+    size: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    checked_at: float | None = None
+    """When the copy was last read and hashed."""
+
+
+class Bookmark(SQLModel, table=True):
+    """How far a walk through the bucket came that was broken off; it goes on beyond `position`."""
+
+    __tablename__ = "bookmark"
+    name: str = Field(primary_key=True)
+    position: str = Field(default="", sa_column=Column(KEY, nullable=False))
+    finished_at: float | None = None
+    """When the last walk came to the end."""

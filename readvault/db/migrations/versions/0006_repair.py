@@ -14,7 +14,7 @@ _KEY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the tables."""
     op.create_table(
         "repair",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -29,9 +29,36 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_repair_key", "repair", ["key", "id"], unique=False)
+    op.create_table(
+        "second_copy",
+        sa.Column("key", _KEY, nullable=False),
+        sa.Column("owed_at", sa.Float(), nullable=False),
+        sa.Column("copied_at", sa.Float(), nullable=True),
+        sa.Column("version_id", sa.String(), nullable=True),
+        sa.Column("sha256", sa.String(), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("checked_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("key"),
+    )
+    owed = sa.text("copied_at IS NULL")
+    op.create_index("ix_second_copy_owed", "second_copy", ["key"], sqlite_where=owed, postgresql_where=owed)
+    op.create_index("ix_second_copy_checked", "second_copy", ["checked_at", "key"])
+    op.create_table(
+        "bookmark",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("position", _KEY, nullable=False),
+        sa.Column("finished_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.add_column("fixity_check", sa.Column("unrepaired", sa.String(), nullable=True))
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop them."""
+    op.drop_column("fixity_check", "unrepaired")
+    op.drop_table("bookmark")
+    op.drop_index("ix_second_copy_checked", table_name="second_copy")
+    op.drop_index("ix_second_copy_owed", table_name="second_copy")
+    op.drop_table("second_copy")
     op.drop_index("ix_repair_key", table_name="repair")
     op.drop_table("repair")
