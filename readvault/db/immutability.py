@@ -21,6 +21,7 @@ from readvault.db.tables import (
     EntryFile,
     EntryVersion,
     ErasedObject,
+    ErasedVersion,
     Erasure,
     FileAccess,
     Intervention,
@@ -102,6 +103,18 @@ _NOT_REPAIRED = (
     " AND p.version_id IS NOT DISTINCT FROM NEW.version_id AND p.lost_version_id IS NOT DISTINCT FROM OLD.version_id"
     " AND (OLD.sha256 IS NULL OR p.sha256 = OLD.sha256))"
 )
+_NO_TOMBSTONE = (
+    "NOT EXISTS (SELECT 1 FROM erased_version v WHERE v.accession = OLD.accession AND v.version = OLD.version)"
+)
+
+
+def _erased(row: str) -> str:
+    return (
+        f"EXISTS (SELECT 1 FROM erased_object x WHERE x.key = {row}.key AND x.place = 'bucket'"  # noqa: S608 - no input
+        f" AND x.version_id = COALESCE({row}.version_id, ''))"
+    )
+
+
 _IN_AN_ENTRY = "EXISTS (SELECT 1 FROM entry_file f WHERE f.file_id = OLD.id)"
 ONLY_GROWING: dict[type[SQLModel], str] = {
     AuditEntry: "the audit log only grows",
@@ -109,10 +122,9 @@ ONLY_GROWING: dict[type[SQLModel], str] = {
     Intervention: "an intervention never changes",
     CurrentResult: "which results were published never changes",
     DataUseTerms: "the history of data use terms only grows",
-    SubmittedDataArchive: "what was submitted before an edit never changes",
     DeletedEntryVersion: "a deleted name is never used again",
     Repair: "a repair never changes",
-    ErasedObject: "what was shredded stays so",
+    ErasedVersion: "a tombstone stays",
 }
 
 
@@ -124,20 +136,24 @@ def rules() -> Iterator[Rule]:
             yield Rule(_name(table), verb, "1 = 1", message)
         yield Rule(_name(EntryVersion), verb, _released("OLD"), "a released entry version never changes")
         yield Rule(_name(EntryFile), verb, _released("OLD"), "the files of a released entry version never change")
-    finished = (
-        f"OLD.finished_at IS NOT NULL OR {_changed(Erasure, 'id', 'accession_versions', 'reason', 'requested_by')}"
-    )
-    yield Rule(_name(Erasure), "UPDATE", finished, "an erasure that is finished never changes")
-    yield Rule(_name(Erasure), "DELETE", "1 = 1", "an erasure stays")
+    yield from _erasures()
     yield Rule(_name(Release), "INSERT", _UNMARKED, "a release needs an entry version that is marked as released")
     yield Rule(_name(EntryFile), "INSERT", _released("NEW"), "a released entry version gets no more files")
 
     only_superseded = _changed(Manifest, *_all_but(Manifest, "superseded_at"))
+    # Of a version that was shredded the private document may go; its digest stays in the public one.
+    blanked = (
+        f"(NEW.private_body IS NULL AND NOT {_changed(Manifest, *_all_but(Manifest, 'private_body'))}"
+        f" AND NOT {_NO_TOMBSTONE})"
+    )
     yield Rule(
-        _name(Manifest), "UPDATE", f"{only_superseded} OR {_once_set(Manifest, 'superseded_at')}",
+        _name(Manifest), "UPDATE", f"({only_superseded} OR {_once_set(Manifest, 'superseded_at')}) AND NOT {blanked}",
         "a manifest never changes, it is only superseded once",
     )  # fmt: skip
-    yield Rule(_name(Manifest), "UPDATE", f"{_manifest_released('OLD.id')}", "a released manifest is never superseded")
+    yield Rule(
+        _name(Manifest), "UPDATE", f"{_manifest_released('OLD.id')} AND NOT {blanked}",
+        "a released manifest is never superseded",
+    )  # fmt: skip
     yield Rule(_name(Manifest), "DELETE", _released("OLD"), "manifests of a released version stay")
     yield Rule(_name(ManifestFile), "UPDATE", "1 = 1", "the files of a manifest never change")
     yield Rule(
@@ -149,10 +165,12 @@ def rules() -> Iterator[Rule]:
     yield Rule(
         _name(ManifestFile), "INSERT", _manifest_released("NEW.manifest_id"), "a released manifest gets no more files"
     )
-    # A lost version may be repaired under a new version ID; what the bytes are never changes.
-    unrepaired = f"({_changed(StoredObject, 'version_id')} AND {_NOT_REPAIRED})"
-    same = _changed(StoredObject, "id", "group_id", "sha256", "size", "key")
-    yield Rule(_name(StoredObject), "UPDATE", f"{same} OR {unrepaired}", "a stored object never changes")
+    # A lost version may be repaired under a new version ID, and shredded bytes may come again as new ones;
+    # what the bytes are never changes.
+    unrepaired = f"({_changed(StoredObject, 'key')} OR ({_changed(StoredObject, 'version_id')} AND {_NOT_REPAIRED}))"
+    same = _changed(StoredObject, "id", "group_id", "sha256", "size")
+    moved = f"({unrepaired} AND NOT ({_erased('OLD')} AND NOT {_erased('NEW')}))"
+    yield Rule(_name(StoredObject), "UPDATE", f"{same} OR {moved}", "a stored object never changes")
     yield Rule(_name(StoredObject), "DELETE", _IN_RELEASED_MANIFEST, "a released object stays")
 
     pinned = ("sealed_at", "size", "sha256")
@@ -161,6 +179,20 @@ def rules() -> Iterator[Rule]:
     identity = f"(OLD.sealed_at IS NOT NULL AND ({_changed(UploadedFile, 'id', 'group_id', 'key', 'size')} OR {moved}))"
     yield Rule(_name(UploadedFile), "UPDATE", f"{sealed} OR {identity}", "a sealed file never changes")
     yield Rule(_name(UploadedFile), "DELETE", _IN_AN_ENTRY, "a file of an entry stays")
+
+
+def _erasures() -> Iterator[Rule]:
+    wish = ("id", "accession_versions", "scope", "reason", "code", "objects", "size", "requested_by", "requested_at")
+    said = " OR ".join(_once_set(Erasure, column) for column in ("confirmed_by", "confirmed_at"))
+    finished = f"OLD.finished_at IS NOT NULL OR {_changed(Erasure, *wish)} OR {said}"
+    yield Rule(_name(Erasure), "UPDATE", finished, "an erasure that is finished never changes")
+    yield Rule(_name(Erasure), "DELETE", "1 = 1", "an erasure stays")
+    gone = f"{_changed(ErasedObject, *_all_but(ErasedObject, 'deleted_at'))} OR {_once_set(ErasedObject, 'deleted_at')}"
+    yield Rule(_name(ErasedObject), "UPDATE", gone, "what was shredded stays so")
+    yield Rule(_name(ErasedObject), "DELETE", "1 = 1", "what was shredded stays so")
+    kept = "what was submitted before an edit never changes"
+    yield Rule(_name(SubmittedDataArchive), "UPDATE", "1 = 1", kept)
+    yield Rule(_name(SubmittedDataArchive), "DELETE", _NO_TOMBSTONE, kept)
 
 
 def truncate_rules() -> list[Rule]:

@@ -17,6 +17,7 @@ from readvault.db.tables import (
     EntryFile,
     EntryVersion,
     ErasedObject,
+    ErasedVersion,
     Erasure,
     Group,
     Intervention,
@@ -97,7 +98,7 @@ REFUSED = {
     "terms: delete": "DELETE FROM data_use_terms",
     "archive: metadata": "UPDATE submitted_data_archive SET submitted_metadata = '{}'",
     "archive: files": "UPDATE submitted_data_archive SET files = '{}'",
-    "archive: delete": "DELETE FROM submitted_data_archive",
+    "archive: delete": "DELETE FROM submitted_data_archive WHERE id = 1",
     "deleted name: by whom": "UPDATE deleted_entry_version SET deleted_by = 'mallory'",
     "deleted name: free again": "DELETE FROM deleted_entry_version WHERE accession = 'D'",
     "object: another version": "UPDATE stored_object SET version_id = 'v8'",
@@ -105,6 +106,11 @@ REFUSED = {
     "repair: delete": "DELETE FROM repair",
     "erased: bytes are back": "DELETE FROM erased_object",
     "erased: which": "UPDATE erased_object SET key = 'vault/1/h'",
+    "erased: it never went": "UPDATE erased_object SET deleted_at = NULL WHERE key = 'vault/1/e'",
+    "erased: shredded bytes stand again": "UPDATE stored_object SET key = 'vault/1/e', version_id = 'e1' WHERE id = 7",
+    "tombstone: reason": "UPDATE erased_version SET reason = 'none'",
+    "tombstone: delete": "DELETE FROM erased_version",
+    "erasure: what": "UPDATE erasure SET accession_versions = '[]' WHERE id = 1",
     "erasure: reason": "UPDATE erasure SET reason = 'none' WHERE id = 1",
     "erasure: proof": "UPDATE erasure SET proof = '{}' WHERE id = 2",
     "erasure: delete": "DELETE FROM erasure WHERE id = 1",
@@ -147,7 +153,10 @@ REFUSED_REPLACEMENTS = {
 ALLOWED = {
     "an unreleased manifest is superseded": "UPDATE manifest SET superseded_at = 1 WHERE accession = 'B'",
     "an unreleased entry is edited": "UPDATE entry_version SET submitted_metadata = '{}' WHERE accession = 'B'",
-    "a lost version is repaired": "UPDATE stored_object SET version_id = 'v9'",
+    "a lost version is repaired": "UPDATE stored_object SET version_id = 'v9' WHERE id = 1",
+    "shredded bytes come again as new ones": "UPDATE stored_object SET version_id = 'f2' WHERE id = 7",
+    "what is to be shredded goes": "UPDATE erased_object SET deleted_at = 4 WHERE key = 'vault/1/f'",
+    "an archive under a tombstone goes": "DELETE FROM submitted_data_archive WHERE id = 2",
     "a lost original is repaired": "UPDATE uploaded_file SET version_id = 'u9' WHERE id = 'u'",
     "an erasure is confirmed": "UPDATE erasure SET confirmed_by = 'bob', finished_at = 3 WHERE id = 1",
     "an open upload is sealed": "UPDATE uploaded_file SET sealed_at = 1, size = 1, version_id = 'v' WHERE id = 'open'",
@@ -218,10 +227,22 @@ def released(sessions: Sessions) -> Sessions:
         session.add(Repair(key="vault/1/h", lost_version_id="v", version_id="v9", sha256="h", size=3, **mended))
         session.add(Repair(key="incoming/b/u", lost_version_id="v1", version_id="u9", sha256="a", size=7, **mended))
         asked: dict[str, Any] = {"accession_versions": ["E.1"], "reason": "r", "requested_by": "root"}
+        asked |= {"scope": "everything", "code": "c", "objects": 1, "size": 3}
         session.add(Erasure(id=1, requested_at=1.0, **asked))
         session.add(Erasure(id=2, requested_at=1.0, confirmed_by="bob", finished_at=2.0, proof={"left": 0}, **asked))
         session.flush()
-        session.add(ErasedObject(key="vault/1/e", size=3, erasure_id=2, erased_at=2.0))
+        shredded: dict[str, Any] = {"size": 3, "erasure_id": 2, "erased_at": 2.0, "kind": "processed"}
+        session.add(ErasedObject(key="vault/1/e", version_id="e1", deleted_at=3.0, **shredded))
+        session.add(ErasedObject(key="vault/1/f", version_id="f1", **shredded))
+        session.add(StoredObject(id=7, group_id=1, sha256="f", size=3, key="vault/1/f", version_id="f1", stored_at=1.0))
+        tombstone: dict[str, Any] = {"organism": "o", "group_id": 1, "was_released": False, "manifest_digests": []}
+        session.add(ErasedVersion(accession="E", version=1, erasure_id=2, reason="r", erased_at=2.0, **tombstone))
+        session.add(
+            SubmittedDataArchive(
+                id=2, accession="E", version=1, edited_by="alice", edited_at=1.0, submitted_metadata={"k": "v"},
+                submitted_sequences={}, files={},
+            )
+        )  # fmt: skip
         session.add(
             DeletedEntryVersion(accession="D", version=1, organism="o", group_id=1, deleted_by="alice", deleted_at=1.0)
         )
@@ -276,6 +297,7 @@ def test_released_rows_refuse_replacement(released: Sessions, statement: str) ->
         "repair",
         "erasure",
         "erased_object",
+        "erased_version",
     ],
 )
 def test_tables_refuse_to_be_emptied(released: Sessions, table: str) -> None:
