@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
-import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from readvault.domain.errors import LeaseLost, NurseryDied, ProcessingFailure
@@ -21,6 +18,7 @@ from readvault.host_index_readiness import EXTERNAL, organism_readiness
 from readvault.nursery import Nursery
 from readvault.pipeline import Around, directly, run
 from readvault.ports import Delivery
+from readvault.scratch import Scratch
 from readvault.server_job import ServerJob
 from readvault.services import housekeeping, idempotency
 from readvault.services.house import House
@@ -40,7 +38,8 @@ class WorkerHouse:
 
     def __init__(self, house: House) -> None:
         self.house = house
-        self.name = name = worker_name()
+        self.scratch = Scratch(house.settings.scratch, lease=house.settings.worker.lease)
+        self.name = self.scratch.name
         self.readiness = organism_readiness(house.settings, house.organisms)
         self.ready = frozenset(organism for organism, reason in self.readiness.items() if reason is None)
         self._loaded = {organism: house.organisms[organism] for organism in self.ready}
@@ -50,7 +49,6 @@ class WorkerHouse:
         self._dispatcher: threading.Thread | None = None
         self._places = Places()
         self._head_due = 0.0
-        self._scratch = house.settings.scratch / name
 
     def start(self) -> None:
         """Start the nursery and the dispatcher; take back what an earlier worker of this place left."""
@@ -59,8 +57,7 @@ class WorkerHouse:
                 logger.info("organism %s: %s", organism, reason)
             elif reason is not None:
                 logger.error("nothing of organism %s is processed here: %s", organism, reason)
-        self._take_over()
-        self._scratch.mkdir(parents=True, exist_ok=True)
+        self.scratch.take_over(functools.partial(housekeeping.hand_back_worker, self.house))
         self.nursery.start()
         self._dispatcher = threading.Thread(target=self._dispatch_forever, name="dispatcher", daemon=True)
         self._dispatcher.start()
@@ -71,7 +68,7 @@ class WorkerHouse:
         if self._dispatcher is not None:
             self._dispatcher.join(timeout=10)
         self.nursery.stop()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self.scratch.remove()
 
     @contextmanager
     def open_job(self, job_id: str) -> Iterator[ServerJob | None]:
@@ -155,15 +152,9 @@ class WorkerHouse:
             self._head_due = time.monotonic() + records.HEAD_EVERY
         records.export(self.house, seconds=self.house.settings.worker.dispatch_every)
 
-    @contextmanager
-    def _directory_for(self, claim: Claim) -> Iterator[Path]:
+    def _directory_for(self, claim: Claim) -> AbstractContextManager[Path]:
         """Scratch of one attempt, gone when it ends."""
-        directory = self._scratch / f"{claim.job_id}-{claim.attempt}"
-        directory.mkdir(parents=True)
-        try:
-            yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+        return self.scratch.directory(f"{claim.job_id}-{claim.attempt}")
 
     @contextmanager
     def _claimed(self, job_id: str, kind: JobKind) -> Iterator[tuple[Claim, Lease] | None]:
@@ -191,22 +182,19 @@ class WorkerHouse:
             raise
 
     def _dispatch_forever(self) -> None:
+        steps: tuple[Callable[[], object], ...] = (
+            self.look_at_indexes,
+            functools.partial(housekeeping.reap, self.house),
+            lambda: deliveries.dispatch(self.house, self.ready),
+            self._export_records,
+            self.scratch.sweep,
+        )
         while not self._stopping.wait(self.house.settings.worker.dispatch_every):
-            try:
-                self.look_at_indexes()
-                housekeeping.reap(self.house)
-                deliveries.dispatch(self.house, self.ready)
-                self._export_records()
-            except Exception as fault:
-                logger.warning("dispatching failed and will be tried again: %s", type(fault).__name__)
-
-    def _take_over(self) -> None:
-        """Hand back the jobs and remove the scratch of workers that died on this host."""
-        for scratch in self.house.settings.scratch.glob(f"{socket.gethostname()}-*"):
-            if scratch == self._scratch or not _is_alive(scratch.name):
-                handed_back = housekeeping.hand_back_worker(self.house, scratch.name)
-                shutil.rmtree(scratch, ignore_errors=True)
-                logger.info("took over %d jobs of a worker that died", handed_back)
+            for step in steps:
+                try:
+                    step()
+                except Exception as fault:  # whatever it is: it must not keep the others from their work
+                    logger.warning("dispatching failed and will be tried again: %s", type(fault).__name__)
 
 
 class Places:
@@ -232,18 +220,3 @@ class Places:
                 self._running -= 1
                 self._alone -= alone
                 self._changed.notify_all()
-
-
-def worker_name() -> str:
-    """The name of this process as a worker: host and process ID."""
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
-def _is_alive(name: str) -> bool:
-    try:
-        os.kill(int(name.rpartition("-")[2]), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
