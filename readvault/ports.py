@@ -105,23 +105,43 @@ class ReadStore(Protocol):
     def unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
         """The multipart uploads under a prefix that were begun and neither completed nor aborted."""
 
-    def sha256_of(self, stored: StoredVersion, *, progress: Callable[[int], None] | None = None) -> str:
+    def sha256_of(
+        self, stored: StoredVersion, *, progress: Callable[[int], None] | None = None, expected: str | None = None
+    ) -> str:
         """The SHA-256 (hexadecimal) of a version's bytes, every one of them read now and none kept.
 
-        Raises BytesLost when the version is gone or has another size.
+        Another one than `expected` is told only when it is sure that no bit turned on the way. Raises
+        BytesLost when the version is gone or has another size.
         """
 
-    def delete(self, stored: StoredVersion) -> bool:
-        """Take one version away for ever; False when a lock holds it. One that is gone is no error."""
+    def delete(self, stored: StoredVersion, *, bypass: bool = False) -> bool:
+        """Take one version away for ever; False when a lock holds it. One that is gone is no error.
 
-    def fetch(self, stored: StoredVersion, target: Path, *, progress: Callable[[int], None] | None = None) -> str:
+        `bypass` lifts a GOVERNANCE lock, with a credential that may: the maintainer's own, no service's.
+        """
+
+    def locked_until(self, stored: StoredVersion) -> float | None:
+        """Until when a version can't be deleted (epoch seconds); None for one without a lock, or without a date."""
+
+    def fetch(
+        self,
+        stored: StoredVersion,
+        target: Path,
+        *,
+        progress: Callable[[int], None] | None = None,
+        expected: str | None = None,
+    ) -> str:
         """Download one pinned version to `target`; its SHA-256 (hexadecimal), computed from what was written.
 
-        Raises ProcessingFailure when fewer or more bytes come than the version has.
+        Another one than `expected` is told only when it is sure that no bit turned on the way. Raises
+        ProcessingFailure when fewer or more bytes come than the version has.
         """
 
     def store(self, source: Path, key: str, *, sha256: str) -> StoredVersion:
         """Upload a file once. A key that is there already with the same bytes is a success."""
+
+    def store_again(self, source: Path, key: str, *, sha256: str) -> StoredVersion:
+        """Upload a file over whatever lies under the key, as a new version: only to restore lost bytes."""
 
     def lock(self, stored: StoredVersion, *, until: float) -> None:
         """Forbid the deletion of a version until then (epoch seconds), where the provider can."""

@@ -77,7 +77,9 @@ class ServerJob:
         originals = self._directory / "originals"
         originals.mkdir(exist_ok=True)
         for number, file in enumerate(files):
-            self._hashes[file.file_id] = self._house.store.fetch(file.stored, originals / f"{number:04}")
+            self._hashes[file.file_id] = self._house.store.fetch(
+                file.stored, originals / f"{number:04}", expected=file.sha256 or file.declared_sha256
+            )
             self._lease.check()
         wrong = [_wrong_hash(file) for file in files if file.declared_sha256 not in (None, self._hashes[file.file_id])]
         jobs.record_hashes(self._house, self._claim, self._hashes)

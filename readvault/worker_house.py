@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from readvault.domain.errors import LeaseLost, NurseryDied, ProcessingFailure
+from readvault.domain.errors import LeaseLost, NurseryDied, ProcessingFailure, StoreUnavailable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind
 from readvault.failpoints import failpoint
@@ -32,6 +32,9 @@ from readvault.services.storage import records
 
 logger = logging.getLogger(__name__)
 
+NOTHING_THERE = "doctor/nothing"
+"""A prefix under which nobody stores anything: to list it asks S3 for next to nothing."""
+
 
 class WorkerHouse:
     """One worker process: a house, a nursery, and the jobs that it holds."""
@@ -46,6 +49,7 @@ class WorkerHouse:
         indexes = {organism: house.settings.host_index(rules) for organism, rules in self._loaded.items()}
         self.nursery = Nursery(house.settings.worker, {n: path for n, path in indexes.items() if path is not None})
         self._stopping = threading.Event()
+        self._store_is_gone = threading.Event()
         self._dispatcher: threading.Thread | None = None
         self._places = Places()
         self._head_due = 0.0
@@ -74,8 +78,8 @@ class WorkerHouse:
     def open_job(self, job_id: str) -> Iterator[ServerJob | None]:
         """Claim a job and hold its lease; None when there is nothing to do.
 
-        Our failure hands the job back and counts; the death of the nursery or of this worker hands
-        it back uncounted.
+        Our failure hands the job back and counts; the death of the nursery or of this worker, and an
+        S3 that is out of reach, hand it back uncounted.
         """
         with self._claimed(job_id, JobKind.PROCESS_SUBMISSION) as held:
             if held is None:
@@ -133,12 +137,30 @@ class WorkerHouse:
             logger.info("organism %s is processed here again", organism)
         self.ready = ready
 
+    def store_answers(self) -> bool:
+        """Whether S3 is there. It is asked only after it wasn't: then no job is begun until it answers again.
+
+        Otherwise an outage would be met by one job after the other, until each needs attention.
+        """
+        if self._store_is_gone.is_set():
+            try:
+                next(iter(self.house.store.list_versions(NOTHING_THERE)), None)
+            except ProcessingFailure as failure:
+                logger.warning("no job is begun, because S3 is out of reach: %s", failure.cause)
+                return False
+            self._store_is_gone.clear()
+            logger.info("S3 answers again")
+        return True
+
+    def _dispatch(self) -> int:
+        return deliveries.dispatch(self.house, self.ready) if self.store_answers() else 0
+
     def recover(self) -> dict[str, int]:
         """Do what the dispatcher does, once, and expire old uploads; how many rows each step changed."""
         self.look_at_indexes()
         return {
             "reaped": housekeeping.reap(self.house),
-            "delivered": deliveries.dispatch(self.house, self.ready),
+            "delivered": self._dispatch(),
             "upgraded pipelines": pipeline_versions.upgrade_all(self.house),
             "expired uploads": housekeeping.expire_uploads(self.house),
             "records": records.export(self.house),
@@ -158,7 +180,7 @@ class WorkerHouse:
 
     @contextmanager
     def _claimed(self, job_id: str, kind: JobKind) -> Iterator[tuple[Claim, Lease] | None]:
-        claim = jobs.claim(self.house, job_id, self.name, self.ready)
+        claim = None if self._store_is_gone.is_set() else jobs.claim(self.house, job_id, self.name, self.ready)
         if claim is None or claim.kind != kind:
             if claim is not None:
                 jobs.give_up(self.house, claim, "was delivered to another flow", counted=False)
@@ -173,6 +195,10 @@ class WorkerHouse:
         except NurseryDied as death:
             jobs.give_up(self.house, claim, str(death), counted=False, alone=True)
             raise
+        except StoreUnavailable as failure:
+            self._store_is_gone.set()
+            jobs.give_up(self.house, claim, str(failure), counted=False, waits=True)
+            raise
         except ProcessingFailure as failure:
             jobs.give_up(self.house, claim, str(failure), counted=True)
             raise
@@ -185,7 +211,7 @@ class WorkerHouse:
         steps: tuple[Callable[[], object], ...] = (
             self.look_at_indexes,
             functools.partial(housekeeping.reap, self.house),
-            lambda: deliveries.dispatch(self.house, self.ready),
+            self._dispatch,
             self._export_records,
             self.scratch.sweep,
         )

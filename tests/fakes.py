@@ -94,7 +94,7 @@ class MemoryStore:
         for version_id, data in self.versions.get(stored.key, []):
             if version_id == stored.version_id:
                 return data
-        raise ProcessingFailure("fetch", "the store has no such version")
+        raise BytesLost("fetch", "the store has no such version")
 
     def sign_put(self, key: str, *, size: int | None, sha256: str | None, expires: int) -> SignedRequest:
         self._call("sign_put")
@@ -170,7 +170,9 @@ class MemoryStore:
             UnfinishedUpload(key, name, 0.0) for name, (key, _) in self.uploads.items() if key.startswith(prefix)
         )
 
-    def sha256_of(self, stored: StoredVersion, *, progress: Callable[[int], None] | None = None) -> str:
+    def sha256_of(
+        self, stored: StoredVersion, *, progress: Callable[[int], None] | None = None, expected: str | None = None
+    ) -> str:
         self._call("sha256_of")
         data = next((data for name, data in self.versions.get(stored.key, []) if name == stored.version_id), None)
         if data is None or len(data) != stored.size:
@@ -179,9 +181,9 @@ class MemoryStore:
             progress(len(data))
         return hashlib.sha256(data).hexdigest()
 
-    def delete(self, stored: StoredVersion) -> bool:
+    def delete(self, stored: StoredVersion, *, bypass: bool = False) -> bool:
         self._call("delete")
-        if (stored.key, stored.version_id) in self.locked:
+        if (stored.key, stored.version_id) in self.locked and not bypass:
             return False
         kept = [each for each in self.versions.get(stored.key, []) if each[0] != stored.version_id]
         self.versions[stored.key] = kept
@@ -189,7 +191,14 @@ class MemoryStore:
             del self.versions[stored.key]
         return True
 
-    def fetch(self, stored: StoredVersion, target: Path, *, progress: Callable[[int], None] | None = None) -> str:
+    def fetch(
+        self,
+        stored: StoredVersion,
+        target: Path,
+        *,
+        progress: Callable[[int], None] | None = None,
+        expected: str | None = None,
+    ) -> str:
         self._call("fetch")
         data = self.read(stored)
         target.write_bytes(data)
@@ -206,6 +215,17 @@ class MemoryStore:
             if present == data:
                 return StoredVersion(key, version_id, len(data))
         return self.write(key, data)
+
+    def store_again(self, source: Path, key: str, *, sha256: str) -> StoredVersion:
+        self._call("store_again")
+        data = source.read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ProcessingFailure("repair", "the bytes changed on the way")
+        return self.write(key, data)
+
+    def locked_until(self, stored: StoredVersion) -> float | None:
+        self._call("locked_until")
+        return self.locked.get((stored.key, stored.version_id))
 
     def lock(self, stored: StoredVersion, *, until: float) -> None:
         self._call("lock")

@@ -195,15 +195,27 @@ class S3Store:
         with failures_of("list"):
             yield from s3_inventory.unfinished_uploads(self._worker, self._bucket, prefix)
 
-    def sha256_of(self, stored: StoredVersion, *, progress: Callable[[int], None] | None = None) -> str:
+    def sha256_of(
+        self, stored: StoredVersion, *, progress: Callable[[int], None] | None = None, expected: str | None = None
+    ) -> str:
         """The SHA-256 (hexadecimal) of a version's bytes, every one of them read now and none kept."""
         with failures_of("fetch"):
-            return s3_inventory.sha256_of(self._worker, self._bucket, stored, progress or (lambda _: None))
+            return s3_inventory.sha256_of(
+                self._worker, self._bucket, stored, progress or (lambda _: None), expected=expected
+            )
 
-    def delete(self, stored: StoredVersion) -> bool:
-        """Take one version away for ever; False when a lock holds it. One that is gone is no error."""
+    def delete(self, stored: StoredVersion, *, bypass: bool = False) -> bool:
+        """Take one version away for ever; False when a lock holds it. One that is gone is no error.
+
+        `bypass` lifts a GOVERNANCE lock, where this store has the maintainer's own credential.
+        """
         with failures_of("delete"):
-            return s3_inventory.delete(self._worker, self._bucket, stored)
+            return s3_inventory.delete(self._worker, self._bucket, stored, bypass=bypass)
+
+    def locked_until(self, stored: StoredVersion) -> float | None:
+        """Until when a version can't be deleted (epoch seconds); None for one without a lock, or without a date."""
+        with failures_of("lock"):
+            return s3_inventory.locked_until(self._worker, self._bucket, stored)
 
     def _versions(self, prefix: str) -> Iterator[StoredVersion]:
         pages = self._worker.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=prefix)
@@ -221,16 +233,28 @@ class S3Store:
     def _has(self, key: str) -> bool:
         return any(stored.key == key for stored in self._versions(key))
 
-    def fetch(self, stored: StoredVersion, target: Path, *, progress: Callable[[int], None] | None = None) -> str:
+    def fetch(
+        self,
+        stored: StoredVersion,
+        target: Path,
+        *,
+        progress: Callable[[int], None] | None = None,
+        expected: str | None = None,
+    ) -> str:
         """Download one pinned version to `target`; its SHA-256 (hexadecimal), computed from what was written.
 
-        Raises ProcessingFailure when fewer or more bytes come than the version has.
+        Another one than `expected` is told only when it is sure that no bit turned on the way. Raises
+        ProcessingFailure when fewer or more bytes come than the version has.
         """
-        return s3_download.download(self._worker, self._bucket, stored, target, progress)
+        return s3_download.download(self._worker, self._bucket, stored, target, progress, expected=expected)
 
     def store(self, source: Path, key: str, *, sha256: str) -> StoredVersion:
         """Upload a file once. A key that is there already with the same bytes is a success."""
         return s3_upload.store(self._worker, self._bucket, source, key, sha256=sha256, versions=self.list_versions)
+
+    def store_again(self, source: Path, key: str, *, sha256: str) -> StoredVersion:
+        """Upload a file over whatever lies under the key, as a new version: only to restore lost bytes."""
+        return s3_upload.store_again(self._worker, self._bucket, source, key, sha256=sha256)
 
     def lock(self, stored: StoredVersion, *, until: float) -> None:
         """Forbid the deletion of a version until then (epoch seconds), where the provider can.

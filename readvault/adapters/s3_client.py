@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,20 @@ from typing import TYPE_CHECKING, Any
 import boto3.session
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+)
+from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from readvault.config import S3Credentials
-from readvault.domain.errors import NotReady, ProcessingFailure
+from readvault.counters import S3_FAILURES, word
+from readvault.domain.errors import NotReady, ProcessingFailure, StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -29,6 +38,12 @@ READ_TIMEOUT = 60.0
 
 BROKEN_TRANSFER = (HTTPClientError, IncompleteReadError, ResponseStreamingError)
 """A body that stopped in the middle: asking for the rest again is worth a try."""
+
+_NOT_THERE = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseParserError)
+_BUSY = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests"}
+_NOT_IMPLEMENTED = 501
+_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
+"""S3's words for a body that isn't the one we sent. It kept nothing, so it is sent again."""
 
 _making = threading.Lock()
 _DISK = {errno.ENOSPC: "no space is left on the scratch disk", errno.EDQUOT: "the quota of the scratch disk is used up"}
@@ -56,7 +71,7 @@ def client(credentials: S3Credentials, *, identity: str, endpoint: str, region: 
         tcp_keepalive=True,
     )
     with _making:  # making clients is the one thing in boto3 that threads may not share
-        return _session().client(
+        made = _session().client(
             "s3",
             endpoint_url=endpoint,
             region_name=region,
@@ -64,6 +79,17 @@ def client(credentials: S3Credentials, *, identity: str, endpoint: str, region: 
             aws_secret_access_key=secret,
             config=config,
         )
+    again: Callable[..., Any] = _damaged_on_the_way
+    made.meta.events.register("needs-retry.s3", again, unique_id="readvault-damaged")
+    return made
+
+
+def _damaged_on_the_way(attempts: int, response: Any, **_: Any) -> float | None:
+    """How long to wait (seconds) before a request is sent again whose body came to S3 as another one."""
+    if response is None or attempts >= ATTEMPTS:
+        return None
+    code = response[1].get("Error", {}).get("Code")
+    return 0.1 * 2.0**attempts if code in _DAMAGED else None
 
 
 @functools.cache
@@ -98,20 +124,31 @@ def status_of(fault: ClientError) -> int:
 def failures_of(step: str) -> Iterator[None]:
     """Turn whatever S3 or the disk raise into a ProcessingFailure of `step` without address, key or secret.
 
-    The original error is dropped on purpose: its text names the URL.
+    It is StoreUnavailable where S3 can't be reached, is too busy or has failed itself. The original
+    error is dropped on purpose: its text names the URL.
     """
+    kind = ProcessingFailure
     try:
         yield
     except ClientError as fault:
+        kind = StoreUnavailable if _is_down(fault) else ProcessingFailure
         cause = f"S3 answered {code_of(fault)} (HTTP {status_of(fault)}) to {fault.operation_name}"
-    except BotoCoreError as fault:
+        S3_FAILURES.labels(step, word(code_of(fault))).inc()
+    except (BotoCoreError, ResponseParserError) as fault:
+        kind = StoreUnavailable if isinstance(fault, _NOT_THERE) else ProcessingFailure
         cause = f"S3 can't be used: {type(fault).__name__}"
+        S3_FAILURES.labels(step, type(fault).__name__).inc()
     except OSError as fault:
         number = fault.errno or 0
         cause = _DISK.get(number, f"{type(fault).__name__} ({errno.errorcode.get(number, number)}) on a local file")
     else:
         return
-    raise ProcessingFailure(step, cause) from None
+    raise kind(step, cause) from None
+
+
+def _is_down(fault: ClientError) -> bool:
+    status = status_of(fault)
+    return (status >= 500 and status != _NOT_IMPLEMENTED) or status in (408, 429) or code_of(fault) in _BUSY
 
 
 def pinned(key: str, version_id: str | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import random
 import re
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from readvault.adapters.s3_client import BROKEN_TRANSFER, code_of, failures_of, pinned
-from readvault.adapters.s3_inventory import GONE
-from readvault.domain.errors import BytesLost, ProcessingFailure
+from readvault.adapters.s3_reading import GONE, Digests, may_be_md5, not_as_sealed, surely
+from readvault.domain.errors import BytesLost, ProcessingFailure, StoreUnavailable
 from readvault.ports import StoredVersion
 
 if TYPE_CHECKING:
@@ -35,12 +34,21 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 Progress = Callable[[int], None]
 
 
-def download(s3: S3Client, bucket: str, stored: StoredVersion, target: Path, progress: Progress | None = None) -> str:
+def download(
+    s3: S3Client,
+    bucket: str,
+    stored: StoredVersion,
+    target: Path,
+    progress: Progress | None = None,
+    *,
+    expected: str | None = None,
+) -> str:
     """Write the version's bytes to `target`; the SHA-256 (hexadecimal) of what stands there.
 
-    `progress` is told of each piece, in bytes, as it is hashed. Raises ProcessingFailure when the
-    version is gone, has another size or changes while it is read, and when the disk is too small;
-    no half-written file is left.
+    It is sure: either `expected`, or the bytes have the MD5 that S3 took when they arrived, or a
+    second reading gave the same. `progress` is told of each piece, in bytes, as it is hashed. Raises
+    ProcessingFailure when the version is gone, has another size or changes while it is read, and when
+    the disk is too small; no half-written file is left.
     """
     try:
         with failures_of("fetch"):
@@ -48,7 +56,8 @@ def download(s3: S3Client, bucket: str, stored: StoredVersion, target: Path, pro
             descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
                 _reserve(descriptor, stored.size)
-                return _Download(s3, bucket, stored, descriptor).run(progress or _ignore)
+                told = progress or _ignore
+                return surely(lambda: _Download(s3, bucket, stored, descriptor).run(told, expected))
             finally:
                 os.close(descriptor)
     except BaseException:
@@ -68,14 +77,17 @@ class _Download:
         self._etag: str | None = None
         self._etag_lock = threading.Lock()
 
-    def run(self, progress: Progress) -> str:
-        sha256 = hashlib.sha256()
+    def run(self, progress: Progress, expected: str | None) -> tuple[str, bool]:
+        """Fetch all; the SHA-256, and whether it is sure."""
+        digests = Digests(expected)
         for start, length in self._written_ranges():
+            if not may_be_md5(self._etag):
+                digests.without_md5()
             for place in range(start, start + length, CHUNK):
                 piece = os.pread(self._descriptor, min(CHUNK, start + length - place), place)
-                sha256.update(piece)
+                digests.update(piece)
                 progress(len(piece))
-        return sha256.hexdigest()
+        return digests.sha256, digests.are_sure(self._etag)
 
     def _written_ranges(self) -> Iterator[tuple[int, int]]:
         """The ranges in order, each once it is on disk; a few are always on their way."""
@@ -116,7 +128,7 @@ class _Download:
                 break
             failed = failed + 1 if done == before else 1
             if failed >= ATTEMPTS or self._stop.is_set():
-                raise ProcessingFailure("fetch", f"S3 broke off the transfer {failed} times in a row")
+                raise StoreUnavailable("fetch", f"S3 broke off the transfer {failed} times in a row")
             time.sleep(min(5.0, 0.2 * 2**failed) * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads the load
 
     def _body(self, start: int, length: int) -> Iterator[bytes]:
@@ -129,7 +141,7 @@ class _Download:
             if code_of(fault) in GONE:
                 raise BytesLost("fetch", "S3 no longer has the sealed version") from None
             if code_of(fault) in ("InvalidRange", "416"):
-                raise BytesLost("fetch", "S3 has fewer bytes than were sealed") from None
+                raise not_as_sealed(self._s3, self._bucket, self._stored, 0) from None
             raise
         with contextlib.closing(answer["Body"]) as body:
             self._check_identity(answer, start, length)
@@ -146,9 +158,9 @@ class _Download:
         match = _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or "")
         if match is None:
             if start or answer["ContentLength"] != size:
-                raise BytesLost("fetch", f"S3 holds {answer['ContentLength']} bytes, but {size} were sealed")
+                raise not_as_sealed(self._s3, self._bucket, self._stored, answer["ContentLength"])
         elif int(match[3]) != size:
-            raise BytesLost("fetch", f"S3 holds {match[3]} bytes, but {size} were sealed")
+            raise not_as_sealed(self._s3, self._bucket, self._stored, int(match[3]))
         elif (int(match[1]), int(match[2])) != (start, start + length - 1):
             raise ProcessingFailure("fetch", "S3 sent another range than it was asked for")
         with self._etag_lock:

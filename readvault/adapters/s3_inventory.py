@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import random
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from readvault.adapters.s3_client import BROKEN_TRANSFER, code_of, pinned, status_of, version_id_of
-from readvault.domain.errors import BytesLost, ProcessingFailure
+from readvault.adapters.s3_reading import GONE, READINGS, Digests, may_be_md5, not_as_sealed, surely
+from readvault.domain.errors import BytesLost, StoreUnavailable
 from readvault.ports import ListedVersion, StoredVersion, UnfinishedUpload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 CHUNK = 2**20
-GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "404", "405", "MethodNotAllowed"}
 _NO_VERSIONS = {"NotImplemented", "501"}
 _LOCKED = {"AccessDenied", "ObjectLocked"}
 
@@ -48,12 +49,40 @@ def _listed(found: Any, *, deleted: bool) -> ListedVersion:
     return ListedVersion(stored, found["LastModified"].timestamp(), newest=found["IsLatest"], deleted=deleted)
 
 
-def sha256_of(s3: S3Client, bucket: str, stored: StoredVersion, progress: Callable[[int], None]) -> str:
+def sha256_of(
+    s3: S3Client,
+    bucket: str,
+    stored: StoredVersion,
+    progress: Callable[[int], None],
+    *,
+    expected: str | None = None,
+) -> str:
     """The SHA-256 (hexadecimal) of a version's bytes, every one of them read now.
 
-    Raises BytesLost when the version is gone or has another size, ProcessingFailure when S3 breaks off.
+    Other bytes than `expected` are believed only when a second reading gives the same. Raises
+    BytesLost when the version is gone or has another size, StoreUnavailable when S3 breaks off.
     """
-    digest = hashlib.sha256()
+    return surely(lambda: _read(s3, bucket, stored, progress, expected))
+
+
+def _read(
+    s3: S3Client, bucket: str, stored: StoredVersion, progress: Callable[[int], None], expected: str | None
+) -> tuple[str, bool]:
+    for attempt in range(READINGS):
+        digests = Digests(expected)
+        try:
+            etag = _take(s3, bucket, stored, digests, progress)
+        except BROKEN_TRANSFER:
+            time.sleep(0.2 * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads the load
+        else:
+            return digests.sha256, digests.are_sure(etag)
+    raise StoreUnavailable("fetch", "S3 broke off the transfer")
+
+
+def _take(
+    s3: S3Client, bucket: str, stored: StoredVersion, digests: Digests, progress: Callable[[int], None]
+) -> str | None:
+    """Read all bytes once; the ETag that came with them."""
     total = 0
     try:
         answer = s3.get_object(Bucket=bucket, **pinned(stored.key, stored.version_id))
@@ -61,23 +90,24 @@ def sha256_of(s3: S3Client, bucket: str, stored: StoredVersion, progress: Callab
         if code_of(fault) in GONE:
             raise BytesLost("fetch", "S3 no longer has the sealed version") from None
         raise
+    etag = answer.get("ETag")
+    if not may_be_md5(etag):
+        digests.without_md5()
     with contextlib.closing(answer["Body"]) as body:
-        try:
-            for piece in body.iter_chunks(CHUNK):
-                digest.update(piece)
-                total += len(piece)
-                progress(len(piece))
-        except BROKEN_TRANSFER:
-            raise ProcessingFailure("fetch", "S3 broke off the transfer") from None
+        for piece in body.iter_chunks(CHUNK):
+            digests.update(piece)
+            total += len(piece)
+            progress(len(piece))
     if total != stored.size:
-        raise BytesLost("fetch", f"S3 holds {total} bytes, but {stored.size} were sealed")
-    return digest.hexdigest()
+        raise not_as_sealed(s3, bucket, stored, total)
+    return etag
 
 
-def delete(s3: S3Client, bucket: str, stored: StoredVersion) -> bool:
+def delete(s3: S3Client, bucket: str, stored: StoredVersion, *, bypass: bool = False) -> bool:
     """Take one version (or delete marker) away for ever; False when a lock holds it. One that is gone is no error."""
+    lifting: dict[str, Any] = {"BypassGovernanceRetention": True} if bypass else {}
     try:
-        s3.delete_object(Bucket=bucket, **pinned(stored.key, stored.version_id))
+        s3.delete_object(Bucket=bucket, **pinned(stored.key, stored.version_id), **lifting)
     except ClientError as fault:
         if code_of(fault) in GONE:
             return True
@@ -85,6 +115,18 @@ def delete(s3: S3Client, bucket: str, stored: StoredVersion) -> bool:
             return False
         raise
     return True
+
+
+def locked_until(s3: S3Client, bucket: str, stored: StoredVersion) -> float | None:
+    """Until when retention holds a version (epoch seconds); None where nothing does, or nobody can say."""
+    try:
+        answer = s3.get_object_retention(Bucket=bucket, **pinned(stored.key, stored.version_id))
+    except ClientError as fault:
+        if status_of(fault) < 500 or status_of(fault) == 501:
+            return None
+        raise
+    until = answer["Retention"].get("RetainUntilDate")
+    return None if until is None else until.timestamp()
 
 
 def unfinished_uploads(s3: S3Client, bucket: str, prefix: str) -> Iterator[UnfinishedUpload]:

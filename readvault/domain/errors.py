@@ -52,6 +52,10 @@ class BytesLost(ProcessingFailure):
     """A stored version is gone, or has other bytes than were sealed: nothing that a retry could mend."""
 
 
+class StoreUnavailable(ProcessingFailure):
+    """S3 can't be reached, or breaks off whatever is asked: no job's fault, so it waits and none is counted."""
+
+
 class NurseryDied(ReadvaultError):
     """The process beside the worker in which jobs are done died: no job's fault, so none is counted."""
 
@@ -131,3 +135,12 @@ class TooMany(RuleViolation):
 
 class Unavailable(RuleViolation):
     """We can't answer right now; nothing was lost, try again."""
+
+    retry_after = 10
+    """Seconds."""
+
+
+class Damaged(Unavailable):
+    """Stored bytes are lost or altered: until they are restored nobody gets them, and never wrong ones."""
+
+    retry_after = 600

@@ -73,7 +73,8 @@ def _hash(house: House, file: UploadedFile, directory: Path) -> str:
         raise ProcessingFailure(STEP, f"the scratch disk has no room for {file.size} bytes")
     target = directory / "file"
     try:
-        return house.store.fetch(StoredVersion(file.key, file.version_id, file.size), target)
+        stored = StoredVersion(file.key, file.version_id, file.size)
+        return house.store.fetch(stored, target, expected=file.sha256 or file.declared_sha256)
     finally:
         target.unlink(missing_ok=True)
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from sqlalchemy import update
 from sqlmodel import col, select
 
+from readvault.counters import ATTEMPTS_GIVEN_UP
 from readvault.db import audit
 from readvault.db.clock import now
+from readvault.db.erased import erased_among, is_erased
 from readvault.db.tables import EntryFile, EntryVersion, Job, StoredObject, UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, LeaseLost, NotFound, ProcessingFailure
@@ -136,6 +138,9 @@ def inputs_of(house: House, claim: Claim) -> Inputs:
             .where(EntryFile.accession == key.accession, EntryFile.version == key.version)
             .order_by(col(EntryFile.category), col(EntryFile.position), col(EntryFile.name))
         ).all()
+        gone = erased_among(session, ((uploaded.key, uploaded.version_id) for _, uploaded in rows))
+    if gone:
+        raise ProcessingFailure("fetch", f"{len(gone)} originals were shredded on purpose: it can't be processed again")
     return Inputs(
         files=tuple(_sealed(entry_file, uploaded) for entry_file, uploaded in rows),
         metadata=dict(entry.submitted_metadata),
@@ -182,7 +187,11 @@ def stored(house: House, claim: Claim, sha256: str) -> StoredVersion | None:
     """Where the group's vault has these bytes already, or None."""
     with house.sessions.read() as session:
         known = session.exec(
-            select(StoredObject).where(StoredObject.group_id == claim.group_id, StoredObject.sha256 == sha256)
+            select(StoredObject).where(
+                StoredObject.group_id == claim.group_id,
+                StoredObject.sha256 == sha256,
+                ~is_erased(col(StoredObject.key), col(StoredObject.version_id)),
+            )
         ).one_or_none()
     return None if known is None else StoredVersion(known.key, known.version_id, known.size)
 
@@ -198,28 +207,33 @@ def complete(house: House, claim: Claim) -> None:
     failpoint("complete-after-commit")
 
 
-def give_up(house: House, claim: Claim, cause: str, *, counted: bool, alone: bool = False) -> None:
+def give_up(
+    house: House, claim: Claim, cause: str, *, counted: bool, alone: bool = False, waits: bool | None = None
+) -> None:
     """Put the job back. `cause` is read by maintainers: no file name, no URL, no read.
 
     Counted (our failure, or the death of the job's own child): it is tried again after
     `worker.retry_after` and needs attention after `worker.max_attempts`. Uncounted (this worker
-    drains, its nursery died): it is due at once, up to `worker.max_handbacks` times. `alone`: it
-    next runs with nothing beside it. Raises LeaseLost.
+    drains, its nursery died): it is due at once, up to `worker.max_handbacks` times; where it `waits`
+    (S3 is out of reach), as long in between as after a failure. `alone`: it next runs with nothing
+    beside it. Raises LeaseLost.
     """
     limits = house.settings.worker
     with house.sessions.begin() as session:
         job = held(session, claim)
-        wait = 0.0
         if counted:
             job.failures += 1
             exhausted = job.failures >= limits.max_attempts
-            wait = limits.retry_after[min(job.failures, len(limits.retry_after)) - 1] if limits.retry_after else 0.0
         else:
             job.handbacks += 1
             exhausted = job.handbacks > limits.max_handbacks
+        waits = counted if waits is None else waits
+        times = job.failures if counted else job.handbacks
+        wait = limits.retry_after[min(times, len(limits.retry_after)) - 1] if waits and limits.retry_after else 0.0
         job.runs_alone = job.runs_alone or alone
         hand_back(session, job, JobState.NEEDS_ATTENTION if exhausted else JobState.QUEUED, cause, wait=wait)
         failpoint("give-up-before-commit")
+    ATTEMPTS_GIVEN_UP.labels(claim.kind, "failed" if counted else "handed back").inc()
     failpoint("give-up-after-commit")
 
 

@@ -78,7 +78,7 @@ def damaged(house: House) -> list[FixityCheck]:
 def _check(house: House, pinned: Pinned, done: Verification) -> None:
     damage: str | None = None
     try:
-        found = house.store.sha256_of(pinned.stored)
+        found = house.store.sha256_of(pinned.stored, expected=pinned.sha256)
         if pinned.sha256 not in (None, found):
             damage = OTHER_BYTES
     except BytesLost:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import socket
-import socketserver
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +21,7 @@ from readvault.adapters.s3_probe import refuse_anonymous
 from readvault.config import S3Settings
 from readvault.domain.errors import NotReady, ProcessingFailure, Unprocessable
 from readvault.ports import SignedRequest, StoredVersion
+from tests.faults.s3_proxy import breaking_connections
 
 pytestmark = pytest.mark.slow
 
@@ -502,45 +498,3 @@ def assert_denied(call: Any, arguments: dict[str, Any]) -> None:
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
-
-
-@contextmanager
-def breaking_connections(endpoint: str, *, after: int, times: int) -> Iterator[tuple[str, list[int]]]:
-    """A way to S3 that breaks the first `times` connections after so many bytes of answer; which it broke."""
-    host, port = endpoint.removeprefix("http://").split(":")
-    broken: list[int] = []
-
-    class Passage(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with socket.create_connection((host, int(port))) as server:
-                forward = threading.Thread(target=self.pass_on, args=(server,), daemon=True)
-                forward.start()
-                passed = 0
-                while data := server.recv(65536):
-                    passed += len(data)
-                    if passed > after and len(broken) < times:
-                        broken.append(passed)
-                        break
-                    self.request.sendall(data)
-                with contextlib.suppress(OSError):  # to close it would not wake the thread that reads from it
-                    self.request.shutdown(socket.SHUT_RDWR)
-
-        def pass_on(self, server: socket.socket) -> None:
-            try:
-                while data := self.request.recv(65536):
-                    server.sendall(data)
-            except OSError:
-                return
-
-    class Passages(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that hung up is no news."""
-
-    with Passages(("127.0.0.1", 0), Passage) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{proxy.server_address[1]}", broken
-        finally:
-            proxy.shutdown()
