@@ -140,6 +140,7 @@ class WorkerSettings(BaseModel):
     memory_limit: Bytes = 8 * 10**9
     file_size_limit: Bytes = 200 * 10**9
     threads: int = Field(2, ge=1)
+    metrics_port: int | None = Field(None, ge=1, le=65535)
 
 
 class StorageSettings(BaseModel):

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from readvault.config import Settings
+from readvault.counters import PREFECT_FAILURES
 from readvault.domain.errors import NotReady
 from readvault.ports import Delivery, RunState
 
@@ -62,8 +63,10 @@ class PrefectOrchestrator:
         try:
             return self._create_run(delivery)
         except httpx.HTTPStatusError as refusal:
+            PREFECT_FAILURES.labels("deliver").inc()
             logger.warning("Prefect answered %d to a delivery", refusal.response.status_code)
         except (httpx.HTTPError, ValueError, KeyError) as fault:
+            PREFECT_FAILURES.labels("deliver").inc()
             logger.warning("Prefect can't be reached (%s); the delivery is made again later", type(fault).__name__)
         return None
 
@@ -81,6 +84,7 @@ class PrefectOrchestrator:
             state = _STATES.get(run["state_type"])
             return RunState.MISSING if state is RunState.WAITING and run["work_queue_id"] is None else state
         except (httpx.HTTPError, ValueError, KeyError):
+            PREFECT_FAILURES.labels("state").inc()
             return None
 
     def close(self) -> None:

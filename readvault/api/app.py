@@ -14,7 +14,9 @@ from readvault.adapters.identity import Identity
 from readvault.api import description, errors
 from readvault.api.authentication import Callers
 from readvault.api.login_limit import LoginLimit
+from readvault.api.measuring import Measured
 from readvault.api.middleware import BodyLimit, Gate, ReadOnly, RequestContext
+from readvault.api.readiness import Readiness
 from readvault.api.routes import (
     admin,
     batches,
@@ -26,6 +28,7 @@ from readvault.api.routes import (
     lapis,
     limits,
     manifests,
+    metrics,
     pipelines,
     released,
     review,
@@ -37,6 +40,7 @@ from readvault.api.routes import (
 from readvault.api.routes.login import login_router
 from readvault.config import LimitSettings
 from readvault.services.house import House
+from readvault.services.housekeeping.figures import Figures
 
 BYTES_OF_JSON = 16 * 10**6
 BYTES_AROUND_PARTS = 10**6
@@ -66,7 +70,10 @@ def create_app(house: House, identity: Identity) -> FastAPI:
     )
     app.state.house = house
     errors.install(app)
+    app.state.figures = Figures(house)
+    app.state.readiness = Readiness(house)
     app.include_router(instance.router)
+    app.include_router(metrics.router)
     if identity.embedded is not None:
         app.state.login_limit = LoginLimit()
         app.include_router(login_router(identity.embedded, app.state.login_limit))
@@ -97,6 +104,7 @@ def _surround(app: FastAPI, house: House, identity: Identity) -> None:
         allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,
     )
+    app.add_middleware(Measured)
 
 
 def _limit_of_bodies(limits: LimitSettings) -> Callable[[str], int]:

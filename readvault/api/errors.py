@@ -138,7 +138,8 @@ def answer(fault: Exception, path: str, request_id: str) -> Response:
         if isinstance(fault, kind):
             broken = fault if isinstance(fault, errors.RuleViolation) else None
             faults, hit = (broken.annotations, broken.hit) if broken is not None else ((), None)
-            return Problem(status, str(fault), path, faults=faults, hit=hit)
+            wait = {"Retry-After": str(fault.retry_after)} if isinstance(fault, errors.Unavailable) else None
+            return Problem(status, str(fault), path, wait, faults=faults, hit=hit)
     if isinstance(fault, OperationalError):  # locked too long, a deadlock's victim, out of reach: nothing was written
         log_unexpected(fault, request_id)
         return Problem(503, _OURS, path)

@@ -29,7 +29,7 @@ MAX_DIGITS = 18
 """Of a declared length; Python refuses to read thousands of digits as a number."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ANYBODY = re.compile(
-    r"/|/api-docs|/actuator/health|/loculus-info|/groups/[^/]+|/data-use-terms/[^/]+|/files/(get|released)/.+"
+    r"/|/api-docs|/actuator/health(/liveness|/readiness)?|/loculus-info|/groups/[^/]+|/data-use-terms/[^/]+|/files/(get|released)/.+"
     r"|/[^/]+/(get-released-data|metadata-template|lapis/sample/.+|manifests?/[^/]+/[^/]+|manifests)"
 )
 _LOGIN = re.compile(r"/realms/loculus/.+|/web/(login|logout|callback)")

@@ -79,20 +79,21 @@ def remove_member(group_id: int, user: str) -> None:
 
 def token(
     user: str,
-    scope: list[str] = typer.Option([], help="What it is for; give it again for more. Without: everything."),
+    scope: list[str] = typer.Option([], help="What it is for; give it again for more. Without: all but metrics."),
     days: int = typer.Option(30, help="How long it lives, at most 365."),
     group: int | None = typer.Option(None, help="The one group that it may touch."),
     name: str = typer.Option("made by readvault admin", help="What its owner sees in the list of tokens."),
 ) -> None:
     """Make a token that acts for a user, and print it: for `Authorization: Bearer …`. It is shown this once."""
     from readvault.domain.actor import Actor
-    from readvault.services.authorization import SCOPES
+    from readvault.services.authorization import MAINTAINERS_SCOPES, SCOPES
     from readvault.services.people import accounts, tokens
 
     house = open_office()
     accounts.refuse_unknown(house, user)
+    scopes = scope or list(SCOPES.keys() - MAINTAINERS_SCOPES)
     view, made = tokens.make_token(
-        house, Actor(user), name=name, scopes=scope or list(SCOPES), days=days, group_id=group
+        house, Actor(user), name=name, scopes=scopes, days=days, group_id=group, by_maintainer=True
     )
     typer.echo(f"token {view.id} of {user} for: {', '.join(view.scopes)}", err=True)
     sys.stdout.write(f"{made}\n")

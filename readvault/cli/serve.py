@@ -40,6 +40,12 @@ def worker() -> None:
     settings = bootstrap.settings()
     logs.to_stderr(settings.log_format)
     bootstrap.look_before_start(settings, "worker")
+    if settings.worker.metrics_port is not None:
+        from prometheus_client import start_http_server
+
+        from readvault.counters import REGISTRY
+
+        start_http_server(settings.worker.metrics_port, addr="127.0.0.1", registry=REGISTRY)
     if settings.orchestrator == "prefect":
         from readvault.adapters.prefect_worker_process import run_worker
 

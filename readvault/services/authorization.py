@@ -39,6 +39,7 @@ class Action(StrEnum):
     MANAGE_TOKENS = "make and revoke tokens of one's own"
     BREAK_GLASS = "read another group's original files for a reason"
     MAINTAIN = "maintain the instance"
+    READ_FIGURES = "read the instance's figures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class Rule:
     pipelines: bool = False
     external_updaters: bool = False
     maintainers: bool = True
+    tokens: bool = False
+    """A machine token that is made for the action is enough, whatever its user may do: such tokens only
+    maintainers make (`MAINTAINERS_SCOPES`). With an outside issuer we know nobody's roles behind a token."""
 
 
 RULES: Mapping[Action, Rule] = MappingProxyType(
@@ -76,6 +80,7 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
         Action.MANAGE_TOKENS: Rule(users=True),
         Action.BREAK_GLASS: Rule(),
         Action.MAINTAIN: Rule(),
+        Action.READ_FIGURES: Rule(tokens=True),
     }
 )
 
@@ -91,10 +96,13 @@ SCOPES: Mapping[str, frozenset[Action]] = MappingProxyType(
         "pipeline": frozenset({Action.PREPROCESS, Action.UPLOAD, Action.LOOK_UP_FILE}),
         "external-metadata": frozenset({Action.UPDATE_EXTERNAL_METADATA}),
         "maintain": frozenset({Action.MAINTAIN, Action.READ_LIMITS}),
+        "metrics": frozenset({Action.READ_FIGURES}),
     }
 )
 """What a machine token may be for. Its user must have the right too. Neither a token's making nor a break-glass
 is in any of them: both need the person."""
+MAINTAINERS_SCOPES = frozenset({"metrics"})
+"""Scopes of tokens that only maintainers make."""
 _ALWAYS_IN_SCOPE = frozenset({Action.READ_GROUP, Action.READ_GROUP_CONTACT, Action.READ_RELEASED})
 _ABOUT_NO_GROUP = frozenset({Action.LOOK_UP_FILE, Action.READ_GROUP_CONTACT})
 """Actions that a token for one group may do though they name none: what follows them does."""
@@ -130,6 +138,7 @@ def authorize(
         (rule.maintainers and actor.is_maintainer)
         or (rule.pipelines and actor.is_pipeline)
         or (rule.external_updaters and actor.is_external_updater)
+        or (rule.tokens and actor.scopes is not None)
     )
     if rule.users or by_role:
         return

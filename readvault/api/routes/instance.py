@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from readvault import __version__
 from readvault.api import loculus_info as loculus_info_of
-from readvault.api.dependencies import HouseDep, OrganismDep
+from readvault.api.dependencies import CallerDep, HouseDep, OrganismDep
 from readvault.services.house import House
 
 router = APIRouter(tags=["instance"])
@@ -40,6 +40,29 @@ async def actuator_health(house: HouseDep) -> JSONResponse:
     """Whether the instance works, for probes."""
     healthy = await _database_answers(house)
     return JSONResponse({"status": "UP" if healthy else "DOWN"}, 200 if healthy else 503)
+
+
+@router.get("/actuator/health/liveness")
+async def liveness() -> JSONResponse:
+    """Whether this process lives; a new one would not be better off because something else is down."""
+    return JSONResponse({"status": "UP"})
+
+
+@router.get("/actuator/health/readiness")
+async def readiness(request: Request, caller: CallerDep) -> JSONResponse:
+    """Whether requests should come here: database, schema, triggers and storage. Maintainers are told what is wrong."""
+    parts = await to_thread.run_sync(request.app.state.readiness.now, limiter=_PROBES)
+    up = all(part.up for part in parts.values())
+    body: dict[str, Any] = {"status": _word(up)}
+    if caller is not None and caller.is_maintainer:
+        body["components"] = {
+            name: {"status": _word(part.up), "details": {"told": part.told}} for name, part in parts.items()
+        }
+    return JSONResponse(body, 200 if up else 503)
+
+
+def _word(up: bool) -> str:
+    return "UP" if up else "DOWN"
 
 
 @router.get("/loculus-info")

@@ -19,6 +19,7 @@ class FixityCheck(SQLModel, table=True):
             sqlite_where=text("damage IS NOT NULL"),
             postgresql_where=text("damage IS NOT NULL"),
         ),
+        Index("ix_fixity_check_checked", "checked_at"),
     )
     key: str = Field(sa_column=Column(KEY, primary_key=True))
     checked_at: float

@@ -18,8 +18,8 @@ from sqlmodel import Session, col, select
 from readvault.db import audit, clock
 from readvault.db.tables import MachineToken, UserAccount
 from readvault.domain.actor import Actor
-from readvault.domain.errors import BadRequest, NotFound, Unprocessable
-from readvault.services.authorization import SCOPES, Action, authorize
+from readvault.domain.errors import BadRequest, Forbidden, NotFound, Unprocessable
+from readvault.services.authorization import MAINTAINERS_SCOPES, SCOPES, Action, authorize
 from readvault.services.house import House
 from readvault.services.idempotency import NOT_ONCE, Once, earlier, remember
 
@@ -54,19 +54,23 @@ def make_token(
     days: int,
     group_id: int | None = None,
     once: Once = NOT_ONCE,
+    by_maintainer: bool = False,
 ) -> tuple[TokenView, str | None]:
     """Make a token for the actor; the token itself is the second value and is told only now.
 
     It is None when an earlier request made it (`once`): whoever lost it revokes it and makes another.
     Raises BadRequest for a life that isn't 1 to 365 days, Unprocessable for no or unknown scopes and
     for too many open tokens, NotFound and Forbidden for a group that the actor may not act for, and
-    Forbidden when the actor is a token itself.
+    Forbidden when the actor is a token itself and for a scope that only maintainers give
+    (`by_maintainer`: one of them makes the token for the actor).
     """
     _examine(scopes, days)
     token = PREFIX + secrets.token_urlsafe(32)
     with house.sessions.begin() as session:
         authorize(session, actor, Action.MANAGE_TOKENS)
         assert actor is not None
+        if MAINTAINERS_SCOPES & set(scopes) and not (by_maintainer or actor.is_maintainer):
+            raise Forbidden(f"Only maintainers make tokens for: {', '.join(sorted(MAINTAINERS_SCOPES))}.")
         if (known := earlier(session, actor, once)) is not None:
             return _view(session.get_one(MachineToken, known["id"])), None
         if group_id is not None:

@@ -12,6 +12,7 @@ from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock, records
+from readvault.db.erased import erased_among, is_erased
 from readvault.db.names import among
 from readvault.db.tables import CurrentResult, EntryVersion, Job, ManifestFile, Release, StoredObject
 from readvault.db.tables import Manifest as ManifestRow
@@ -25,6 +26,7 @@ from readvault.domain.status import JobState
 from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.house import House
+from readvault.services.processing.counting import count_once_committed
 from readvault.services.queue.fence import SYSTEM, Claim, finish, hand_back, held, is_finished_by
 
 PAGE = 500
@@ -97,6 +99,7 @@ def put(session: Session, claim: Claim, job: Job, version: ProcessedVersion, obj
     if released in (None, digest):
         if released is None and _current_digest(session, claim) != digest:
             _insert(session, claim, version, objects)
+            count_once_committed(session, [(claim.organism, version)])
         finish(session, job)
     else:
         cause = "register: the result differs from the released one, which needs a new pipeline version to change"
@@ -117,6 +120,7 @@ def put_first(
         finish(session, job, at)
     session.flush()
     records.registered(session, ((row.id, (row.accession, row.version)) for row in rows))
+    count_once_committed(session, [(claim.organism, version) for claim, _, version in results])
 
 
 def with_result(session: Session, names: Iterable[AccessionVersion], pipeline_version: int) -> set[AccessionVersion]:
@@ -238,7 +242,11 @@ def _file_rows(row: ManifestRow, version: ProcessedVersion, objects: Mapping[str
 
 
 def store_objects(session: Session, group_id: int, files: Iterable[StagedFile]) -> dict[str, int]:
-    """The IDs of the files' objects by SHA-256; what the group's vault had before stays as it is."""
+    """The IDs of the files' objects by SHA-256; what the group's vault had before stays as it is.
+
+    Bytes that were shredded and have come again take the place of the old ones. Raises ProcessingFailure
+    when the very versions that were staged are shredded: they have to be stored again.
+    """
     by_content = {file.sha256: file for file in files}
     at = clock.read(session)
     new = insert_into(session, columns_of(StoredObject))
@@ -260,8 +268,32 @@ def store_objects(session: Session, group_id: int, files: Iterable[StagedFile]) 
         known = select(StoredObject.sha256, StoredObject.id).where(
             StoredObject.group_id == group_id, col(StoredObject.sha256).in_([row["sha256"] for row in page])
         )
-        found |= {sha256: number for sha256, number in session.exec(known) if number is not None}
+        ids = {sha256: number for sha256, number in session.exec(known) if number is not None}
+        _replace_shredded(session, {number: by_content[sha256].stored for sha256, number in ids.items()})
+        found |= ids
     return found
+
+
+def _replace_shredded(session: Session, staged: Mapping[int, StoredVersion]) -> None:
+    """Have what was shredded stand for the bytes that came after it."""
+    query = select(StoredObject.id, StoredObject.key, StoredObject.version_id)
+    rows = session.exec(query.where(col(StoredObject.id).in_(staged)).order_by(col(StoredObject.id))).all()
+    gone = erased_among(session, ((key, version_id) for _, key, version_id in rows))
+    again = [number for number, key, version_id in rows if (key, version_id) in gone and number is not None]
+    if not again:
+        return
+    places = {(staged[number].key, staged[number].version_id) for number in again}
+    if erased_among(session, places):
+        raise ProcessingFailure("register", "outputs were shredded meanwhile: they have to be stored again")
+    for number in again:
+        moved = {"key": staged[number].key, "version_id": staged[number].version_id}
+        shredded = is_erased(col(StoredObject.key), col(StoredObject.version_id))
+        session.execute(
+            update(StoredObject)
+            .where(col(StoredObject.id) == number, shredded)
+            .values(**moved)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def _write_down(session: Session, claim: Claim, version: ProcessedVersion, digest: str, released: str | None) -> None:

@@ -20,6 +20,8 @@ from tests.integration.api.problems import assert_problem
 PUBLIC = {
     ("GET", "/"),
     ("GET", "/actuator/health"),
+    ("GET", "/actuator/health/liveness"),
+    ("GET", "/actuator/health/readiness"),
     ("GET", "/api-docs"),
     ("GET", "/files/get/{accession}/{version}/{category}/{name}"),
     ("HEAD", "/files/get/{accession}/{version}/{category}/{name}"),

@@ -22,7 +22,7 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import ReadvaultError
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobState, Visibility
-from readvault.services.authorization import SCOPES
+from readvault.services.authorization import MAINTAINERS_SCOPES, SCOPES
 from readvault.services.entries.visibility import state_of
 from readvault.services.house import House
 from readvault.services.people import accounts, groups
@@ -63,7 +63,7 @@ def test_a_newcomer_has_a_user_a_group_and_a_token_in_three_commands(run: Run, h
     assert groups.get_group(house, ALICE, group_id)[1] == ["alice"]
     identity = identity_of(house.settings)
     found = Callers(house, identity).actor(f"Bearer {token}")
-    assert found == Actor("alice", scopes=frozenset(SCOPES))
+    assert found == Actor("alice", scopes=frozenset(SCOPES) - MAINTAINERS_SCOPES)
 
 
 def test_tokens_are_as_narrow_as_asked_and_end_when_told(run: Run, house: House) -> None:
@@ -202,7 +202,7 @@ def test_with_an_outside_issuer_tokens_need_no_account(run: Run, house: House, m
     outside = house.settings.model_copy(update={"identity": IdentitySettings(issuer="https://id.example.org")})
     token = run("token", "somebody").stdout.strip()
     there = replace(house, settings=outside)
-    assert tokens.actor_of_token(there, token) == Actor("somebody", scopes=frozenset(SCOPES))
+    assert tokens.actor_of_token(there, token) == Actor("somebody", scopes=frozenset(SCOPES) - MAINTAINERS_SCOPES)
     assert "1 tokens ended" in run("disable-user", "somebody").stdout
     assert tokens.actor_of_token(there, token) is None
 

@@ -51,10 +51,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.add_column("fixity_check", sa.Column("unrepaired", sa.String(), nullable=True))
+    op.create_index("ix_fixity_check_checked", "fixity_check", ["checked_at"])
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_index("ix_fixity_check_checked", table_name="fixity_check")
     op.drop_column("fixity_check", "unrepaired")
     op.drop_table("bookmark")
     op.drop_index("ix_second_copy_checked", table_name="second_copy")

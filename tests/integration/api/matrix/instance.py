@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.api.matrix.cells import Call, Row, anybody
+from tests.integration.api.matrix.cells import Call, Row, anybody, role
 
 _OPENID = "/realms/loculus/protocol/openid-connect"
 
@@ -10,6 +10,9 @@ ROWS = [
     Row("GET", "/", anybody(200)),
     Row("GET", "/api-docs", anybody(200)),
     Row("GET", "/actuator/health", anybody(200)),
+    Row("GET", "/actuator/health/liveness", anybody(200)),
+    Row("GET", "/actuator/health/readiness", anybody(200)),
+    Row("GET", "/metrics", role("maintainer", 200)),
     Row("GET", "/loculus-info", anybody(200)),
     Row("GET", "/{organism}/metadata-template", anybody(200)),
     Row("GET", "/realms/loculus/.well-known/openid-configuration", anybody(200)),

@@ -1,0 +1,259 @@
+"""How the instance stands, in figures that the database tells at the moment of asking.
+
+Each query costs what is open, never what was ever released: the totals of years are kept elsewhere or
+not told. No label names a person, a file or an entry.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select
+from sqlmodel import Session, col
+
+from readvault.config import LimitSettings
+from readvault.db import clock
+from readvault.db.entry_state import is_open, status, with_state
+from readvault.db.tables import (
+    CondemnedVersion,
+    EntryVersion,
+    ErasedObject,
+    Erasure,
+    FixityCheck,
+    Job,
+    LimitOverride,
+    Manifest,
+    PendingRecord,
+    ReleasedCount,
+    Repair,
+    StoredObject,
+    UploadedFile,
+    UploadUsage,
+)
+from readvault.domain.actor import Actor
+from readvault.domain.status import JobKind, JobState, Status
+from readvault.services.authorization import Action, authorize
+from readvault.services.house import House
+
+KEPT_FOR = 5.0
+"""Seconds that figures are good for."""
+SHARE = 0.05
+"""At most this part of the time is spent on figures, however much is open."""
+NEAR = 0.9
+"""The part of a limit from which it is near."""
+MOST_COUNTED = 100_000
+"""What grows without end where nobody tidies up is counted up to here."""
+_OPEN_STATES = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.NEEDS_ATTENTION.value)
+
+FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "readvault_jobs": ("Jobs that are not done.", ("kind", "state")),
+    "readvault_jobs_oldest_due_seconds": ("How long the job that is due for longest has waited.", ("kind",)),
+    "readvault_jobs_attempts": ("Attempts so far of the jobs that are not done.", ("kind",)),
+    "readvault_jobs_failures": ("Attempts that failed, of the jobs that are not done.", ("kind",)),
+    "readvault_jobs_handbacks": ("Times that jobs that are not done were handed back uncounted.", ("kind",)),
+    "readvault_leases_held": ("Jobs whose lease is good.", ()),
+    "readvault_leases_expired": ("Jobs whose worker let its lease run out and that nobody has taken back.", ()),
+    "readvault_leases_first_end_seconds": ("Seconds until the lease ends that ends first; negative: since then.", ()),
+    "readvault_entries": ("Accession versions by status.", ("organism", "status")),
+    "readvault_entries_with_errors": ("Unreleased accession versions whose result has errors.", ("organism",)),
+    "readvault_uploads_open": ("Files that were requested and may still be uploaded or submitted.", ()),
+    "readvault_uploads_open_bytes": ("Their declared bytes.", ()),
+    "readvault_uploads_expired": ("Uploads in parts whose time is up and whose parts are still stored.", ()),
+    "readvault_quota_near_limit": ("Groups or users with 90 % or more of their bytes.", ("owner",)),
+    "readvault_quota_largest_share": ("The largest part of its bytes that one of them has used.", ("owner",)),
+    "readvault_objects_damaged": ("Objects that were damaged when they were last read.", ("damage",)),
+    "readvault_objects_oldest_check_seconds": ("How long ago the object that was read longest ago was read.", ()),
+    "readvault_repairs": ("Damaged objects that were repaired, ever.", ("source",)),
+    "readvault_records_pending": ("Records that wait to be written to the bucket.", ()),
+    "readvault_records_oldest_seconds": ("How long the oldest of them has waited.", ()),
+    "readvault_condemned_versions": ("Garbage that waits to be deleted.", ()),
+    "readvault_condemned_bytes": ("Its bytes.", ()),
+    "readvault_erasures_waiting": ("Erasures that are not finished.", ("stage",)),
+}
+"""By name what each figure says, and its labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure: its name, the values of its labels in their order, and how much."""
+
+    name: str
+    labels: tuple[str, ...]
+    value: float
+
+
+class Figures:
+    """The figures of a house, asked anew at most every few seconds; safe to share between threads."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._lock = threading.Lock()
+        self._known: tuple[Figure, ...] = ()
+        self._good_until = 0.0
+
+    def now(self, actor: Actor | None) -> tuple[Figure, ...]:
+        """The figures, for maintainers and for tokens that are made for it; raises Unauthenticated, Forbidden."""
+        with self._house.sessions.read() as session:
+            authorize(session, actor, Action.READ_FIGURES)
+        with self._lock:
+            if time.monotonic() >= self._good_until:
+                began = time.monotonic()
+                self._known = collect(self._house)
+                took = time.monotonic() - began
+                self._good_until = time.monotonic() + max(KEPT_FOR, took / SHARE)
+            return self._known
+
+
+def collect(house: House) -> tuple[Figure, ...]:
+    """Ask the database for all figures, in one read transaction."""
+    with house.sessions.read() as session:
+        now = clock.read(session)
+        return (
+            *_jobs(session, now),
+            *_leases(session, now),
+            *_entries(session),
+            *_uploads(session, now),
+            *_quota(session, house.settings.limits),
+            *_integrity(session, now),
+            *_waiting(session, now),
+        )
+
+
+def _jobs(session: Session, now: float) -> Iterator[Figure]:
+    due = case((and_(col(Job.state) == JobState.QUEUED.value, col(Job.not_before) <= now), col(Job.not_before)))
+    query = (
+        select(
+            col(Job.kind),
+            col(Job.state),
+            func.count(),
+            func.min(due),
+            func.sum(Job.attempt),
+            func.sum(Job.failures),
+            func.sum(Job.handbacks),
+        )
+        .where(col(Job.state).in_(_OPEN_STATES))
+        .group_by(col(Job.kind), col(Job.state))
+    )
+    found = {(row[0], row[1]): row[2:] for row in session.execute(query)}
+    for kind in JobKind:
+        rows = {state: found.get((kind.value, state), (0, None, 0, 0, 0)) for state in _OPEN_STATES}
+        for state, row in rows.items():
+            yield Figure("readvault_jobs", (kind.value, state), row[0])
+        since = rows[JobState.QUEUED.value][1]
+        yield Figure("readvault_jobs_oldest_due_seconds", (kind.value,), 0 if since is None else max(0.0, now - since))
+        for place, name in ((2, "attempts"), (3, "failures"), (4, "handbacks")):
+            yield Figure(f"readvault_jobs_{name}", (kind.value,), sum(row[place] for row in rows.values()))
+
+
+def _leases(session: Session, now: float) -> Iterator[Figure]:
+    query = select(
+        func.count(case((col(Job.lease_until) >= now, 1))),
+        func.count(case((col(Job.lease_until) < now, 1))),
+        func.min(Job.lease_until),
+    ).where(col(Job.state) == JobState.RUNNING.value)
+    held, expired, first = session.execute(query).one()
+    yield Figure("readvault_leases_held", (), held)
+    yield Figure("readvault_leases_expired", (), expired)
+    if first is not None:
+        yield Figure("readvault_leases_first_end_seconds", (), first - now)
+
+
+def _entries(session: Session) -> Iterator[Figure]:
+    released = select(col(ReleasedCount.organism), func.sum(ReleasedCount.entries)).group_by(
+        col(ReleasedCount.organism)
+    )
+    counts: dict[tuple[str, str], float] = {}
+    for organism, entries in session.execute(released):
+        counts[organism, Status.APPROVED_FOR_RELEASE.value] = entries
+    errors: dict[str, int] = {}
+    current, result = status().label("status"), col(Manifest.processing_result)
+    open_ones: Select[Any] = with_state(select(col(EntryVersion.organism), current, result)).where(is_open())
+    rows = open_ones.subquery()
+    grouped = select(*rows.c, func.count()).group_by(*rows.c)
+    for organism, stage, of_result, entries in session.execute(grouped):
+        counts[organism, stage] = counts.get((organism, stage), 0) + entries
+        errors[organism] = errors.get(organism, 0) + (entries if of_result == "HAS_ERRORS" else 0)
+    for (organism, stage), entries in sorted(counts.items()):
+        yield Figure("readvault_entries", (organism, stage), entries)
+    for organism, entries in sorted(errors.items()):
+        yield Figure("readvault_entries_with_errors", (organism,), entries)
+
+
+def _uploads(session: Session, now: float) -> Iterator[Figure]:
+    unsealed = col(UploadedFile.sealed_at).is_(None)
+    sizes = func.coalesce(func.sum(UploadedFile.declared_size), 0)
+    still_open = select(func.count(), sizes).where(unsealed, col(UploadedFile.expires_at) >= now)
+    files, size = session.execute(still_open).one()
+    yield Figure("readvault_uploads_open", (), files)
+    yield Figure("readvault_uploads_open_bytes", (), float(size))
+    parts = col(UploadedFile.multipart_upload_id).is_not(None) & ~col(UploadedFile.multipart_completed)
+    expired = (
+        select(case((parts, 1)).label("parts"))
+        .where(unsealed, col(UploadedFile.expires_at) < now)
+        .order_by(col(UploadedFile.expires_at).desc())
+        .limit(MOST_COUNTED)
+        .subquery()
+    )
+    yield Figure("readvault_uploads_expired", (), session.execute(select(func.count(expired.c.parts))).scalar_one())
+
+
+def _quota(session: Session, limits: LimitSettings) -> Iterator[Figure]:
+    for owner, default in (("group", limits.bytes_per_group), ("user", limits.bytes_per_user)):
+        share = 1.0 * UploadUsage.sealed_bytes / func.nullif(func.coalesce(LimitOverride.bytes_total, default), 0)
+        of_owner = col(UploadUsage.scope).startswith(f"{owner}:", autoescape=True)
+        query = (
+            select(func.count(case((share >= NEAR, 1))), func.coalesce(func.max(share), 0))
+            .select_from(UploadUsage)
+            .outerjoin(LimitOverride, col(LimitOverride.scope) == col(UploadUsage.scope))
+            .where(of_owner)
+        )
+        near, largest = session.execute(query).one()
+        yield Figure("readvault_quota_near_limit", (owner,), near)
+        yield Figure("readvault_quota_largest_share", (owner,), float(largest))
+
+
+def _integrity(session: Session, now: float) -> Iterator[Figure]:
+    damage = col(FixityCheck.damage)
+    damaged = dict.fromkeys(("missing", "other bytes"), 0)
+    for kind, count in session.execute(select(damage, func.count()).where(damage.is_not(None)).group_by(damage)):
+        damaged[kind] = count
+    for kind, count in damaged.items():
+        yield Figure("readvault_objects_damaged", (kind,), count)
+    oldest = session.execute(_oldest_check()).scalar()
+    if oldest is not None:
+        yield Figure("readvault_objects_oldest_check_seconds", (), max(0.0, now - oldest))
+    source = col(Repair.source)
+    for name, count in session.execute(select(source, func.count()).group_by(source)):
+        yield Figure("readvault_repairs", (name,), count)
+
+
+def _oldest_check() -> Select[tuple[float]]:
+    """When the object was read that was read longest ago, of those that somebody still counts on."""
+    key = col(FixityCheck.key)
+    expected: ColumnElement[bool] = exists().where(col(StoredObject.key) == key) | exists().where(
+        col(UploadedFile.key) == key, col(UploadedFile.sealed_at).is_not(None)
+    )
+    return (
+        select(col(FixityCheck.checked_at))
+        .where(expected, ~exists().where(col(ErasedObject.key) == key))
+        .order_by(col(FixityCheck.checked_at))
+        .limit(1)
+    )
+
+
+def _waiting(session: Session, now: float) -> Iterator[Figure]:
+    pending, since = session.execute(select(func.count(), func.min(PendingRecord.created_at))).one()
+    yield Figure("readvault_records_pending", (), pending)
+    yield Figure("readvault_records_oldest_seconds", (), 0 if since is None else max(0.0, now - since))
+    count, size = session.execute(select(func.count(), func.coalesce(func.sum(CondemnedVersion.size), 0))).one()
+    yield Figure("readvault_condemned_versions", (), count)
+    yield Figure("readvault_condemned_bytes", (), float(size))
+    confirmed = col(Erasure.confirmed_at).is_not(None)
+    unfinished = select(func.count(case((confirmed, 1))), func.count()).where(col(Erasure.finished_at).is_(None))
+    to_do, in_all = session.execute(unfinished).one()
+    yield Figure("readvault_erasures_waiting", ("confirmation",), in_all - to_do)
+    yield Figure("readvault_erasures_waiting", ("shredding",), to_do)
