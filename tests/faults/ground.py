@@ -1,6 +1,6 @@
 """What campaigns about races and kills stand on: a database, a bucket that outlives processes, real kills.
 
-A kill without the cost of a start: the test forks, the child opens its own connections to the same
+Processes that are killed come from `tests.faults.forge`: each opens its own connections to the same
 database and the same bucket, does one thing with a fail point armed, and SIGKILL hits it there.
 """
 
@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-import sys
 import time
-import traceback
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +21,6 @@ from sqlalchemy import event, make_url
 
 from readvault.config import WorkerSettings
 from readvault.db.engine import Sessions, create_engine, migrate
-from readvault.failpoints import VARIABLE
 from readvault.ports import StoredVersion
 from readvault.services.house import House
 from tests.fakes import MemoryStore, RecordingOrchestrator
@@ -200,39 +196,3 @@ class FailPoints:
         """Let everybody pass."""
         for each in self.folder.iterdir():
             each.unlink()
-
-
-def fork(work: Callable[[], object], fail_points: FailPoints | None = None) -> int:
-    """Do `work` in a child, killed where a fail point is armed; its process ID. `work` opens what it needs itself.
-
-    Call it while no other thread of this process holds a lock that the child will want.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child:
-        return child
-    try:
-        if fail_points is not None:
-            os.environ[VARIABLE] = str(fail_points.folder)
-        work()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(70)
-    os._exit(0)
-
-
-def ended(child: int, *, seconds: float = 60.0) -> int:
-    """Wait for a child: 0, its exit status, or minus the signal that killed it."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    raise AssertionError("a child did not end in time")
-
-
-KILLED = -signal.SIGKILL
