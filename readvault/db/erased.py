@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, exists, func, select
 from sqlmodel import Session, col
 
 from readvault.db.names import among
-from readvault.db.tables import ErasedObject, ErasedVersion
+from readvault.db.tables import EntryVersion, ErasedObject, ErasedVersion, Erasure
 from readvault.domain.errors import Gone
 from readvault.domain.identifiers import AccessionVersion
 
@@ -26,6 +26,18 @@ def is_erased(key: SQLColumnExpression[str], version_id: SQLColumnExpression[Any
     )
 
 
+def is_tombstone() -> ColumnElement[bool]:
+    """SQL: whether the accession version of the surrounding query (over EntryVersion) was shredded."""
+    return (
+        exists()
+        .where(
+            col(ErasedVersion.accession) == col(EntryVersion.accession),
+            col(ErasedVersion.version) == col(EntryVersion.version),
+        )
+        .correlate(EntryVersion)
+    )
+
+
 def erased_among(session: Session, pins: Iterable[tuple[str, str | None]]) -> set[tuple[str, str | None]]:
     """Which of these (key, version ID) were shredded."""
     wanted = set(pins)
@@ -37,6 +49,13 @@ def erased_among(session: Session, pins: Iterable[tuple[str, str | None]]) -> se
             for row in session.execute(query.where(col(ErasedObject.key).in_(page), ErasedObject.place == "bucket"))
         }
     return {(key, version_id) for key, version_id in wanted if (key, version_id or "") in found}
+
+
+def refuse_shredded(session: Session, key: str, version_id: str | None) -> None:
+    """Raise Gone, with the reason, when this object version was shredded. Nobody is excepted."""
+    row = session.get(ErasedObject, (key, version_id or "", "bucket"))
+    if row is not None:
+        raise Gone(f"This file was erased: {session.get_one(Erasure, row.erasure_id).reason}")
 
 
 def tombstones(session: Session, names: Iterable[AccessionVersion]) -> dict[AccessionVersion, ErasedVersion]:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
+from readvault.db.erased import refuse_erased
 from readvault.db.names import among
 from readvault.db.tables import EntryVersion, Intervention
 from readvault.domain.errors import Gone
@@ -52,7 +53,8 @@ def state_of(session: Session, names: Iterable[AccessionVersion]) -> dict[Access
 
 
 def refuse_withdrawn(session: Session, name: AccessionVersion) -> None:
-    """Raise Gone with the maintainer's reason when the accession version was withdrawn."""
+    """Raise Gone with the maintainer's reason when the accession version was erased or withdrawn."""
+    refuse_erased(session, name)
     found = interventions_on(session, [name]).get(name)
     if found is not None and found.state is Visibility.WITHDRAWN:
         raise Gone(f"{name} was withdrawn: {found.reason}")

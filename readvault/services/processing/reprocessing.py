@@ -8,6 +8,7 @@ from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock
+from readvault.db.erased import refuse_erased
 from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, Release
 from readvault.domain.errors import Conflict, NotFound, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
@@ -26,6 +27,7 @@ def process_again(house: House, accession_version: AccessionVersion, reason: str
     """
     with house.sessions.begin() as session:
         place = (accession_version.accession, accession_version.version)
+        refuse_erased(session, accession_version)
         entry = session.get(EntryVersion, place, with_for_update=True)  # two wishes at once make one job
         if entry is None:
             raise NotFound(f"There is no accession version {accession_version}.")

@@ -9,6 +9,7 @@ from sqlalchemy import or_, select
 from sqlmodel import Session, col
 
 from readvault.db import entry_state
+from readvault.db.erased import refuse_erased
 from readvault.db.names import among
 from readvault.db.tables import CurrentResult, EntryVersion, Manifest, ManifestFile, Release, StoredObject
 from readvault.domain.actor import Actor
@@ -16,8 +17,10 @@ from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
 from readvault.domain.status import Visibility
+from readvault.ports import StoredVersion
 from readvault.services import access_log
 from readvault.services.authorization import Action, authorize, is_member
+from readvault.services.entries import giving
 from readvault.services.entries.visibility import refuse_withdrawn, state_of
 from readvault.services.house import House
 from readvault.services.release.originals import public_original_url
@@ -101,6 +104,7 @@ def released_file_url(
         )
     )
     with house.sessions.read() as session:
+        refuse_erased(session, subject)
         if session.get(Release, (accession, version)) is not None:
             refuse_withdrawn(session, subject)
         row = session.execute(query).one_or_none()
@@ -115,6 +119,7 @@ def _look(
     session: Session, actor: Actor | None, subject: AccessionVersion, category: str, name: str
 ) -> tuple[_Found, bool]:
     """The file of the result that stands for the version, if the actor may read it, and whether everybody may."""
+    refuse_erased(session, subject)
     withdrawn = False
     if session.get(Release, (subject.accession, subject.version)) is not None:
         withdrawn = _is_withdrawn_for(session, actor, subject)
@@ -165,6 +170,6 @@ def _refuse_unscreened(found: _Found) -> None:
 
 
 def _signed(house: House, found: _Found, *, head: bool) -> str:
-    stored = found.stored
+    stored = StoredVersion(found.stored.key, found.stored.version_id, found.stored.size)
     expires = house.settings.urls.download
-    return house.store.sign_get(stored.key, stored.version_id, name=found.file.name, expires=expires, head=head)
+    return giving.signed_url(house, stored, name=found.file.name, expires=expires, head=head)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock, records
+from readvault.db.erased import refuse_erased
 from readvault.db.tables import EntryVersion, Intervention
 from readvault.domain import interventions
 from readvault.domain.actor import Actor
@@ -33,7 +34,9 @@ def intervene(house: House, actor: Actor | None, name: AccessionVersion, step: S
     with house.sessions.begin() as session:
         authorize(session, actor, Action.MAINTAIN)
         assert actor is not None
+        refuse_erased(session, name)
         entry = locked_entry(session, name)
+        refuse_erased(session, name)
         if not entry.released:
             raise Unprocessable(f"Accession version {name} is not released: delete it instead.")
         before = state_of(session, [name])[name]

@@ -11,6 +11,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from readvault.db import entry_state
+from readvault.db.erased import is_erased, refuse_erased, refuse_shredded
 from readvault.db.tables import EntryFile, EntryVersion, Manifest, UploadedFile
 from readvault.domain import interventions
 from readvault.domain.actor import Actor
@@ -18,8 +19,10 @@ from readvault.domain.errors import NotFound
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
 from readvault.domain.reads import FileFormat
+from readvault.ports import StoredVersion
 from readvault.services import access_log
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries import giving
 from readvault.services.entries.visibility import is_withdrawn
 from readvault.services.house import House
 
@@ -50,13 +53,17 @@ def open_originals(house: House, actor: Actor | None, name: AccessionVersion, re
     with house.sessions.begin() as session:
         authorize(session, actor, Action.BREAK_GLASS)
         assert actor is not None
+        refuse_erased(session, name)
         if session.get(EntryVersion, (name.accession, name.version)) is None:
             raise NotFound(f"Accession version {name} does not exist.")
         files = [(file, at) for file, at in _submitted(session, name) if at.sealed_at is not None]
+        if not files:
+            _refuse_if_shredded(session, name)
         access_log.note(
             session, actor.name, name, [(file.file_id, file.category) for file, _ in files], BREAK_GLASS, told
         )
     expires = house.settings.urls.download
+    giving.refuse_any_damaged(house, [at.key for _, at in files])
     return [
         OpenedFile(
             file_id=file.file_id,
@@ -64,7 +71,7 @@ def open_originals(house: House, actor: Actor | None, name: AccessionVersion, re
             name=file.name,
             size=at.size or 0,
             sha256=at.sha256 or at.declared_sha256,
-            url=house.store.sign_get(at.key, at.version_id, name=file.name, expires=expires),
+            url=giving.signed_url(house, _stored(at), name=file.name, expires=expires),
         )
         for file, at in files
     ]
@@ -133,8 +140,12 @@ def public_original_url(
     expires = house.settings.urls.download
     for file, at in files:
         if (file.category, file.name) == (category, label):
-            return house.store.sign_get(at.key, at.version_id, name=label, expires=expires, head=head)
+            return giving.signed_url(house, _stored(at), name=label, expires=expires, head=head)
     return None
+
+
+def _stored(at: UploadedFile) -> StoredVersion:
+    return StoredVersion(at.key, at.version_id, at.size or 0)
 
 
 def _is_count(value: Any, expected: int) -> bool:
@@ -146,6 +157,13 @@ def _submitted(session: Session, name: AccessionVersion) -> list[tuple[EntryFile
         select(EntryFile, UploadedFile)
         .join(UploadedFile, col(UploadedFile.id) == col(EntryFile.file_id))
         .where(EntryFile.accession == name.accession, EntryFile.version == name.version)
+        .where(~is_erased(col(UploadedFile.key), col(UploadedFile.version_id)))
         .order_by(col(EntryFile.category), col(EntryFile.position), col(EntryFile.name))
     )
     return list(session.exec(query).all())
+
+
+def _refuse_if_shredded(session: Session, name: AccessionVersion) -> None:
+    query = select(UploadedFile).join(EntryFile, col(UploadedFile.id) == col(EntryFile.file_id))
+    for file in session.exec(query.where(EntryFile.accession == name.accession, EntryFile.version == name.version)):
+        refuse_shredded(session, file.key, file.version_id)

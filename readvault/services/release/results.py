@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from readvault.db import entry_state
+from readvault.db.erased import refuse_erased
 from readvault.db.names import among
 from readvault.db.tables import CurrentResult, EntryVersion, Manifest, Release
 from readvault.domain.actor import Actor
@@ -34,6 +35,7 @@ def visible_results(session: Session, actor: Actor | None, organism: str, name: 
     Published ones are for everybody, the others for the group. Raises NotFound, always in the same
     words, where there is none; Gone for a withdrawn version, except for maintainers.
     """
+    refuse_erased(session, name)
     entry = session.get(EntryVersion, (name.accession, name.version))
     if entry is None or entry.organism != organism:
         raise NotFound(NOT_FOUND)

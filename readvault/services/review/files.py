@@ -9,11 +9,14 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from readvault.db.erased import erased_among
 from readvault.db.tables import EntryFile, EntryVersion, Manifest, ManifestFile, StoredObject, UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Forbidden
 from readvault.domain.reads import READ_LEVEL
+from readvault.ports import StoredVersion
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries import giving
 from readvault.services.house import House
 
 
@@ -42,7 +45,8 @@ def originals(session: Session, actor: Actor | None, entry: EntryVersion) -> lis
         .join(UploadedFile, col(UploadedFile.id) == col(EntryFile.file_id))
         .where(EntryFile.accession == entry.accession, EntryFile.version == entry.version)
         .order_by(col(EntryFile.category), col(EntryFile.position), col(EntryFile.name))
-    )
+    ).all()
+    shredded = erased_among(session, ((uploaded.key, uploaded.version_id) for _, uploaded in rows))
     return [
         ReviewFile(
             file_id=file.file_id,
@@ -52,7 +56,7 @@ def originals(session: Session, actor: Actor | None, entry: EntryVersion) -> lis
             sha256=uploaded.sha256 or uploaded.declared_sha256,
             key=uploaded.key,
             version_id=uploaded.version_id,
-            given=given and uploaded.sealed_at is not None,
+            given=given and uploaded.sealed_at is not None and (uploaded.key, uploaded.version_id) not in shredded,
             public=False,
         )
         for file, uploaded in rows
@@ -81,7 +85,8 @@ def processed(
         .join(StoredObject, col(StoredObject.id) == col(ManifestFile.stored_object_id))
         .where(ManifestFile.manifest_id == manifest.id)
         .order_by(col(ManifestFile.category), col(ManifestFile.name))
-    )
+    ).all()
+    shredded = erased_among(session, ((stored.key, stored.version_id) for _, stored in rows))
     files = []
     for file, stored in rows:
         # Reads that no screen has seen are as secret as originals: a maintainer breaks the glass for those.
@@ -95,7 +100,7 @@ def processed(
                 sha256=stored.sha256,
                 key=stored.key,
                 version_id=stored.version_id,
-                given=(harmless or member) and not gone,
+                given=(harmless or member) and not gone and (stored.key, stored.version_id) not in shredded,
                 public=public and harmless,
             )
         )
@@ -103,8 +108,9 @@ def processed(
 
 
 def signed(file: ReviewFile, house: House) -> str:
-    """A pre-signed URL of the pinned version that lives for minutes: a secret."""
-    return house.store.sign_get(file.key, file.version_id, name=file.name, expires=house.settings.urls.download)
+    """A pre-signed URL of the pinned version that lives for minutes: a secret. Raises Damaged."""
+    stored = StoredVersion(file.key, file.version_id, file.size or 0)
+    return giving.signed_url(house, stored, name=file.name, expires=house.settings.urls.download)
 
 
 def by_category(files: Iterable[ReviewFile], house: House) -> dict[str, list[dict[str, Any]]]:

@@ -8,6 +8,7 @@ from sqlalchemy import and_, select
 from sqlmodel import Session, col
 
 from readvault.db import clock, entry_state
+from readvault.db.erased import refuse_erased
 from readvault.db.tables import EntryVersion, Job, Manifest, Release, SentBack
 from readvault.domain.actor import Actor
 from readvault.domain.errors import NotFound, Unprocessable
@@ -119,6 +120,8 @@ def _look(
     session: Session, actor: Actor | None, organism: str, name: AccessionVersion
 ) -> tuple[EntryVersion, dict[str, Any], list[ReviewFile], list[ReviewFile]]:
     """The entry, what is shown of it (without files), its originals and its processed files."""
+    if actor is not None:
+        refuse_erased(session, name)
     entry = find_versions(session, actor, Action.REVIEW, organism, [name])[0]
     query = select(entry_state.status(), Manifest, col(Release.accession), SentBack)
     query = entry_state.with_state(query).outerjoin(SentBack, col(SentBack.manifest_id) == col(Manifest.id))

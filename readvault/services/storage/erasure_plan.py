@@ -9,7 +9,7 @@ from itertools import batched, takewhile
 from sqlalchemy import ColumnElement, select
 from sqlmodel import Session, col
 
-from readvault.db.erased import erased_among, is_erased
+from readvault.db.erased import erased_among, is_erased, tombstones
 from readvault.db.names import among
 from readvault.db.tables import (
     EntryFile,
@@ -120,7 +120,9 @@ def others(
         for accession, version, key in (*_submitted(session, some), *_made(session, some)):
             if (name := AccessionVersion(accession, version)) not in mine:
                 found.setdefault(name, set()).add(key)
-    return found
+    # A tombstone has no use for bytes that came again.
+    gone = tombstones(session, found)
+    return {name: keys for name, keys in found.items() if name not in gone}
 
 
 def _submitted(session: Session, keys: Sequence[str]) -> list[tuple[str, int, str]]:

@@ -125,11 +125,7 @@ def _delete(session: Session, actor: Actor, organism: str, chosen: Sequence[Cand
     now = clock.read(session)
     for page in batched(chosen, PAGE):
         names = [each.name for each in page]
-        manifests = select(col(Manifest.id)).where(among(Manifest, names))
-        _run(session, SentBack, col(SentBack.manifest_id).in_(manifests))
-        _run(session, ManifestFile, col(ManifestFile.manifest_id).in_(manifests))
-        for table in _TABLES:
-            _run(session, table, among(table, names))
+        delete_rows(session, names)
         session.execute(
             insert(DeletedEntryVersion),
             [
@@ -145,6 +141,15 @@ def _delete(session: Session, actor: Actor, organism: str, chosen: Sequence[Cand
             ],
         )
         records.changed(session, names)
+
+
+def delete_rows(session: Session, names: Sequence[AccessionVersion]) -> None:
+    """Delete all rows of unreleased versions, their uploaded files excepted; lock entries and jobs first."""
+    manifests = select(col(Manifest.id)).where(among(Manifest, names))
+    _run(session, SentBack, col(SentBack.manifest_id).in_(manifests))
+    _run(session, ManifestFile, col(ManifestFile.manifest_id).in_(manifests))
+    for table in _TABLES:
+        _run(session, table, among(table, names))
 
 
 def _run(session: Session, table: type[SQLModel], condition: ColumnElement[bool]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
+from readvault.db.erased import is_tombstone
 from readvault.db.names import among
 from readvault.db.tables import EntryVersion, Release
 from readvault.domain import tsv
@@ -98,6 +99,7 @@ def _revisable(
             col(EntryVersion.group_id) == group_id,
             ~col(EntryVersion.is_revocation),
             newest,
+            ~is_tombstone(),
         )
     )
     if accessions is not None:

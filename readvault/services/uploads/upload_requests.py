@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from readvault.db import clock
+from readvault.db import clock, condemned
+from readvault.db.erased import is_erased
 from readvault.db.tables import UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Conflict, LimitHit, ReadvaultError, TooLarge
@@ -188,12 +189,18 @@ def _new(
 def _owned(session: Session, group_id: int, files: Iterable[WantedFile]) -> dict[tuple[str | None, int | None], str]:
     """The IDs of the group's own sealed files by SHA-256 (as computed by us, never as declared) and size."""
     digests = {file.sha256 for file in files if file.sha256 is not None}
-    query = select(UploadedFile.sha256, UploadedFile.size, UploadedFile.id).where(
+    columns = (UploadedFile.sha256, UploadedFile.size, UploadedFile.id, UploadedFile.key)
+    query = select(*columns).where(
         UploadedFile.group_id == group_id,
         col(UploadedFile.sha256).in_(digests),
         col(UploadedFile.sealed_at).is_not(None),
+        ~is_erased(col(UploadedFile.key), col(UploadedFile.version_id)),
     )
-    return {(sha256, size): file_id for sha256, size, file_id in session.exec(query).all()}
+    found = session.exec(query).all()
+    lost = condemned.revive_possible(session, [key for *_, key in found])
+    # What was deleted before its lock could be taken is gone now; what is revived stays a good while.
+    found = session.exec(query).all() if found else found
+    return {(sha256, size): file_id for sha256, size, file_id, key in found if key not in lost}
 
 
 def _reserve(
@@ -283,11 +290,15 @@ def _kept(items: Sequence[_Item]) -> dict[str, Any]:
 def _again(session: Session, kept: dict[str, Any]) -> list[_Item]:
     """What an earlier request reserved; raises Conflict when some of it is no longer."""
     own = [file_id for file_id, _, yours in kept["files"] if not yours]
+    everything = {file_id for file_id, _, _ in kept["files"]}
     rows: dict[str, UploadedFile] = {}
-    for some in batched(own, _IDS_PER_QUERY):
+    for some in batched(sorted(everything), _IDS_PER_QUERY):
         query = select(UploadedFile).where(col(UploadedFile.id).in_(some))
         rows |= {row.id: row for row in session.exec(query).all()}
     now = clock.read(session)
-    if any(row.sealed_at is None and row.expires_at <= now for row in rows.values()) or len(rows) < len(own):
+    lost = condemned.revive_possible(session, [row.key for row in rows.values() if row.sealed_at is not None])
+    open_ones = [rows[file_id] for file_id in own if file_id in rows]
+    expired = any(row.sealed_at is None and row.expires_at <= now for row in open_ones)
+    if expired or lost or rows.keys() != everything:
         raise Conflict("Uploads of this request have expired or were given up. Request them with a new key.")
-    return [_Item(file_id, rows.get(file_id), parts) for file_id, parts, _ in kept["files"]]
+    return [_Item(file_id, None if yours else rows[file_id], parts) for file_id, parts, yours in kept["files"]]

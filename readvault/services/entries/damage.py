@@ -1,0 +1,95 @@
+"""Stored bytes that are lost or altered: how that is made sure, noted, and kept from everybody who asks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from itertools import batched
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from readvault.db import audit, clock
+from readvault.db.tables import FixityCheck
+from readvault.db.upsert import columns_of, insert_into
+from readvault.domain.errors import BytesLost, Damaged, ProcessingFailure
+from readvault.ports import ReadStore, StoredVersion
+from readvault.services.house import House
+
+logger = logging.getLogger(__name__)
+
+MISSING, OTHER_BYTES = "missing", "other bytes"
+IS_DAMAGED = "stored bytes are damaged"
+"""What a job's reason holds when it waits for a repair: the repair queues it again."""
+ACTOR = "readvault"
+PAGE = 500
+
+
+def found(store: ReadStore, stored: StoredVersion, sha256: str | None) -> str | None:
+    """What is wrong with a version's bytes (MISSING, OTHER_BYTES), all of them read now; None when they are right.
+
+    What looks wrong is read once more: a broken transfer is no damage. Raises ProcessingFailure when S3
+    can't be reached.
+    """
+    seen = _once(store, stored, sha256)
+    return seen if seen is None else _once(store, stored, sha256)
+
+
+def _once(store: ReadStore, stored: StoredVersion, sha256: str | None) -> str | None:
+    try:
+        return None if store.sha256_of(stored, expected=sha256) == sha256 or sha256 is None else OTHER_BYTES
+    except BytesLost:
+        return MISSING
+
+
+def note(house: House, stored: StoredVersion, damage: str | None, *, unrepaired: str | None = None) -> str | None:
+    """Write down what the bytes under a key are like now; what was noted before. A change is a row of the audit log."""
+    with house.sessions.begin() as session:
+        before = session.get(FixityCheck, stored.key)
+        was = None if before is None else before.damage
+        put(session, stored, damage, unrepaired=unrepaired)
+        if damage != was:
+            details = {"damage": damage, "before": was, "size": stored.size}
+            audit.append(session, ACTOR, "verify integrity", stored.key, details)
+    if damage is not None and damage != was:
+        logger.error("integrity: object %s is damaged: %s", stored.key, damage)
+    return was
+
+
+def put(session: Session, stored: StoredVersion, damage: str | None, *, unrepaired: str | None = None) -> None:
+    """Note the state of the bytes under a key in an open transaction."""
+    table = columns_of(FixityCheck)
+    now = clock.read(session)
+    values = {
+        "checked_at": now,
+        "size": stored.size,
+        "damage": damage,
+        "unrepaired": unrepaired if damage is not None else None,
+    }
+    since = None if damage is None else func.coalesce(table.c.damaged_since, now)
+    new = insert_into(session, table).values(key=stored.key, damaged_since=None if damage is None else now, **values)
+    session.execute(new.on_conflict_do_update(index_elements=["key"], set_={**values, "damaged_since": since}))
+
+
+def noticed(house: House, stored: StoredVersion, sha256: str | None, step: str) -> ProcessingFailure:
+    """What to raise for a version that looked lost or altered: BytesLost when it is (and it is noted), else a retry."""
+    damage = found(house.store, stored, sha256)
+    if damage is None:
+        return ProcessingFailure(step, "S3 gave other bytes than it holds; they are read again")
+    note(house, stored, damage)
+    return BytesLost(step, f"{IS_DAMAGED}: {stored.key} ({damage})")
+
+
+def damaged_among(session: Session, keys: Iterable[str]) -> set[str]:
+    """Which of these keys are known to be damaged."""
+    known: set[str] = set()
+    for page in batched(sorted(set(keys)), PAGE):
+        query = select(FixityCheck.key).where(col(FixityCheck.key).in_(page), col(FixityCheck.damage).is_not(None))
+        known |= set(session.exec(query))
+    return known
+
+
+def refuse_damaged(session: Session, keys: Collection[str]) -> None:
+    """Raise Damaged when one of these files is: nobody ever gets other bytes than were sealed."""
+    if damaged_among(session, keys):
+        raise Damaged("The stored bytes of this file are damaged. They are being restored; please try again later.")
