@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from readvault.cli import admin_entries, admin_jobs, admin_people, admin_trail
+from readvault.cli import admin_database, admin_entries, admin_jobs, admin_people, admin_rebuild, admin_trail
 from readvault.cli.admin_limits import limits_app
 
 admin_app = typer.Typer(help="Accounts, groups, jobs, released entries, and who read what.", no_args_is_help=True)
@@ -25,6 +25,8 @@ for command in (
     admin_entries.restore,
     admin_entries.open_originals,
     admin_trail.who_read,
+    admin_database.migrate,
+    admin_rebuild.rebuild,
     admin_jobs.jobs,
     admin_jobs.retry,
 ):

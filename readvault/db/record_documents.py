@@ -11,17 +11,20 @@ from collections.abc import Iterable
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 from sqlmodel import Session, SQLModel, col
 
 from readvault.db.names import among
-from readvault.db.records import GROUPS, ORGANISMS, ROOT, Kind, stamp
+from readvault.db.records import ERASURES, GROUPS, ORGANISMS, ROOT, Kind, stamp
 from readvault.db.tables import (
     CurrentResult,
     DataUseTerms,
     DeletedEntryVersion,
     EntryFile,
     EntryVersion,
+    ErasedObject,
+    ErasedVersion,
+    Erasure,
     ExternalMetadata,
     Group,
     GroupMember,
@@ -72,6 +75,11 @@ def document(session: Session, kind: Kind, subject: str, at: float) -> tuple[str
         rows = _rows(session, Group, col(Group.id) == int(subject))
         rows |= _rows(session, GroupMember, col(GroupMember.group_id) == int(subject))
         return _written(f"{GROUPS}/{int(subject):09d}/{stamp(at)}", "group", rows)
+    if kind is Kind.ERASURE:
+        rows = _rows(session, Erasure, col(Erasure.id) == int(subject))
+        rows |= _rows(session, ErasedVersion, col(ErasedVersion.erasure_id) == int(subject))
+        rows |= _rows(session, ErasedObject, col(ErasedObject.erasure_id) == int(subject))
+        return _written(f"{ERASURES}/{int(subject):09d}/{stamp(at)}", "erasure", rows)
     rows = _rows(session, OrganismState, col(OrganismState.organism) == subject)
     return _written(f"{ORGANISMS}/{subject}/{stamp(at)}", "organism", rows)
 
@@ -124,9 +132,8 @@ def _uploads(session: Session, ids: Iterable[str]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _rows(session: Session, table: type[SQLModel], *conditions: ColumnElement[bool] | bool) -> Rows:
+def _rows(session: Session, table: type[SQLModel], *conditions: Any) -> Rows:
     """The rows of one table, in the order of its key."""
     columns = columns_of(table)
     found = session.execute(select(columns).where(*conditions).order_by(*columns.primary_key)).mappings()
     return {columns.name: [dict(row) for row in found]}
-

@@ -14,7 +14,7 @@ from itertools import batched
 from typing import Any
 
 from sqlalchemy import insert
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from readvault.db import clock
 from readvault.db.tables import PendingRecord
@@ -43,6 +43,7 @@ class Kind(StrEnum):
     TERMS = "terms"
     GROUP = "group"
     ORGANISM = "organism"
+    ERASURE = "erasure"
 
 
 def queue(session: Session, prefix: str, body: dict[str, Any]) -> None:
@@ -88,6 +89,16 @@ def group_changed(session: Session, group_id: int) -> None:
 def organism_changed(session: Session, organism: str) -> None:
     """Have it written to the bucket after the commit which version of an organism's pipeline counts."""
     _point(session, Kind.ORGANISM, [organism])
+
+
+def erasure_changed(session: Session, erasure_id: int) -> None:
+    """Have an erasure, its tombstones and what it destroyed written to the bucket after the commit."""
+    _point(session, Kind.ERASURE, [str(erasure_id)])
+
+
+def repaired(session: Session, repair: SQLModel) -> None:
+    """Have a row of `repair` written to the bucket after the commit."""
+    queue(session, REPAIRS, {"repair": repair.model_dump(exclude={"id"})})
 
 
 def stamp(at: float) -> str:

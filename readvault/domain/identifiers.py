@@ -25,6 +25,21 @@ def accession_of(number: int, prefix: str) -> str:
     return prefix + body + check_character(body)
 
 
+def number_of(accession: str, prefix: str) -> int | None:
+    """Which entry has this accession; None for a name that isn't one of ours.
+
+    >>> number_of("LOC_00XDYTS", "LOC_"), number_of("LOC_00XDYTT", "LOC_")
+    (1234567, None)
+    """
+    body = accession.removeprefix(prefix)[:-1]
+    if len(body) < MIN_DIGITS or any(digit not in ALPHABET for digit in body):
+        return None
+    number = 0
+    for digit in body:
+        number = number * BASE + ALPHABET.index(digit)
+    return number if accession_of(number, prefix) == accession else None
+
+
 def check_character(body: str) -> str:
     """The Luhn-mod-34 check character of an accession's body."""
     total = 0

@@ -59,7 +59,7 @@ def export(house: House, *, seconds: float | None = None) -> int:
 def queued(house: House) -> int:
     """How many records wait to be written."""
     with house.sessions.read() as session:
-        return session.execute(select(func.count()).select_from(PendingRecord)).scalar_one()
+        return int(session.execute(select(func.count()).select_from(PendingRecord)).scalar_one())
 
 
 def queue_head(house: House) -> bool:
@@ -76,7 +76,7 @@ def _page(house: House, after: int) -> list[tuple[int, str, str, str | None]]:
     with house.sessions.read() as session:
         columns = (col(PendingRecord.id), col(PendingRecord.kind), col(PendingRecord.key), col(PendingRecord.body))
         query = select(*columns).where(col(PendingRecord.id) > after).order_by(columns[0]).limit(PAGE)
-        return [tuple(row) for row in session.execute(query)]  # type: ignore[misc]
+        return [tuple(row) for row in session.execute(query)]
 
 
 def _try(house: House, folder: Path, number: int, kind: str, subject: str, body: str | None) -> bool:

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
     )
     for found in _WHAT_IS_THERE:
         op.execute(f"INSERT INTO pending_record (kind, key, created_at) {found}")
