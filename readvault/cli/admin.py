@@ -5,11 +5,13 @@ from __future__ import annotations
 import typer
 
 from readvault.cli import admin_database, admin_entries, admin_jobs, admin_people, admin_rebuild, admin_trail
+from readvault.cli.admin_erasure import shred_app
 from readvault.cli.admin_limits import limits_app
 
 admin_app = typer.Typer(help="Accounts, groups, jobs, released entries, and who read what.", no_args_is_help=True)
 admin_app.add_typer(limits_app, name="limits")
 admin_app.add_typer(admin_trail.audit_app, name="audit")
+admin_app.add_typer(shred_app, name="shred")
 for command in (
     admin_people.add_user,
     admin_people.disable_user,

@@ -22,6 +22,7 @@ MOST_SKEW = 60.0
 """Seconds by which the database's clock may differ from this machine's."""
 STATEMENT_LIMIT = 10
 """Seconds that one statement may take."""
+_SHOWN = 3
 _PRAGMAS = {"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "recursive_triggers": "1"}
 _DURABLE = ("on", "local", "remote_write", "remote_apply")
 
@@ -122,8 +123,9 @@ def _schema(facts: DatabaseFacts) -> Iterator[Finding]:
 
 def _triggers(facts: DatabaseFacts) -> Iterator[Finding]:
     if facts.missing_triggers:
-        message = f"{len(facts.missing_triggers)} triggers are missing: {', '.join(facts.missing_triggers)}"
-        advice = "Somebody took them away: what is released could be changed. readvault admin migrate"
+        some = ", ".join(facts.missing_triggers[:_SHOWN])
+        message = f"{len(facts.missing_triggers)} triggers are missing: {some}"
+        advice = "What is released could be changed. readvault admin migrate puts them back."
         yield Finding("database", Level.FAIL, message, advice, refused=True)
     elif not facts.refuses:
         message = "a change of what never changes was let through (and rolled back)"

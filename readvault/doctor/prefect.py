@@ -68,7 +68,7 @@ def _asked(
     ):
         try:
             yield from ask(Server(known, stranger))
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as fault:
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as fault:
             advice = "Jobs wait until it is back; none is lost. Start it, or correct READVAULT_PREFECT__API_URL."
             yield Finding("prefect", Level.FAIL, f"it can't be asked ({type(fault).__name__})", advice)
 
