@@ -240,18 +240,14 @@ class Client:
     ) -> str:
         """Download a processed file to `target`; its SHA-256 (hexadecimal).
 
-        With `sha256` a file with other bytes is removed again and ClientError raised.
+        With `sha256` other bytes are never kept: they are fetched anew, and ClientError raised when they stay others.
         """
 
         def locate() -> str:
             response = self._send("GET", f"/files/get/{accession}/{version}/{quote(category)}/{quote(name)}")
             return str(response.headers["location"])
 
-        digest = self._transfer.get(locate, target, progress)
-        if sha256 is not None and digest != sha256:
-            target.unlink()
-            raise ClientError(f"{name} has another SHA-256 than it should have; it was removed.")
-        return digest
+        return self._transfer.get(locate, target, progress, sha256=sha256)
 
     def _upload_parts(self, ticket: Ticket, progress: Progress, at_once: int) -> None:
         state = self.file_state(ticket.file_id)

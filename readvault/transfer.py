@@ -5,6 +5,7 @@ No text of an error here names a URL: a pre-signed URL is a credential while it 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import time
@@ -12,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 
+from readvault.draft import Draft
 from readvault.line import Line
 
 Answer = dict[str, Any]
@@ -28,6 +30,8 @@ ATTEMPTS = 4
 PARTS_PER_PAGE = 100
 PARTS_AT_ONCE = 4
 TIMEOUT = httpx.Timeout(60.0, read=300.0, write=300.0)
+_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
+"""S3's words for a body that isn't the one we sent. It kept nothing of it."""
 _S3_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
 
 
@@ -181,6 +185,8 @@ class Transfer:
                 progress(len(block))
 
         headers = {**signed["headers"], "Content-Length": str(length)}
+        if not any(name.lower() == "x-amz-checksum-sha256" for name in headers):
+            headers["Content-MD5"] = _md5(path, offset, length)  # then S3 refuses what isn't what we sent
         try:
             response = self._http.put(signed["url"], headers=headers, content=body())
         except httpx.TransportError:
@@ -193,23 +199,28 @@ class Transfer:
         progress(length - sent)
         return response
 
-    def get(self, locate: Callable[[], str], target: Path, progress: Progress) -> str:
+    def get(self, locate: Callable[[], str], target: Path, progress: Progress, *, sha256: str | None = None) -> str:
         """Download to `target`, which appears only when it is whole; its SHA-256 (hexadecimal).
 
         `locate` gives a fresh URL for each attempt; an attempt goes on where the last one broke off.
+        Other bytes than those with this `sha256` are fetched anew; raises ClientError when they stay others.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         path = target.with_name(f".{target.name}.part")
         try:
-            with path.open("wb") as file:
-                draft = _Draft(file, progress)
-                self._fill(draft, locate, target.name)
-            path.replace(target)
+            for _ in range(ATTEMPTS):
+                with path.open("wb") as file:
+                    draft = Draft(file, progress)
+                    self._fill(draft, locate, target.name)
+                if sha256 in (None, draft.digest.hexdigest()):
+                    path.replace(target)
+                    return draft.digest.hexdigest()
+                progress(-draft.size)
         finally:
             path.unlink(missing_ok=True)
-        return draft.digest.hexdigest()
+        raise ClientError(f"{target.name} has another SHA-256 than it should have; it was not kept.")
 
-    def _fill(self, draft: _Draft, locate: Callable[[], str], name: str) -> None:
+    def _fill(self, draft: Draft, locate: Callable[[], str], name: str) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={draft.size}-"} if draft.size else {})
             try:
@@ -226,29 +237,6 @@ class Transfer:
             self._pause(2.0 ** (attempt - 1))
 
 
-class _Draft:
-    """A file that is being downloaded."""
-
-    def __init__(self, file: IO[bytes], progress: Progress) -> None:
-        self._file = file
-        self._progress = progress
-        self.size = 0
-        self.digest = hashlib.sha256()
-
-    def take(self, response: httpx.Response) -> None:
-        """Write what comes; from the beginning when the server doesn't go on where we asked it to."""
-        if self.size and response.status_code != 206:
-            self._progress(-self.size)
-            self._file.seek(0)
-            self._file.truncate()
-            self.size, self.digest = 0, hashlib.sha256()
-        for block in response.iter_raw():
-            self._file.write(block)
-            self.digest.update(block)
-            self.size += len(block)
-            self._progress(len(block))
-
-
 def _blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
     with path.open("rb") as file:
         file.seek(offset)
@@ -261,7 +249,17 @@ def _blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
             yield block
 
 
+def _md5(path: Path, offset: int, length: int) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for block in _blocks(path, offset, length):
+        digest.update(block)
+    return base64.b64encode(digest.digest()).decode()
+
+
 def _may_recover(response: httpx.Response) -> bool:
+    if response.status_code == 400:
+        code = _S3_CODE.search(response.content)
+        return code is not None and code[1].decode() in _DAMAGED
     return response.status_code >= 500 or response.status_code in (408, 409, 429)
 
 

@@ -24,6 +24,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
+from readvault.adapters.s3_answers import insist_on_whole_answers
 from readvault.config import S3Credentials
 from readvault.counters import S3_FAILURES, word
 from readvault.domain.errors import NotReady, ProcessingFailure, StoreUnavailable
@@ -95,6 +96,7 @@ def _damaged_on_the_way(attempts: int, response: Any, **_: Any) -> float | None:
 @functools.cache
 def _session() -> boto3.session.Session:
     """One for all clients: each new one would read S3's whole description again."""
+    insist_on_whole_answers()
     core = botocore.session.Session()
     core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
     return boto3.session.Session(botocore_session=core)

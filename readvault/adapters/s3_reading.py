@@ -81,7 +81,7 @@ def not_as_sealed(s3: S3Client, bucket: str, stored: StoredVersion, came: int) -
     BytesLost when it says itself that the version has another size, else a broken transfer.
     """
     try:
-        held = s3.head_object(Bucket=bucket, **pinned(stored.key, stored.version_id))["ContentLength"]
+        held = s3.head_object(Bucket=bucket, **pinned(stored.key, stored.version_id)).get("ContentLength")
     except ClientError as fault:
         if code_of(fault) in GONE:
             return BytesLost("fetch", "S3 no longer has the sealed version")

@@ -16,15 +16,18 @@ from sqlalchemy import bindparam, select, update
 from sqlmodel import Session, col
 
 from readvault.config import LimitSettings
+from readvault.db import condemned
+from readvault.db.erased import erased_among
 from readvault.db.tables import UploadedFile
 from readvault.db.upsert import columns_of
 from readvault.domain.annotations import Annotation, Reason
-from readvault.domain.errors import Unprocessable
+from readvault.domain.errors import StoreUnavailable, Unprocessable
 from readvault.ports import ReadStore, StoredVersion
 from readvault.services.uploads import quota
 
 _IDS_PER_QUERY = 5000
 _LISTINGS_AT_ONCE = 8
+_LISTINGS = 5
 
 
 class _Upload(NamedTuple):
@@ -53,6 +56,7 @@ def inspect(
     files that were not uploaded, files of another size than declared.
     """
     files = _find(session, labels)
+    _refuse_shredded(session, [file for file in files if file.group_id == group_id])
     session.rollback()
     _check_usable(files, group_id, labels, now)
     present = _first_versions(store, files)
@@ -87,7 +91,8 @@ def seal(
 
     Those that the entries had before are `kept`: they are no part of what is submitted now.
     Counts their bytes, and refuses (TooLarge, TooMany) what never declared a size and fits no limit.
-    Raises Unprocessable when a file was given up or expired since `inspect`.
+    Raises Unprocessable when a file was given up or expired since `inspect`, and Unavailable for one
+    that nothing used and that is being deleted right now.
     """
     named = labels.keys() - set(kept)
     quota.check_submission(limits, len(named), sum(present[file_id].size for file_id in named))
@@ -95,6 +100,8 @@ def seal(
     # Only under the lock is it certain which ones another submission has not sealed meanwhile.
     files = _find(session, labels, for_update=True)
     _check_usable(files, group_id, labels, now)
+    _refuse_shredded(session, [file for file in files if file.group_id == group_id])
+    condemned.revive(session, [file.key for file in files])
     fresh = [file for file in files if file.sealed_at is None]
     if not fresh:
         return
@@ -164,17 +171,41 @@ def _check_usable(files: Sequence[_Upload], group_id: int, labels: Mapping[str, 
         raise Unprocessable(f"The following multipart uploads have not been completed: {', '.join(unfinished)}")
 
 
+def _refuse_shredded(session: Session, files: Sequence[_Upload]) -> None:
+    sealed = {(file.key, file.version_id): file.id for file in files if file.sealed_at is not None}
+    if gone := sorted(sealed[pin] for pin in erased_among(session, sealed)):
+        raise Unprocessable(
+            f"The following files were erased: {', '.join(gone)}. Upload them again, or leave them out:"
+            " in a revision, give their category a column of its own."
+        )
+
+
 def _first_versions(store: ReadStore, files: Sequence[_Upload]) -> dict[str, StoredVersion]:
-    """The first version under each file's key: a later one was written by somebody who got around us."""
+    """The first version under each file's key: a later one was written by somebody who got around us.
+
+    Nothing vouches for a listing, and what is sealed is sealed for ever: two listings must say the same.
+    """
     sealed = {f.id: StoredVersion(f.key, f.version_id, f.size or 0) for f in files if f.sealed_at is not None}
     file_of_key = {file.key: file.id for file in files if file.sealed_at is None}
     batches = sorted({key.rpartition("/")[0] + "/" for key in file_of_key})
     with ThreadPoolExecutor(_LISTINGS_AT_ONCE) as pool:
-        for versions in pool.map(lambda prefix: list(store.list_versions(prefix)), batches):
-            for version in versions:
-                if (file_id := file_of_key.get(version.key)) is not None:
-                    sealed.setdefault(file_id, version)
+        for versions in pool.map(lambda prefix: _listed_alike(store, prefix, file_of_key), batches):
+            sealed |= {file_of_key[key]: version for key, version in versions.items()}
     return sealed
+
+
+def _listed_alike(store: ReadStore, prefix: str, wanted: Collection[str]) -> dict[str, StoredVersion]:
+    """The first version under each of the wanted keys, as two listings in a row say; StoreUnavailable if none do."""
+    before = None
+    for _ in range(_LISTINGS):
+        first: dict[str, StoredVersion] = {}
+        for version in store.list_versions(prefix):
+            if version.key in wanted:
+                first.setdefault(version.key, version)
+        if first == before:
+            return first
+        before = first
+    raise StoreUnavailable("seal", "S3 lists other versions each time it is asked")
 
 
 def _check_undeclared(

@@ -175,7 +175,7 @@ def test_the_store_is_asked_by_batch_and_not_by_file(lab: Lab, store: MemoryStor
     ids = lab.upload(*(b"%d" % n for n in range(20)))
     store.calls.clear()
     lab.submit(*(lab.row(f"s{n}", **{"files.rawReads": f"r.fq:{file_id}"}) for n, file_id in enumerate(ids)))
-    assert store.calls == ["list_versions"]
+    assert store.calls == ["list_versions"] * 2
 
 
 def test_an_orchestrator_that_is_down_does_not_harm(lab: Lab, orchestrator: RecordingOrchestrator) -> None:
