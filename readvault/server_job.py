@@ -16,7 +16,7 @@ from typing import Any
 
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
-from readvault.domain.errors import InvalidSubmission, ProcessingFailure
+from readvault.domain.errors import BytesLost, InvalidSubmission, ProcessingFailure
 from readvault.domain.organism import Organism, SampleType
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import FetchReport, RegisterReport, StageReport
@@ -25,10 +25,13 @@ from readvault.failpoints import failpoint
 from readvault.pipeline import Hands
 from readvault.reads.local_result import LocalResult
 from readvault.reads.sample import Declared, InputFile, Sample
+from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.processing import chain, jobs, neighbours
 from readvault.services.processing.jobs import Claim, ProcessedVersion, SealedFile, StagedFile
 from readvault.services.queue.lease import Lease
+from readvault.services.storage import repair
+from readvault.services.storage import garbage
 
 SCRATCH_FACTOR = 4
 """How many times the size of its originals a job needs on the scratch disk."""
@@ -68,7 +71,8 @@ class ServerJob:
     def fetch(self) -> FetchReport:
         """Download the sealed originals and compute their SHA-256 on the way.
 
-        Raises InvalidSubmission when a file does not have the hash that was declared for it.
+        Raises InvalidSubmission when a file does not have the hash that was declared for it, BytesLost when
+        one is gone or not what was sealed: that is noted as damage.
         """
         files = self._inputs.files
         total = sum(file.stored.size for file in files)
@@ -77,15 +81,24 @@ class ServerJob:
         originals = self._directory / "originals"
         originals.mkdir(exist_ok=True)
         for number, file in enumerate(files):
-            self._hashes[file.file_id] = self._house.store.fetch(
-                file.stored, originals / f"{number:04}", expected=file.sha256 or file.declared_sha256
-            )
+            self._hashes[file.file_id] = self._fetched(file, originals / f"{number:04}")
             self._lease.check()
         wrong = [_wrong_hash(file) for file in files if file.declared_sha256 not in (None, self._hashes[file.file_id])]
         jobs.record_hashes(self._house, self._claim, self._hashes)
+        repair.with_new_bytes(self._house, self._claim.group_id, set(self._hashes.values()))
         if wrong:
             raise InvalidSubmission(wrong)
         return FetchReport(files=len(files), bytes=total)
+
+    def _fetched(self, file: SealedFile, target: Path) -> str:
+        store = self._house.store
+        try:
+            found = store.fetch(file.stored, target, expected=file.sha256 or file.declared_sha256)
+        except BytesLost:
+            raise damage.noticed(self._house, file.stored, file.sha256, "fetch") from None
+        if file.sha256 not in (None, found):
+            raise damage.noticed(self._house, file.stored, file.sha256, "fetch")
+        return found
 
     def hands(self) -> AbstractContextManager[Hands]:
         """A child of the nursery that does the local steps."""
@@ -119,9 +132,11 @@ class ServerJob:
         staged, already = [], 0
         for output, path in result.outputs:
             self._lease.check()
+            key = f"vault/{self._claim.group_id}/{output.sha256}"
+            # Before anything is looked up: what is found after this stays long enough to be registered.
+            garbage.keep_or_finish(self._house, self._claim.group_id, output.sha256, key)
             stored = jobs.stored(self._house, self._claim, output.sha256)
             if stored is None:
-                key = f"vault/{self._claim.group_id}/{output.sha256}"
                 stored = self._house.store.store(path, key, sha256=output.sha256)
             else:
                 already += 1

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from readvault.domain.errors import LeaseLost, NurseryDied, ProcessingFailure, StoreUnavailable
+from readvault.domain.errors import BytesLost, LeaseLost, NurseryDied, ProcessingFailure, StoreUnavailable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind
 from readvault.failpoints import failpoint
@@ -18,6 +18,7 @@ from readvault.host_index_readiness import EXTERNAL, organism_readiness
 from readvault.nursery import Nursery
 from readvault.pipeline import Around, directly, run
 from readvault.ports import Delivery
+from readvault.repair_job import RepairJob
 from readvault.scratch import Scratch
 from readvault.server_job import ServerJob
 from readvault.services import housekeeping, idempotency
@@ -28,7 +29,9 @@ from readvault.services.processing.jobs import Claim
 from readvault.services.queue import deliveries
 from readvault.services.queue.lease import Lease
 from readvault.services.release import publication
-from readvault.services.storage import records
+from readvault.services.storage import garbage, integrity, records, shred_dates, shredding, unfinished
+from readvault.services.storage.choices import VerifyIntegrity
+from readvault.services.storage.garbage import Collection
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +109,30 @@ class WorkerHouse:
             with self._directory_for(claim) as directory:
                 yield functools.partial(register_external, self.house, claim, lease, directory)
 
+    @contextmanager
+    def open_repair(self, job_id: str) -> Iterator[RepairJob | None]:
+        """Claim a job that makes lost processed files again; None when there is nothing to do."""
+        with self._claimed(job_id, JobKind.REPAIR) as held:
+            if held is None:
+                yield None
+                return
+            claim, lease = held
+            with self._directory_for(claim) as directory, self._places.taken(alone=claim.runs_alone):
+                yield RepairJob(self.house, claim, lease, directory, self.nursery.child)
+
+    def verify(
+        self, chosen: VerifyIntegrity, progress: Callable[[integrity.Verification], None] = lambda _: None
+    ) -> integrity.Verification:
+        """Look at what is stored, and repair what is damaged."""
+        return chosen.verify(self.house, progress)
+
     def run(self, delivery: Delivery, around: Around = directly) -> None:
         """Do one delivered job from its claim to its end, as the inline orchestrator does."""
+        if delivery.kind == JobKind.REPAIR:
+            with self.open_repair(delivery.job_id) as repairing:
+                if repairing is not None:
+                    run(repairing, around)
+            return
         if delivery.kind != JobKind.PROCESS_SUBMISSION:
             is_release = delivery.kind == JobKind.RELEASE
             opened = self.open_release if is_release else self.open_external_registration
@@ -162,10 +187,17 @@ class WorkerHouse:
             "reaped": housekeeping.reap(self.house),
             "delivered": self._dispatch(),
             "upgraded pipelines": pipeline_versions.upgrade_all(self.house),
-            "expired uploads": housekeeping.expire_uploads(self.house),
+            "expired uploads": unfinished.expire_uploads(self.house),
+            "originals due": shred_dates.shred_due(self.house),
+            "erasures": shredding.carry_on_all(self.house),
             "records": records.export(self.house),
+            "finished deletions": garbage.finish_quietly(self.house),
             "forgotten requests": idempotency.forget_old(self.house),
         }
+
+    def collect_garbage(self, *, dry_run: bool) -> Collection:
+        """Delete from the bucket what nothing has referred to for long, and condemn what nothing refers to now."""
+        return garbage.collect(self.house, dry_run=dry_run)
 
     def _export_records(self) -> None:
         """Write queued records to the bucket, a little while at a time; daily the audit log's end is one of them."""
@@ -198,6 +230,10 @@ class WorkerHouse:
         except StoreUnavailable as failure:
             self._store_is_gone.set()
             jobs.give_up(self.house, claim, str(failure), counted=False, waits=True)
+            raise
+        except BytesLost as loss:
+            # No attempt can mend that; the repair queues the job again.
+            jobs.set_aside(self.house, claim, str(loss))
             raise
         except ProcessingFailure as failure:
             jobs.give_up(self.house, claim, str(failure), counted=True)

@@ -40,6 +40,8 @@ class Schedule(_Entry):
     slug: str
     cron: str
     timezone: str = "UTC"
+    parameters: dict[str, Any] = {}
+    """In place of the deployment's own, which the form shows."""
 
 
 class Concurrency(_Entry):
@@ -147,7 +149,9 @@ async def _register(
         parameter_openapi_schema=schema,
         enforce_parameter_schema=True,
         schedules=[
-            DeploymentScheduleCreate(schedule=CronSchedule(cron=s.cron, timezone=s.timezone), slug=s.slug)
+            DeploymentScheduleCreate(
+                schedule=CronSchedule(cron=s.cron, timezone=s.timezone), slug=s.slug, parameters=s.parameters
+            )
             for s in described.schedules
         ],
         concurrency_limit=limit.limit if limit else None,

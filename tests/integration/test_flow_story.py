@@ -122,7 +122,13 @@ def test_every_deployment_leads_to_a_flow_of_that_module() -> None:
         module, _, name = deployment["entrypoint"].rpartition(".")
         flow = getattr(importlib.import_module(module), name)
         names.add(f"{flow.name}/{deployment['name']}")
-    assert names == {"process-submission/default", "release/default", "register-external/default", "recover/regularly"}
+    assert names == {
+        "process-submission/default",
+        "release/default",
+        "register-external/default",
+        "recover/regularly",
+        "collect-garbage/regularly",
+    }
 
 
 def test_flow_files_stay_stories() -> None:

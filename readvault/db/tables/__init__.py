@@ -15,7 +15,7 @@ from readvault.db.tables.entries import (
     SubmittedDataArchive,
 )
 from readvault.db.tables.erasure import ErasedObject, ErasedVersion, Erasure
-from readvault.db.tables.garbage import CondemnedVersion
+from readvault.db.tables.garbage import CondemnedVersion, PartialFile
 from readvault.db.tables.people import Group, GroupMember, MachineToken, UserAccount
 from readvault.db.tables.processing import Job, Manifest, ManifestFile, PartialResult, SentBack, StoredObject
 from readvault.db.tables.records import PendingRecord
@@ -56,6 +56,7 @@ __all__ = [
     "Manifest",
     "ManifestFile",
     "OrganismState",
+    "PartialFile",
     "PartialResult",
     "PendingRecord",
     "Release",

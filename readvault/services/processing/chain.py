@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, select, update
 from sqlmodel import Session, SQLModel, col
 
-from readvault.db import audit, clock, records
+from readvault.db import audit, clock, condemned, records, references
 from readvault.db.names import among
 from readvault.db.tables import Job, PartialResult
 from readvault.domain import manifest
@@ -79,20 +79,22 @@ def hand_on(house: House, claim: Claim, version: ProcessedVersion) -> str:
         if (earlier := session.get(PartialResult, place)) is not None:
             session.delete(earlier)
             session.flush()
-        session.add(
-            PartialResult(
-                accession=key.accession,
-                version=key.version,
-                pipeline_version=claim.pipeline_version,
-                source=OURS,
-                body=json.dumps(version.manifest, sort_keys=True),
-                processed_data=version.processed_data,
-                errors=[annotation.as_json() for annotation in version.errors],
-                warnings=[annotation.as_json() for annotation in version.warnings],
-                files=[_file_json(file) for file in version.files],
-                created_at=clock.read(session),
-            )
+        condemned.revive(session, [file.stored.key for file in version.files])
+        condemned.refuse_deleted(session, [(file.stored.key, file.stored.version_id) for file in version.files])
+        part = PartialResult(
+            accession=key.accession,
+            version=key.version,
+            pipeline_version=claim.pipeline_version,
+            source=OURS,
+            body=json.dumps(version.manifest, sort_keys=True),
+            processed_data=version.processed_data,
+            errors=[annotation.as_json() for annotation in version.errors],
+            warnings=[annotation.as_json() for annotation in version.warnings],
+            files=[_file_json(file) for file in version.files],
+            created_at=clock.read(session),
         )
+        session.add(part)
+        references.note_files(session, part)
         _queue_external(session, claim)
         records.changed(session, [key])
         finish(session, job)

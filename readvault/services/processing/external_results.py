@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, references
 from readvault.db.tables import Job, PartialResult, UploadedFile
 from readvault.domain import manifest
 from readvault.domain.actor import Actor
@@ -267,7 +267,9 @@ def _keep(session: Session, claim: Claim, job: Job, sent: Sent) -> str:
         "files": files,
     }
     body = json.dumps(part, sort_keys=True)
-    session.add(PartialResult(**place, source=THEIRS, body=manifest.digest(body.encode()), created_at=at, **part))
+    kept = PartialResult(**place, source=THEIRS, body=manifest.digest(body.encode()), created_at=at, **part)
+    session.add(kept)
+    references.note_files(session, kept)
     following = Job(
         id=str(uuid.uuid4()),
         kind=JobKind.REGISTER_EXTERNAL.value,

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
 
-from readvault.db import audit, clock, records
+from readvault.db import audit, clock, condemned, records
 from readvault.db.erased import erased_among, is_erased
 from readvault.db.names import among
 from readvault.db.tables import CurrentResult, EntryVersion, Job, ManifestFile, Release, StoredObject
@@ -245,9 +245,11 @@ def store_objects(session: Session, group_id: int, files: Iterable[StagedFile]) 
     """The IDs of the files' objects by SHA-256; what the group's vault had before stays as it is.
 
     Bytes that were shredded and have come again take the place of the old ones. Raises ProcessingFailure
-    when the very versions that were staged are shredded: they have to be stored again.
+    when the very versions that were staged are shredded: they have to be stored again. Raises Unavailable
+    when one of them was deleted as garbage since it was staged.
     """
     by_content = {file.sha256: file for file in files}
+    _keep_from_deletion(session, group_id, by_content)
     at = clock.read(session)
     new = insert_into(session, columns_of(StoredObject))
     # In one order, so that two registrations that share objects don't wait for each other in a circle.
@@ -272,6 +274,17 @@ def store_objects(session: Session, group_id: int, files: Iterable[StagedFile]) 
         _replace_shredded(session, {number: by_content[sha256].stored for sha256, number in ids.items()})
         found |= ids
     return found
+
+
+def _keep_from_deletion(session: Session, group_id: int, files: Mapping[str, StagedFile]) -> None:
+    """Take off the list of garbage what these contents are stored as, here or by the group before."""
+    stored = [file.stored for file in files.values()]
+    keys = {each.key for each in stored}
+    for page in batched(sorted(files), PAGE):
+        before = select(StoredObject.key).where(StoredObject.group_id == group_id, col(StoredObject.sha256).in_(page))
+        keys |= set(session.exec(before))
+    condemned.revive(session, keys)
+    condemned.refuse_deleted(session, [(each.key, each.version_id) for each in stored])
 
 
 def _replace_shredded(session: Session, staged: Mapping[int, StoredVersion]) -> None:

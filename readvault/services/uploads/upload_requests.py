@@ -17,6 +17,7 @@ from readvault.db.tables import UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Conflict, LimitHit, ReadvaultError, TooLarge
 from readvault.services import idempotency
+from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.idempotency import Once
 from readvault.services.uploads import multipart, quota
@@ -189,15 +190,16 @@ def _new(
 def _owned(session: Session, group_id: int, files: Iterable[WantedFile]) -> dict[tuple[str | None, int | None], str]:
     """The IDs of the group's own sealed files by SHA-256 (as computed by us, never as declared) and size."""
     digests = {file.sha256 for file in files if file.sha256 is not None}
-    columns = (UploadedFile.sha256, UploadedFile.size, UploadedFile.id, UploadedFile.key)
-    query = select(*columns).where(
+    query = select(UploadedFile.sha256, UploadedFile.size, UploadedFile.id, UploadedFile.key).where(
         UploadedFile.group_id == group_id,
         col(UploadedFile.sha256).in_(digests),
         col(UploadedFile.sealed_at).is_not(None),
         ~is_erased(col(UploadedFile.key), col(UploadedFile.version_id)),
     )
     found = session.exec(query).all()
-    lost = condemned.revive_possible(session, [key for *_, key in found])
+    keys = [key for *_, key in found]
+    # What is damaged may be restored by this very upload.
+    lost = condemned.revive_possible(session, keys) | damage.damaged_among(session, keys)
     # What was deleted before its lock could be taken is gone now; what is revived stays a good while.
     found = session.exec(query).all() if found else found
     return {(sha256, size): file_id for sha256, size, file_id, key in found if key not in lost}

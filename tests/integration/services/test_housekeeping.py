@@ -18,6 +18,7 @@ from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.queue import deliveries
+from readvault.services.storage import unfinished
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.integration.services.scenes import (
     READY,
@@ -312,7 +313,7 @@ def _upload(house: House, store: MemoryStore, file_id: str, **changes: Any) -> U
 def test_expired_multipart_uploads_are_aborted_once_and_all_others_stay(
     house: House, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "PAGE", 2)
+    monkeypatch.setattr(unfinished, "PAGE", 2)
     group(house, "alice")
     for number in range(5):
         _upload(house, store, f"expired-{number}")
@@ -321,9 +322,9 @@ def test_expired_multipart_uploads_are_aborted_once_and_all_others_stay(
         _upload(house, store, "completed", multipart_completed=True),
         _upload(house, store, "sealed", sealed_at=1.0, version_id="v", size=1),
     ]
-    assert housekeeping.expire_uploads(house) == 5
+    assert unfinished.expire_uploads(house) == 5
     assert set(store.uploads) == {row.multipart_upload_id for row in kept}
-    assert housekeeping.expire_uploads(house) == 0
+    assert unfinished.expire_uploads(house) == 0
     assert store.calls.count("abort_multipart") == 5
 
 
@@ -331,9 +332,9 @@ def test_a_store_that_is_down_leaves_expired_uploads_for_the_next_pass(house: Ho
     group(house, "alice")
     _upload(house, store, "expired")
     store.down = True
-    assert housekeeping.expire_uploads(house) == 0
+    assert unfinished.expire_uploads(house) == 0
     store.down = False
-    assert housekeeping.expire_uploads(house) == 1
+    assert unfinished.expire_uploads(house) == 1
     with house.sessions.read() as session:
         assert session.exec(select(UploadedFile.multipart_upload_id)).one() is None
 
