@@ -37,6 +37,14 @@ def main() -> int:
         sys.exit(str(reason))
 
 
+def available() -> bool:
+    """Whether tests can have a PostgreSQL."""
+    try:
+        return POSTGRES_URL in os.environ or _binaries().is_dir()
+    except NoPostgres:
+        return False
+
+
 @contextmanager
 def server() -> Iterator[str]:
     """A fresh PostgreSQL, stopped and gone at the end; the URL of its first database. Raises NoPostgres."""

@@ -46,7 +46,7 @@ class Forge:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        if self.pid:
+        if self.pid and self.is_running:
             os.kill(self.pid, signal.SIGKILL)
         self._process.wait(30)
         self._process.stdout.close()
@@ -65,6 +65,11 @@ class Forge:
         """Whether the process has not ended."""
         assert self._process.stdout is not None
         return not select.select([self._process.stdout], [], [], 0)[0]
+
+    def kill(self) -> None:
+        """kill -9, if it still runs."""
+        if self.is_running:
+            os.kill(self.pid, signal.SIGKILL)
 
     def ended(self, seconds: float = 60) -> tuple[int, Any]:
         """Wait for the end: the exit status, or minus the signal that killed it, and what it answered."""

@@ -64,6 +64,7 @@ def submit(
     with house.sessions.read() as session:
         present = sealing.inspect(session, house.store, group_id, labels, now)
     reading.check_sizes(organism, content.rows, present)
+    failpoint("submit-inspected")
     with house.sessions.begin() as session:
         # Membership may have ended while the files were looked at.
         authorize(session, actor, Action.SUBMIT, group_id=group_id)
@@ -77,6 +78,7 @@ def submit(
             return [SubmittedEntry(None, 1, row.submission_id) for row in content.rows]
         submitted, jobs = _write(session, actor, organism, group_id, content, wanted, house.settings.accession_prefix)
         idempotency.remember(session, actor, once, writing.as_answer(submitted))
+        failpoint("submit-remembered")
         first, last = submitted[0].accession, submitted[-1].accession
         details = {"organism": organism.name, "entries": len(submitted), "first": first, "last": last}
         audit.append(session, actor.name, "submit", f"group {group_id}", details)
@@ -92,6 +94,7 @@ def _write(
     """Write new entries with their files, jobs and terms; what came into being and the jobs' IDs."""
     now = clock.read(session)
     accessions = _next_accessions(session, len(content.rows), prefix)
+    failpoint("submit-numbered")
     same = {
         "version": 1,
         "organism": organism.name,
@@ -103,6 +106,7 @@ def _write(
     }
     entries = _entries(content, accessions, same)
     jobs = writing.write_versions(session, organism, entries, [row.files for row in content.rows], now)
+    failpoint("submit-written")
     writing.insert_rows(session, DataUseTerms, [_terms_row(entry, wanted) for entry in entries])
     return [SubmittedEntry(entry["accession"], 1, entry["submission_id"]) for entry in entries], jobs
 
