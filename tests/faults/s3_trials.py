@@ -61,7 +61,7 @@ def _run(faults: tuple[Fault, ...], trials: int, seed: int, folder: Path) -> Out
     failures: list[str] = []
     with contextlib.ExitStack() as opened:
         rig = opened.enter_context(Rig(folder)) if jobs else None
-        s3 = _shared_server() if rig is None else rig.s3
+        s3 = shared_server() if rig is None else rig.s3
         proxy = opened.enter_context(FaultProxy(s3.endpoint, seed=seed))
         failures += _single(faults, trials - jobs, s3, proxy, folder, dice)
         if rig is not None:
@@ -162,7 +162,7 @@ def _done(site: Site, name: AccessionVersion, kind: JobKind) -> None:
 
 
 @functools.cache
-def _shared_server() -> SeaweedFS:
+def shared_server() -> SeaweedFS:
     """One server for the few trials of a test run, stopped when the process ends."""
     folder = tempfile.TemporaryDirectory(prefix="faults-s3-")
     server = SeaweedFS(Path(folder.name), buckets="test-*", bucket="test-first")

@@ -75,7 +75,7 @@ def noticed(house: House, stored: StoredVersion, sha256: str | None, step: str) 
     """What to raise for a version that looked lost or altered: BytesLost when it is (and it is noted), else a retry."""
     damage = found(house.store, stored, sha256)
     if damage is None:
-        return ProcessingFailure(step, "S3 gave other bytes than it holds; they are read again")
+        return StoreUnavailable(step, "S3 gave other bytes than it holds; they are read again")
     note(house, stored, damage)
     return BytesLost(step, f"{IS_DAMAGED}: {stored.key} ({damage})")
 
