@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from readvault.db import audit, clock
 from readvault.db.tables import FixityCheck
 from readvault.db.upsert import columns_of, insert_into
-from readvault.domain.errors import BytesLost, Damaged, ProcessingFailure
+from readvault.domain.errors import BytesLost, Damaged, ProcessingFailure, StoreUnavailable
 from readvault.ports import ReadStore, StoredVersion
 from readvault.services.house import House
 
