@@ -76,7 +76,7 @@ IN_RELEASE = (
     "complete-after-commit",
 )
 POINTS = (*BEFORE_COMMIT, *AFTER_COMMIT, *IN_RELEASE)
-SPARSE = 4
+SPARSE = 12
 """Of the questions, one in so many is asked around each kill where kills are what counts."""
 TOGETHER = 3
 """Entries of one approval, on more than one page."""
