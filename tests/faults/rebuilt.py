@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import resource
 import sys
@@ -112,6 +113,7 @@ class ManyAccessions(MemoryStore):
         self._group_id = group_id
         self._count = count
         self._listed = self._read = 0
+        self._documents = functools.lru_cache(200)(self._made)
         self.most_read_ahead = 0
         """How many accessions were listed and not yet read, at most."""
 
@@ -140,7 +142,7 @@ class ManyAccessions(MemoryStore):
     def _keys(self, number: int) -> tuple[str, str]:
         return f"incoming/b/{number:09}", f"vault/{self._group_id}/{number:09}"
 
-    def _documents(self, number: int) -> dict[str, bytes]:
+    def _made(self, number: int) -> dict[str, bytes]:
         accession = accession_of(number, "LOC_")
         name = {"accession": accession, "version": 1}
         file_id, (original, processed) = f"file-{number}", self._keys(number)

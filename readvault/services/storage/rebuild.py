@@ -36,7 +36,7 @@ from readvault.ports import ReadStore
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.storage import rebuild_end, rebuild_pins
-from readvault.services.storage.rebuild_rows import AccessionRebuild, put
+from readvault.services.storage.rebuild_rows import RowsRebuild, put
 from readvault.services.storage.record_reading import (
     AccessionRecords,
     accessions,
@@ -124,7 +124,7 @@ def _people(house: House, store: ReadStore, counts: Counter[str], lost: Callable
 
 def _accessions(house: House, store: ReadStore, counts: Counter[str], lost: Callable[[str], None]) -> int:
     """Restore every accession; the highest number that became one."""
-    rows = AccessionRebuild(house.organisms, counts, lost)
+    rows = RowsRebuild(house.organisms, counts, lost)
     highest = 0
     for page in batched(accessions(store), PAGE):
         numbers = (number_of(found.accession, house.settings.accession_prefix) or 0 for found in page)
@@ -133,10 +133,9 @@ def _accessions(house: House, store: ReadStore, counts: Counter[str], lost: Call
     return highest
 
 
-def _restore(house: House, rows: AccessionRebuild, page: Sequence[AccessionRecords]) -> None:
+def _restore(house: House, rows: RowsRebuild, page: Sequence[AccessionRecords]) -> None:
     with house.sessions.begin() as session:
-        for found in page:
-            rows.restore(session, found)
+        rows.restore(session, page)
 
 
 def _what_befell(house: House, store: ReadStore, counts: Counter[str], lost: Callable[[str], None]) -> None:

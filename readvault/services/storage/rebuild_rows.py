@@ -1,18 +1,19 @@
-"""One accession comes back into the database: its rows, in an order that references and triggers allow."""
+"""Accessions come back into the database: their rows, in an order that references and triggers allow."""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from itertools import batched
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import batched, groupby
 from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlmodel import Session, SQLModel
 
 from readvault.db import clock
+from readvault.db.names import among
 from readvault.db.tables import (
     CurrentResult,
     DataUseTerms,
@@ -41,134 +42,159 @@ from readvault.services.storage.record_reading import AccessionRecords, Rows
 
 PAGE = 200
 LOST_GROUP = "A group whose record was lost"
+SHARED: tuple[type[SQLModel], ...] = (UploadedFile, DataUseTerms, StoredObject)
+"""Their rows may stand in the records of several versions."""
+BEFORE_RELEASE: tuple[type[SQLModel], ...] = (
+    UploadedFile, EntryVersion, EntryFile, DataUseTerms, SubmittedDataArchive, DeletedEntryVersion,
+    StoredObject, Manifest, ManifestFile,
+)  # fmt: skip
+"""In the order of their references; triggers let nothing of it come after the release."""
+AFTER_RELEASE: tuple[type[SQLModel], ...] = (
+    CurrentResult,
+    SentBack,
+    Intervention,
+    ExternalMetadata,
+    PartialResult,
+    Job,
+)
 
 
-class AccessionRebuild:
-    """Puts accessions back, one after the other; `lost` is told of each thing that can't be restored."""
+class RowsRebuild:
+    """Puts accessions back, a page in a transaction; `lost` is told of each thing that can't be restored."""
 
     def __init__(self, organisms: Mapping[str, Organism], counts: Counter[str], lost: Callable[[str], None]) -> None:
         self._organisms = organisms
         self._counts = counts
         self._lost = lost
+        self._groups: set[int] = set()
 
-    def restore(self, session: Session, found: AccessionRecords) -> None:
-        """Insert all rows of one accession; what is there already, from a run that was broken off, stays."""
-        if _is_there(session, found.accession):
-            self._counts["accessions that were there already"] += 1
-            return
+    def restore(self, session: Session, page: Sequence[AccessionRecords]) -> None:
+        """Insert all rows of these accessions; what is there already, from a run that was broken off, stays."""
+        there = _there(session, [found.accession for found in page])
+        rows: defaultdict[type[SQLModel], list[dict[str, Any]]] = defaultdict(list)
+        now = clock.read(session)
+        for found in page:
+            if found.accession in there:
+                self._counts["accessions that were there already"] += 1
+            else:
+                self._collect(found, rows, now)
+        self._make_groups(session, [*rows[EntryVersion], *rows[DeletedEntryVersion]])
+        for table in BEFORE_RELEASE:
+            put(session, table, rows[table], once=table not in SHARED)
+        released = [(row["accession"], row["version"]) for row in rows[Release]]
+        for some in batched(released, PAGE):
+            session.connection().execute(update(EntryVersion).where(among(EntryVersion, some)).values(released=True))
+        put(session, Release, rows[Release])
+        for table in AFTER_RELEASE:
+            put(session, table, rows[table])
+
+    def _collect(self, found: AccessionRecords, rows: dict[type[SQLModel], list[dict[str, Any]]], now: float) -> None:
         for key in found.damaged:
             self._lost(f"{key}: its bytes are not those that were written")
         if not found.versions:
             if found.results or found.published:
                 self._lost(f"{found.accession}: there is a result of it and no record of what was submitted")
             return
-        self._submitted(session, found)
-        results = self._results(session, found)
-        for number, rows in sorted(found.versions.items()):
-            self._public(session, f"{found.accession}.{number}", rows, results)
-            self._queue(session, rows, results, published=number in found.published)
+        _take(rows, found.terms, DataUseTerms)
+        for number, told in sorted(found.versions.items()):
+            results = self._results(found, f"{found.accession}.{number}", told, rows)
+            rows[EntryVersion] += [{**row, "released": False} for row in told.get("entry_version", ())]
+            _take(rows, told, UploadedFile, EntryFile, DataUseTerms, SubmittedDataArchive, DeletedEntryVersion,
+                  Intervention, ExternalMetadata)  # fmt: skip
+            if results:
+                _take(rows, told, PartialResult)
+            self._public(f"{found.accession}.{number}", told, results, rows)
+            rows[Job] += self._jobs(told, results, now, published=number in found.published)
+            self._counts["accession versions"] += len(told.get("entry_version", ()))
+            self._counts["deleted names"] += len(told.get("deleted_entry_version", ()))
+            self._counts["interventions"] += len(told.get("intervention", ()))
         self._counts["accessions"] += 1
 
-    def _submitted(self, session: Session, found: AccessionRecords) -> None:
-        together: Rows = {}
-        for rows in (found.terms, *found.versions.values(), *found.results.values()):
-            for table, listed in rows.items():
-                together.setdefault(table, []).extend(listed)
-        entries = together.get("entry_version", [])
-        self._groups(session, (row["group_id"] for row in (*entries, *together.get("deleted_entry_version", ()))))
-        put(session, UploadedFile, together.get("uploaded_file", ()), once=False)
-        put(session, EntryVersion, ({**row, "released": False} for row in entries))
-        put(session, EntryFile, together.get("entry_file", ()))
-        put(session, DataUseTerms, together.get("data_use_terms", ()), once=False)
-        put(session, SubmittedDataArchive, together.get("submitted_data_archive", ()))
-        put(session, DeletedEntryVersion, together.get("deleted_entry_version", ()))
-        self._counts["accession versions"] += len(entries)
-        self._counts["deleted names"] += len(together.get("deleted_entry_version", ()))
-
-    def _groups(self, session: Session, ids: Iterable[int]) -> None:
-        for number in sorted(set(ids)):
+    def _make_groups(self, session: Session, owned: Iterable[Mapping[str, Any]]) -> None:
+        for number in sorted({row["group_id"] for row in owned} - self._groups):
             if session.get(Group, number) is None:
                 self._lost(f"group {number}: only its number is known")
-                session.add(Group(id=number, name=f"{LOST_GROUP} ({number})", institution="", address={
-                    "line1": "", "city": "", "postalCode": "", "country": ""}, contact_email="",
-                    created_at=clock.read(session)))  # fmt: skip
+                nowhere = {"line1": "", "city": "", "postalCode": "", "country": ""}
+                name = f"{LOST_GROUP} ({number})"
+                session.add(
+                    Group(id=number, name=name, institution="", address=nowhere, contact_email="", created_at=0.0)
+                )
                 session.flush()
+            self._groups.add(number)
 
-    def _results(self, session: Session, found: AccessionRecords) -> set[int]:
-        """Insert the results that stand; the IDs of their manifests."""
-        named = {
-            result["id"]: f"{found.accession}.{number}"
-            for number, rows in found.versions.items()
-            for result in rows.get("results", ())
-        }
-        for number, name in sorted(named.items()):
-            rows = found.results.get(number)
-            fault = "it is not in the bucket" if rows is None else _fault_of(rows)
-            if rows is None or fault is not None:
+    def _results(
+        self, found: AccessionRecords, name: str, told: Rows, rows: dict[type[SQLModel], list[dict[str, Any]]]
+    ) -> set[int]:
+        """Take the results that stand; the IDs of their manifests."""
+        good = set()
+        for number in sorted(result["id"] for result in told.get("results", ())):
+            result = found.results.get(number)
+            fault = "it is not in the bucket" if result is None else _fault_of(result)
+            if result is None or fault is not None:
                 self._lost(f"{name}: result {number} could not be restored: {fault}")
                 continue
-            put(session, StoredObject, rows["stored_object"], once=False)
-            put(session, Manifest, rows["manifest"])
-            put(session, ManifestFile, rows["manifest_file"])
+            _take(rows, result, UploadedFile, StoredObject, Manifest, ManifestFile)
+            good.add(number)
             self._counts["results"] += 1
-            self._counts["files of results"] += len(rows["manifest_file"])
-        return {number for number in named if number in found.results and _fault_of(found.results[number]) is None}
+            self._counts["files of results"] += len(result["manifest_file"])
+        return good
 
-    def _public(self, session: Session, name: str, rows: Rows, results: set[int]) -> None:
-        def known(table: str, what: str) -> list[dict[str, Any]]:
-            listed = rows.get(table, [])
-            for _ in (row for row in listed if row["manifest_id"] not in results):
-                self._lost(f"{name}: {what} could not be restored without its result")
-            return [row for row in listed if row["manifest_id"] in results]
+    def _public(
+        self, name: str, told: Rows, results: set[int], rows: dict[type[SQLModel], list[dict[str, Any]]]
+    ) -> None:
+        said: dict[type[SQLModel], str] = {
+            Release: "its release",
+            CurrentResult: "that a later result was published",
+            SentBack: "why it was sent back",
+        }
+        for table, what in said.items():
+            for row in told.get(str(table.__tablename__), ()):
+                if row["manifest_id"] in results:
+                    rows[table].append(row)
+                    self._counts["releases"] += table is Release
+                else:
+                    self._lost(f"{name}: {what} could not be restored without its result")
 
-        releases = known("release", "its release")
-        for row in releases:
-            entry = (EntryVersion.accession == row["accession"], EntryVersion.version == row["version"])
-            session.connection().execute(update(EntryVersion).where(*entry).values(released=True))
-        put(session, Release, releases)
-        put(session, CurrentResult, known("current_result", "a later result that was published"))
-        put(session, SentBack, known("sent_back", "why it was sent back"))
-        put(session, Intervention, rows.get("intervention", ()))
-        put(session, ExternalMetadata, rows.get("external_metadata", ()))
-        put(session, PartialResult, rows.get("partial_result", ()) if results else ())
-        self._counts["releases"] += len(releases)
-        self._counts["interventions"] += len(rows.get("intervention", ()))
-
-    def _queue(self, session: Session, rows: Rows, results: set[int], *, published: bool) -> None:
-        """Have done what was not done yet: processing without a result, the side effects of a release."""
-        has_result = any(result["id"] in results for result in rows.get("results", ()))
-        now = clock.read(session)
-        for entry in rows.get("entry_version", ()):
-            if not has_result and not entry["is_revocation"]:
-                organism = self._organisms.get(entry["organism"])
+    def _jobs(self, told: Rows, results: set[int], now: float, *, published: bool) -> list[dict[str, Any]]:
+        """What was not done yet: processing where there is no result, the side effects of a release."""
+        jobs: list[dict[str, Any]] = []
+        for entry in told.get("entry_version", ()):
+            organism = self._organisms.get(entry["organism"])
+            if not results and not entry["is_revocation"] and organism is None:
                 name = f"{entry['accession']}.{entry['version']}"
-                if organism is None:
-                    self._lost(f"{name}: it is not processed, as there is no organism {entry['organism']} here")
-                    continue
-                put(session, Job, job_rows(organism, [entry], now))
-                self._counts["jobs queued again"] += 1
-            for release in rows.get("release", ()) if not published else ():
+                self._lost(f"{name}: it is not processed, as there is no organism {entry['organism']} here")
+            elif not results and not entry["is_revocation"] and organism is not None:
+                jobs += (Job(**row).model_dump() for row in job_rows(organism, [entry], now))
+            for release in told.get("release", ()) if not published else ():
                 if release["manifest_id"] in results:
-                    put(session, Job, [_release_job(entry, rows, release["manifest_id"], now)])
-                    self._counts["jobs queued again"] += 1
+                    jobs.append(_release_job(entry, told, release["manifest_id"], now))
+        self._counts["jobs queued again"] += len(jobs)
+        return jobs
 
 
 def put(session: Session, table: type[SQLModel], rows: Iterable[Mapping[str, Any]], *, once: bool = True) -> None:
-    """Insert rows of a record; unless `once`, those that another record brought already are left as they are."""
+    """Insert rows of records; unless `once`, those that another record brought already are left as they are."""
     columns = columns_of(table)
-    for page in batched(rows, PAGE):
-        # What the table has no column for any more is left out; what it has got since has its default.
-        known = [{name: value for name, value in row.items() if name in columns.c} for row in page]
-        new = insert(columns) if once else insert_into(session, columns).on_conflict_do_nothing()
-        session.connection().execute(new, known)
+    # What the table has no column for any more is left out; what it has got since has its default.
+    known = ({name: value for name, value in row.items() if name in columns.c} for row in rows)
+    new = insert(columns) if once else insert_into(session, columns).on_conflict_do_nothing()
+    for _, alike in groupby(known, key=dict.keys):
+        for page in batched(alike, PAGE):
+            session.connection().execute(new, list(page))
 
 
-def _is_there(session: Session, accession: str) -> bool:
+def _take(rows: dict[type[SQLModel], list[dict[str, Any]]], told: Rows, *tables: type[SQLModel]) -> None:
+    for table in tables:
+        rows[table] += told.get(str(table.__tablename__), ())
+
+
+def _there(session: Session, accessions: Sequence[str]) -> set[str]:
+    """Which of these accessions the database has already."""
+    found: set[str] = set()
     for table in (EntryVersion, DeletedEntryVersion):
-        query = select(columns_of(table).c.accession).where(columns_of(table).c.accession == accession).limit(1)
-        if session.execute(query).first() is not None:
-            return True
-    return False
+        name = columns_of(table).c.accession
+        found |= set(session.execute(select(name).where(name.in_(accessions))).scalars())
+    return found
 
 
 def _fault_of(rows: Rows) -> str | None:
