@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping
 from typing import Literal
 
 from readvault import demo_organism
@@ -11,8 +12,9 @@ from readvault.adapters.inline_orchestrator import NoOrchestrator
 from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
 from readvault.adapters.s3 import S3Store
 from readvault.adapters.s3_probe import refuse_anonymous
-from readvault.config import S3Settings, Settings, load_organisms
+from readvault.config import S3Credentials, S3Settings, Settings, load_organisms
 from readvault.db.engine import Sessions, create_engine
+from readvault.domain.erasures import BUCKET, SECOND
 from readvault.domain.organism import Organism
 from readvault.host_index_readiness import organism_readiness
 from readvault.ports import Orchestrator, ReadStore
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 __all__ = [
     "house",
     "look_before_start",
+    "maintainer_stores",
     "office",
     "organism_readiness",
     "organisms",
@@ -76,6 +79,18 @@ def worker_house() -> WorkerHouse:
     """The worker of this process: its house, its nursery, its jobs."""
     chosen = settings()
     return WorkerHouse(house(chosen))
+
+
+def maintainer_stores(chosen: Settings, keys: Mapping[str, S3Credentials]) -> dict[str, ReadStore]:
+    """The buckets (`bucket`, `second`) as a maintainer reaches them with own keys: for one command, never kept."""
+    found: dict[str, ReadStore] = {}
+    if BUCKET in keys:
+        found[BUCKET] = S3Store(chosen.s3.model_copy(update={"worker": keys[BUCKET]}))
+    second = chosen.s3.second
+    if SECOND in keys and second is not None:
+        named = {"endpoint": second.endpoint, "region": second.region, "bucket": second.bucket}
+        found[SECOND] = S3Store(S3Settings(**named, worker=keys[SECOND]))
+    return found
 
 
 def refuse_open_store(chosen: Settings) -> None:

@@ -22,6 +22,7 @@ from readvault.api.routes import (
     batches,
     downloads,
     entries,
+    erasures,
     files,
     groups,
     instance,
@@ -79,7 +80,7 @@ def create_app(house: House, identity: Identity) -> FastAPI:
         app.include_router(login_router(identity.embedded, app.state.login_limit))
     # Paths that begin with an organism's name come last.
     rooms = (
-        *(admin, limits, files, downloads, groups, terms, tokens, released),
+        *(admin, erasures, limits, files, downloads, groups, terms, tokens, released),
         *(lapis, pipelines, submission, submitted, review, entries, manifests, batches),
     )
     for room in rooms:

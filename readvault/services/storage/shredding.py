@@ -7,7 +7,7 @@ it goes, and nobody refers to such a version anew.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import batched
@@ -48,7 +48,7 @@ class _Waiting(Exception):
     why: str
 
 
-def carry_on(house: House, erasure_id: int, unlockers: dict[str, Unlocker] | None = None) -> Erasure:
+def carry_on(house: House, erasure_id: int, unlockers: Mapping[str, Unlocker] | None = None) -> Erasure:
     """Delete what a confirmed erasure takes, search for what is left, write the proof; the erasure as it is then.
 
     `unlockers` are the maintainer's own credentials by bucket (`bucket`, `second`), for versions that a
@@ -93,6 +93,14 @@ def carry_on_all(house: House) -> int:
     return finished
 
 
+def carry_on_quietly(house: House, erasure_id: int) -> None:
+    """Go on with a confirmed erasure as far as it comes now; what stops it is logged, and it goes on later."""
+    try:
+        carry_on(house, erasure_id)
+    except ProcessingFailure as failure:
+        logger.warning("erasure %d waits for the next time: %s", erasure_id, failure.cause)
+
+
 def left_of(house: House, erasure_id: int) -> list[Line]:
     """What a search finds now of a confirmed erasure; nothing once it is finished."""
     with house.sessions.read() as session:
@@ -130,7 +138,7 @@ def _note(house: House, row: Erasure) -> int:
     return fresh
 
 
-def _delete(house: House, row: Erasure, unlockers: dict[str, Unlocker]) -> None:
+def _delete(house: House, row: Erasure, unlockers: Mapping[str, Unlocker]) -> None:
     stores = dict(erasure_plan.places(house))
     locked: list[ErasedObject] = []
     after = ("", "", "")
@@ -153,7 +161,7 @@ def _delete(house: House, row: Erasure, unlockers: dict[str, Unlocker]) -> None:
         raise _Waiting(_why_locked(stores, locked, unlockers))
 
 
-def _why_locked(stores: dict[str, Any], locked: Sequence[ErasedObject], unlockers: dict[str, Unlocker]) -> str:
+def _why_locked(stores: dict[str, Any], locked: Sequence[ErasedObject], unlockers: Mapping[str, Unlocker]) -> str:
     if not all(each.place in unlockers for each in locked):
         return f"the maintainer's own credential: a lock holds {len(locked)} versions"
     first = locked[0]

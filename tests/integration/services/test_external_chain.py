@@ -281,7 +281,8 @@ def test_what_follows_a_publication_is_done_for_each_result(
         claim = jobs.claim(house, due.id, "worker", frozenset())
         assert claim is not None
         assert publication.publish(house, claim) == 2
-    locked = {store.read(StoredVersion(key, version_id, 0)) for key, version_id in store.locked}
+    of_files = [place for place in store.locked if not place[0].startswith(("records/", "manifests/"))]
+    locked = {store.read(StoredVersion(key, version_id, 0)) for key, version_id in of_files}
     assert locked == {b"first", b"second"}
     records = sorted(key.rpartition("/")[2][:7] for key in store.versions if key.startswith("records/"))
     assert records == ["release", "result-"]

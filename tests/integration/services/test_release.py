@@ -24,7 +24,7 @@ from readvault.services.release.released_data import released_data
 from readvault.services.review.approval import Scope, approve
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, organism
-from tests.integration.services.scenes import ORGANISM, change, claimed, group, job, processed
+from tests.integration.services.scenes import ORGANISM, change, claimed, group, job, manifests, processed
 
 TEN_YEARS = 10 * 365 * 86400
 
@@ -43,7 +43,7 @@ def test_released_files_and_their_originals_are_locked_for_ten_years(house: Hous
     _, claim = _approved(house, reads=b"screened reads")
     assert publication.publish(house, claim) == 2
     keys = {key.partition("/")[0] for key, _ in store.locked}
-    assert (len(store.locked), keys) == (3, {"vault", "incoming"})
+    assert (len(store.locked), keys) == (4, {"vault", "incoming", "records"})
     released_at = job(house, claim.job_id).created_at
     assert all(TEN_YEARS < until - released_at < TEN_YEARS + 4 * 86400 for until in store.locked.values())
     assert job(house, claim.job_id).state == "done"
@@ -54,7 +54,17 @@ def test_originals_that_will_be_shredded_are_not_locked(house: House, store: Mem
     shredding = replace(house, organisms={ORGANISM: organism(tmp_path, pipeline=shreds)})
     _, claim = _approved(house)
     publication.publish(shredding, claim)
-    assert [key.partition("/")[0] for key, _ in store.locked] == ["vault"]
+    assert [key.partition("/")[0] for key, _ in store.locked] == ["vault", "records"]
+
+
+def test_the_documents_of_a_release_are_locked_like_its_files(house: House, store: MemoryStore) -> None:
+    name, claim = _approved(house)
+    digest = manifests(house, name)[0].digest
+    store.write(f"manifests/{name.accession}/{name.version}/{digest}.json", b"{}")
+    store.write(f"manifests/{name.accession}/{name.version}/{digest}.private.json", b"{}")
+    publication.publish(house, claim)
+    documents = {key.rpartition("/")[2] for key, _ in store.locked if key.startswith(("records/", "manifests/"))}
+    assert documents == {"release.json", f"{digest}.json"}
 
 
 def test_the_record_holds_what_the_database_can_be_rebuilt_from(house: House, store: MemoryStore) -> None:
