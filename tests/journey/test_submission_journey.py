@@ -14,6 +14,7 @@ import pytest
 from readvault import demo_organism
 from readvault.reads.simulate import simulation
 from readvault.transfer import ClientError
+from tests.faults import canaries
 from tests.prefect_database import PrefectDatabase
 from tests.stack import Lab, Stack, new_database
 
@@ -247,3 +248,15 @@ def test_a_submitted_consensus_stays_the_sequence_of_its_entry(
     assert not review["processedData"]["files"]
     lab.client.approve("demo", [(*without_reads, review["manifestDigest"])])
     assert lab.client.review("demo", *without_reads)["status"] == "APPROVED_FOR_RELEASE"
+
+
+def test_nothing_that_people_send_is_in_logs_in_prefect_or_in_processes(stack: Stack, lab: Lab, tmp_path: Path) -> None:
+    planter = canaries.Planter(stack, lab, tmp_path, seed=5)
+    planter.refusals()
+    names = planter.submissions(len(canaries.KINDS))
+    results = [lab.processed(*name)["processingResult"] for name in names]
+    assert results.count("HAS_ERRORS") >= len(names) - 2
+    planter.remember_urls(names)
+    assert len(planter.planted.of_people) > 60
+    assert canaries.found(stack, planter.planted) == []
+    assert canaries.what_the_search_missed(stack, names) == []

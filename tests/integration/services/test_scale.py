@@ -17,6 +17,7 @@ from readvault.domain.actor import Actor
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import ProcessingResult, Status
 from readvault.services.house import House
+from readvault.services.housekeeping.figures import collect
 from readvault.services.release.manifest_list import matching, question
 from readvault.services.release.released_data import released_data
 from readvault.services.review.approval import Scope, approve
@@ -151,6 +152,20 @@ def test_no_approval_walks_through_everything(years_later: House) -> None:
         with _plans(years_later) as plans:
             assert len(call()) == expected
         assert _walks(plans) == []
+
+
+def test_figures_walk_through_what_is_open_only(years_later: House) -> None:
+    if years_later.sessions.dialect != "sqlite":
+        pytest.skip("PostgreSQL chooses by statistics: make bench-api measures it")
+    with _plans(years_later) as plans:
+        told = {(each.name, *each.labels): each.value for each in collect(years_later)}
+    assert told["readvault_entries", ORGANISM, "APPROVED_FOR_RELEASE"] == RELEASED
+    assert sum(value for key, value in told.items() if key[0] == "readvault_entries") == RELEASED + OPEN
+    assert plans
+    by_what_is_open = re.compile(r"SCAN entry_version USING (COVERING )?INDEX ix_entry_version_unreleased\b")
+    assert [plan for plan in _walks(plans) if not by_what_is_open.match(plan)] == []
+    growing = re.compile(r"SCAN (uploaded_file|audit_log|fixity_check(?! USING (COVERING )?INDEX))\b")
+    assert [plan for plan in plans if growing.match(plan)] == []
 
 
 def test_everything_released_is_read_page_by_page(years_later: House, monkeypatch: pytest.MonkeyPatch) -> None:
