@@ -47,7 +47,7 @@ from tests.stack import new_database
 ORGANISM = demo_organism.NAME
 LAB = Actor("lab")
 PAIRS = 50
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which something that doesn't come is a failure."""
 QUICK = {
     "READVAULT_WORKER__RETRY_AFTER": "[0.1]",
@@ -150,9 +150,13 @@ class Site:
 
     # --- processes -----------------------------------------------------------------------------
 
-    def worker(self, host: str | None = None, **environment: str) -> Process:
-        """A new worker; on another `host` it doesn't know which workers of the first one are dead."""
-        return self._rig.fork({"do": "worker", "host": host, **self._surroundings(environment)})
+    def worker(self, host: str | None = None, local_run: str | None = None, **environment: str) -> Process:
+        """A new worker; on another `host` it doesn't know which workers of the first one are dead.
+
+        `local_run` (`module:callable`) does the local steps instead of readvault's own.
+        """
+        order = {"do": "worker", "host": host, "local_run": local_run}
+        return self._rig.fork(order | self._surroundings(environment))
 
     def api(self, port: int, **environment: str) -> Process:
         """A new API process."""

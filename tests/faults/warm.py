@@ -10,6 +10,7 @@ Run as `python -m tests.faults.warm`; orders come as JSON lines, each answered w
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from readvault import scratch
+from readvault import scratch, worker_house
 from readvault.config import Settings
 from readvault.domain.actor import Actor
 from readvault.domain.identifiers import AccessionVersion
@@ -78,6 +79,9 @@ def _become(order: dict[str, Any], local_run: Callable[..., Any], ready: dict[st
         if name := order.get("host"):
             socket.gethostname = lambda: str(name)
         if order["do"] == "worker":
+            if steps := order.get("local_run"):
+                local_run = forkserver.prepare({"local_run": steps, "indexes": []})[0]
+                worker_house.Nursery = functools.partial(nursery.Nursery, local_run=steps)  # type: ignore[assignment, misc]
             _fork_nursery(local_run, ready)
             from readvault import logs
             from readvault.cli import serve
