@@ -86,7 +86,7 @@ def finish(number: int = NUMBER) -> None:
 @shred_app.command("prove")
 def prove(number: int = NUMBER) -> None:
     """Print the proof, see that it is as it was written, and search the buckets once more. Exit 1: not so."""
-    from readvault.services.storage import erasure, shredding
+    from readvault.services.storage import erasure, erasure_proof, shredding
 
     house = open_office()
     row, state = erasure.find(house, maintainer(), number)
@@ -95,7 +95,7 @@ def prove(number: int = NUMBER) -> None:
         raise typer.Exit(1)
     typer.echo(json.dumps(row.proof, indent=2, sort_keys=True))
     left = shredding.left_of(house, number)
-    whole = shredding.is_as_written(row.proof)
+    whole = erasure_proof.is_as_written(row.proof)
     typer.echo(f"the proof is {'as it was written' if whole else 'NOT as it was written'}", err=True)
     typer.echo(f"a search now: {len(left)} of its versions are there", err=True)
     if left or not whole:

@@ -7,33 +7,30 @@ it goes, and nobody refers to such a version anew.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import batched
 from typing import Any, Protocol
 
 from sqlalchemy import update
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from readvault.db import audit, clock, records
-from readvault.db.erased import erased_among
-from readvault.db.tables import ErasedObject, ErasedVersion, Erasure, StoredObject, UploadedFile
-from readvault.domain import manifest
-from readvault.domain.erasures import BUCKET, POLICY, Kind, Scope
+from readvault.db.tables import ErasedObject, Erasure
+from readvault.domain.erasures import POLICY, Kind, Scope
 from readvault.domain.errors import BytesLost, NotFound, ProcessingFailure, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.house import House
-from readvault.services.storage import erasure_plan, tombstoning
+from readvault.services.storage import erasure_plan, erasure_proof, erasure_search, tombstoning
 from readvault.services.storage.erasure_plan import Line
 
 logger = logging.getLogger(__name__)
 
 PAGE = 100
 ROUNDS = 3
-SCHEMA = 1
 
 
 class Unlocker(Protocol):
@@ -69,7 +66,7 @@ def carry_on(house: House, erasure_id: int, unlockers: Mapping[str, Unlocker] | 
             _delete(house, row, unlockers or {})
             if not fresh:
                 break
-        left = list(_search(house, row))
+        left = list(erasure_search.left(house, row))
         if left:
             raise _Waiting(f"{len(left)} versions came while the others went; it goes on with the next call")
         _see_that_nobody_works(house, row)
@@ -107,23 +104,17 @@ def left_of(house: House, erasure_id: int) -> list[Line]:
         row = session.get(Erasure, erasure_id)
     if row is None:
         raise NotFound("There is no such erasure.")
-    return list(_search(house, row, finished=row.finished_at is not None))
-
-
-def is_as_written(proof: dict[str, Any]) -> bool:
-    """Whether a proof has the SHA-256 that it says of itself."""
-    body = {key: value for key, value in proof.items() if key != "sha256"}
-    return manifest.digest(manifest.canonical(body)) == proof.get("sha256")
+    return list(erasure_search.left(house, row, finished=row.finished_at is not None))
 
 
 def _note(house: House, row: Erasure) -> int:
     """Make a row of everything that lies there and goes, before it goes; how many are new."""
     fresh = 0
-    for page in batched(_found(house, row), PAGE):
+    for page in batched(erasure_search.candidates(house, row), PAGE):
         hashes = {line: _sha256(house, line) for line in page if line.kind in (Kind.OTHER_VERSION, Kind.DOCUMENT)}
         with house.sessions.begin() as session:
-            tombstoning.lock_groups(session, _groups(session, row))
-            new = [line for line in _going(session, page) if line.kind is not Kind.PARTS]
+            tombstoning.lock_groups(session, erasure_search.groups_of(session, row))
+            new = [line for line in erasure_search.going(session, page) if line.kind is not Kind.PARTS]
             at = clock.read(session)
             tombstoning.add_objects(session, (
                 {
@@ -191,82 +182,6 @@ def _note_deleted(house: House, each: ErasedObject) -> None:
         )
 
 
-def _search(house: House, row: Erasure, *, finished: bool = False) -> Iterator[Line]:
-    """What both buckets still hold of it. Bytes that came again after the proof are other people's new ones."""
-    for page in batched(_found(house, row, only_noted=finished), PAGE):
-        with house.sessions.read() as session:
-            if finished:
-                noted = _noted(session, {line.key for line in page})
-                yield from (line for line in page if (line.place, line.key, line.version_id) in noted)
-            else:
-                yield from _going(session, page, noted_too=True)
-
-
-def _found(house: House, row: Erasure, *, only_noted: bool = False) -> Iterator[Line]:
-    with house.sessions.read() as session:
-        keys = list(
-            session.exec(
-                select(ErasedObject.key)
-                .where(ErasedObject.erasure_id == row.id, col(ErasedObject.kind).not_in((Kind.DOCUMENT.value,)))
-                .distinct()
-            )
-        )
-        graves = list(session.exec(select(ErasedVersion).where(ErasedVersion.erasure_id == row.id)))
-        groups = sorted(_groups(session, row)) if row.called_off else []
-    yield from erasure_plan.lines(house, keys)
-    if only_noted:
-        return
-    prefixes = [
-        prefix
-        for each in graves
-        for prefix in erasure_plan.document_prefixes(
-            AccessionVersion(each.accession, each.version), released=each.was_released
-        )
-    ]
-    yield from erasure_plan.documents(house, prefixes)
-    for group_id in groups:
-        yield from _staged(house, group_id)
-
-
-def _staged(house: House, group_id: int) -> Iterator[Line]:
-    """Outputs in a group's vault that no row stands for: a job that was called off may have left them."""
-    for page in batched(house.store.walk(f"vault/{group_id}/"), PAGE):
-        keys = sorted({each.stored.key for each in page})
-        with house.sessions.read() as session:
-            known = set(session.exec(select(StoredObject.key).where(col(StoredObject.key).in_(keys))))
-        for each in page:
-            if each.stored.key not in known:
-                kind = Kind.MARKER if each.deleted else Kind.STAGED
-                yield Line(BUCKET, each.stored.key, each.stored.version_id or "", each.stored.size, kind)
-
-
-def _going(session: Session, page: Sequence[Line], *, noted_too: bool = False) -> list[Line]:
-    """Those that go: not the versions that others refer to, nor, unless `noted_too`, those that are rows already."""
-    keys = sorted({line.key for line in page})
-    pins: set[tuple[str, str | None]] = set()
-    stored = select(StoredObject.key, StoredObject.version_id).where(col(StoredObject.key).in_(keys))
-    pins |= set(session.exec(stored.with_for_update() if not noted_too else stored))
-    sealed = (col(UploadedFile.key).in_(keys), col(UploadedFile.sealed_at).is_not(None))
-    pins |= set(session.exec(select(UploadedFile.key, UploadedFile.version_id).where(*sealed)))
-    standing = {(key, version_id or "") for key, version_id in pins - erased_among(session, pins)}
-    kept = {key for key, _ in standing}
-    going = [
-        line
-        for line in page
-        # A copy in the second bucket belongs to whoever has the key now.
-        if (line.key, line.version_id) not in standing and not (line.place != BUCKET and line.key in kept)
-    ]
-    if noted_too:
-        return going
-    noted = _noted(session, keys)
-    return [line for line in going if (line.place, line.key, line.version_id) not in noted]
-
-
-def _noted(session: Session, keys: Iterable[str]) -> set[tuple[str, str, str]]:
-    mine = select(ErasedObject.place, ErasedObject.key, ErasedObject.version_id)
-    return set(session.exec(mine.where(col(ErasedObject.key).in_(sorted(keys)))))
-
-
 def _drop_parts(house: House, page: Iterable[Line]) -> None:
     stores = dict(erasure_plan.places(house))
     for line in page:
@@ -280,13 +195,6 @@ def _sha256(house: House, line: Line) -> str | None:
         return dict(erasure_plan.places(house))[line.place].sha256_of(line.stored)
     except BytesLost:
         return None
-
-
-def _groups(session: Session, row: Erasure) -> set[int]:
-    graves = select(ErasedVersion.group_id).where(ErasedVersion.erasure_id == row.id)
-    keys = select(ErasedObject.key).where(ErasedObject.erasure_id == row.id, ErasedObject.place == BUCKET)
-    uploads = select(UploadedFile.group_id).where(col(UploadedFile.key).in_(keys)).distinct()
-    return set(session.exec(graves)) | set(session.exec(uploads))
 
 
 def _see_that_nobody_works(house: House, row: Erasure) -> None:
@@ -318,7 +226,7 @@ def _finish(house: House, erasure_id: int) -> Erasure:
         if row.finished_at is not None:
             return row
         at = clock.read(session)
-        row.proof = proof = _proof(session, house, row, at)
+        row.proof = proof = erasure_proof.proof_of(session, house, row, at)
         row.waits_for = None
         row.finished_at = at
         if row.scope == Scope.EVERYTHING.value:
@@ -331,53 +239,3 @@ def _finish(house: House, erasure_id: int) -> Erasure:
         failpoint("erase-before-finish")
     failpoint("erase-finished")
     return row
-
-
-def _proof(session: Session, house: House, row: Erasure, at: float) -> dict[str, Any]:
-    """What went and what a search found; no name that a submitter gave is in it."""
-    gone = session.exec(
-        select(ErasedObject)
-        .where(ErasedObject.erasure_id == row.id)
-        .order_by(col(ErasedObject.place), col(ErasedObject.key), col(ErasedObject.version_id))
-    ).all()
-    graves = session.exec(
-        select(ErasedVersion)
-        .where(ErasedVersion.erasure_id == row.id)
-        .order_by(col(ErasedVersion.accession), col(ErasedVersion.version))
-    ).all()
-    body: dict[str, Any] = {
-        "schema": SCHEMA,
-        "erasure": row.id,
-        "accessionVersions": row.accession_versions,
-        "scope": row.scope,
-        "reason": row.reason,
-        "requestedBy": row.requested_by,
-        "requestedAt": row.requested_at,
-        "confirmedBy": row.confirmed_by,
-        "confirmedAt": row.confirmed_at,
-        "code": row.code,
-        "tombstones": [
-            {
-                "accession": each.accession, "version": each.version, "organism": each.organism,
-                "groupId": each.group_id, "wasReleased": each.was_released, "manifestDigests": each.manifest_digests,
-                "reason": each.reason, "erasedAt": each.erased_at,
-            }
-            for each in graves
-        ],
-        "objects": [
-            {
-                "place": each.place, "kind": each.kind, "key": each.key, "versionId": each.version_id or None,
-                "size": each.size, "sha256": each.sha256, "deletedAt": each.deleted_at,
-            }
-            for each in gone
-        ],
-        "search": {
-            "at": at,
-            "places": [place for place, _ in erasure_plan.places(house)],
-            "keys": len({each.key for each in gone}),
-            "versions": 0,
-            "unfinishedUploads": 0,
-            "scratchFolders": 0,
-        },
-    }  # fmt: skip
-    return {**body, "sha256": manifest.digest(manifest.canonical(body))}

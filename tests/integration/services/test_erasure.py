@@ -45,7 +45,7 @@ from readvault.services.processing.reprocessing import process_again
 from readvault.services.release import downloads, interventions, originals
 from readvault.services.release.manifests import manifest
 from readvault.services.review.review import review
-from readvault.services.storage import erasure, fsck, shred_dates, shredding
+from readvault.services.storage import erasure, erasure_proof, fsck, shred_dates, shredding
 from readvault.services.storage.pinned import pinned_versions
 from readvault.services.submission.new_entries import submit
 from readvault.services.uploads.answers import WantedFile
@@ -120,8 +120,8 @@ def test_two_people_erase_a_released_version_and_nothing_else(house: House, stor
     assert shredding.left_of(house, asked.id) == []
     proof = done.proof
     assert proof is not None
-    assert shredding.is_as_written(proof)
-    assert not shredding.is_as_written({**proof, "reason": "another"})
+    assert erasure_proof.is_as_written(proof)
+    assert not erasure_proof.is_as_written({**proof, "reason": "another"})
     assert proof["search"] | {"at": 0} == {
         "at": 0, "places": ["bucket"], "keys": 6, "versions": 0, "unfinishedUploads": 0, "scratchFolders": 0,
     }  # fmt: skip
