@@ -30,8 +30,7 @@ from readvault.services.house import House
 from readvault.services.processing import chain, jobs, neighbours
 from readvault.services.processing.jobs import Claim, ProcessedVersion, SealedFile, StagedFile
 from readvault.services.queue.lease import Lease
-from readvault.services.storage import repair
-from readvault.services.storage import garbage
+from readvault.services.storage import garbage, repair
 
 SCRATCH_FACTOR = 4
 """How many times the size of its originals a job needs on the scratch disk."""

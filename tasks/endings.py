@@ -53,6 +53,20 @@ def registered(report: Report) -> State[Any]:
     return Completed(name=name, message=f"{report.accession_version} is processed: {report.processing_result}")
 
 
+def verified(done: Any) -> State[Any]:
+    """How a verification ended: `Damage` is a failed state with a name of its own, for alarms to wait for."""
+    told = (
+        f"read {done.checked}, damaged {done.damaged}, repaired {done.repaired}, uncovered {done.uncovered},"
+        f" copies read {done.copies_checked}, copies made {done.copied}"
+    )
+    left = done.damaged - done.repaired
+    if left > 0 or done.held_by_locks:
+        return Failed(name="Damage", message=f"{left} damaged objects are not restored yet; {told}")
+    if done.damaged or done.uncovered:
+        return Completed(name="Repaired", message=told)
+    return Completed(message=told if done.finished else f"{told}; the time was up, the next run goes on")
+
+
 def failed(fault: Exception) -> State[Any]:
     """Our failure, or a job that went to other hands; of a stranger's error only its type is told."""
     name, text = type(fault).__name__, str(fault) if isinstance(fault, ReadvaultError) else ""

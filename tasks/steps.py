@@ -17,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from readvault.domain.errors import ChildDied, InvalidSubmission, ProcessingFailure, ReadvaultError
+from readvault.domain.errors import BytesLost, ChildDied, InvalidSubmission, ProcessingFailure, ReadvaultError
 from readvault.domain.reports import Report
 from readvault.pipeline import Body
 from tasks import artifacts
@@ -77,7 +77,7 @@ class _Outcome:
             reasons = Counter(annotation.reason.value for annotation in error.annotations)
             told = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
             return Failed(name=REFUSED, message=f"The submission has faults: {told}")
-        if isinstance(error, ProcessingFailure) and not isinstance(error, ChildDied):
+        if isinstance(error, ProcessingFailure) and not isinstance(error, BytesLost | ChildDied):
             return Failed(name=FAILED, message=str(error))
         told = str(error) if isinstance(error, ReadvaultError) else f"{self.step}: {type(error).__name__}"
         return Failed(name=type(error).__name__, message=told)

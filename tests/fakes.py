@@ -18,6 +18,7 @@ from readvault.ports import (
     UnfinishedUpload,
     UploadedPart,
 )
+from tests import transactions
 
 
 class Refused(Exception):
@@ -53,6 +54,7 @@ class MemoryStore:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def _call(self, name: str) -> None:
+        transactions.refuse_to_wait(name)
         self.calls.append(name)
         if self.down:
             raise ProcessingFailure(name, "the store can't be reached")

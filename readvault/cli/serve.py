@@ -67,6 +67,7 @@ def run_inline() -> None:
     from readvault import bootstrap
     from readvault.adapters.inline_orchestrator import InlineOrchestrator
     from readvault.adapters.processes import announce_ready
+    from readvault.upkeep import Upkeep
     from readvault.worker_house import WorkerHouse
 
     settings = bootstrap.settings()
@@ -76,7 +77,10 @@ def run_inline() -> None:
     orchestrator = InlineOrchestrator(lambda delivery: house.run(delivery), settings.worker.concurrency)
     house = WorkerHouse(bootstrap.house(settings, orchestrator))
     house.start()
+    upkeep = Upkeep(house)
+    upkeep.start()
     announce_ready()
     stop.wait()
+    upkeep.stop()
     house.stop()
     orchestrator.stop()

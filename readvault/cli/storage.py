@@ -40,26 +40,37 @@ def fsck(
 
 
 def verify_integrity(
-    days: float = typer.Option(90, help="Read again what was not read in so many days."),
+    days: float | None = typer.Option(None, help="Read again what was not read in so many days.", show_default="90"),
     megabytes_per_second: float | None = typer.Option(None, help="Read no faster than this, on the average."),
     minutes: float | None = typer.Option(None, help="Stop after so long; the next call goes on."),
+    repair: bool = typer.Option(True, help="Put damaged bytes back from wherever they still are."),
 ) -> None:
-    """Read and hash what is stored, and name what is damaged; exit 1 when anything is."""
-    from readvault.cli.admin_office import open_office
+    """Compare the bucket with the database, read and hash what is stored, repair what is damaged.
+
+    Exit 1 when something is damaged and not restored.
+    """
+    from readvault import bootstrap
+    from readvault.adapters.inline_orchestrator import NoOrchestrator
     from readvault.services.storage import integrity
 
-    house = open_office()
+    settings = bootstrap.settings()
+    house = bootstrap.house(settings, NoOrchestrator())
     done = integrity.verify(
         house,
-        days=days,
+        days=settings.storage.verify_every_days if days is None else days,
         bytes_per_second=None if megabytes_per_second is None else megabytes_per_second * 10**6,
         budget_seconds=None if minutes is None else minutes * 60,
+        repairs=repair,
+        survey_every=0,
     )
     typer.echo(f"{done.checked} objects with {done.bytes} bytes were read; {done.mended} that were damaged are whole")
+    typer.echo(f"{done.repaired} repaired, {done.uncovered} markers and versions removed that lay over pinned ones")
+    if done.copied or done.copies_checked:
+        typer.echo(f"second bucket: {done.copies_checked} copies read, {done.copied} made")
     if not done.finished:
         typer.echo("The time was up: call it again to go on.")
     damaged = integrity.damaged(house)
     for row in damaged:
-        typer.echo(f"damaged\t{row.key}\t{row.damage}")
-    if damaged:
+        typer.echo(f"damaged\t{row.key}\t{row.damage}\t{row.unrepaired or ''}")
+    if damaged or done.held_by_locks:
         raise typer.Exit(EXIT_DAMAGE)

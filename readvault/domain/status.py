@@ -74,6 +74,8 @@ class JobKind(StrEnum):
     EXTERNAL_PROCESSING = "external-processing"
     """No flow: an external pipeline asks for it and sends the result."""
     REGISTER_EXTERNAL = "register-external"
+    REPAIR = "repair"
+    """Makes lost processed files again, from the sealed originals."""
 
 
 class Visibility(StrEnum):

@@ -27,9 +27,10 @@ from readvault.domain.organism.pipeline import External
 from readvault.domain.status import JobState
 from readvault.services import access_log
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.processing import chain, external_missing, pipeline_versions
-from readvault.services.queue.fence import take_back
+from readvault.services.queue.fence import hand_back, take_back
 
 MAX_ENTRIES = 100_000
 PAGE = 500
@@ -181,3 +182,21 @@ def _files_of(
         for file in session.execute(select(EntryFile).where(named)).scalars():
             given[AccessionVersion(file.accession, file.version)].append((file.file_id, file.category))
     return list(given.items())
+
+
+def set_aside(house: House, names: Sequence[AccessionVersion], pipeline_version: int) -> None:
+    """Let claimed accession versions need attention, because files of theirs are damaged; their repair queues them."""
+    with house.sessions.begin() as session:
+        jobs = session.execute(
+            select(Job)
+            .where(
+                among(Job, names),
+                col(Job.pipeline_version) == pipeline_version,
+                col(Job.state) == JobState.RUNNING.value,
+                external_missing.STILL_OPEN,
+            )
+            .order_by(col(Job.id))
+            .with_for_update()
+        ).scalars().all()  # fmt: skip
+        for job in jobs:
+            hand_back(session, job, JobState.NEEDS_ATTENTION, f"extract: {damage.IS_DAMAGED}")

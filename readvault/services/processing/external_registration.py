@@ -11,9 +11,10 @@ from sqlmodel import Session, col
 
 from readvault.db.tables import PartialResult, UploadedFile
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
-from readvault.domain.errors import ProcessingFailure
+from readvault.domain.errors import BytesLost, ProcessingFailure
 from readvault.domain.organism import Organism
 from readvault.ports import StoredVersion
+from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.processing import external_results, jobs, pipeline_versions
 from readvault.services.processing.chain import THEIRS
@@ -72,11 +73,16 @@ def _hash(house: House, file: UploadedFile, directory: Path) -> str:
     if shutil.disk_usage(directory).free < file.size:
         raise ProcessingFailure(STEP, f"the scratch disk has no room for {file.size} bytes")
     target = directory / "file"
+    stored = StoredVersion(file.key, file.version_id, file.size)
     try:
-        stored = StoredVersion(file.key, file.version_id, file.size)
-        return house.store.fetch(stored, target, expected=file.sha256 or file.declared_sha256)
+        found = house.store.fetch(stored, target, expected=file.sha256 or file.declared_sha256)
+    except BytesLost:
+        raise damage.noticed(house, stored, file.sha256, STEP) from None
     finally:
         target.unlink(missing_ok=True)
+    if file.sha256 not in (None, found):
+        raise damage.noticed(house, stored, file.sha256, STEP)
+    return found
 
 
 def _with_faults(session: Session, organism: Organism, claim: Claim, sent: Sent) -> Sent:

@@ -14,8 +14,9 @@ from readvault.db.tables import EntryFile, EntryVersion, PartialResult, Uploaded
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
 from readvault.ports import StoredVersion
+from readvault.services.entries import damage, giving
 from readvault.services.house import House
-from readvault.services.processing import chain
+from readvault.services.processing import chain, external_claims
 from readvault.services.processing.external_claims import external_of
 
 PAGE = 50
@@ -30,7 +31,8 @@ def lines(
     """The claimed accession versions in order, as Loculus's lines of unprocessed data.
 
     URLs are signed as late as their line is written and live at least as long as the claim: secrets,
-    for the caller only. What was deleted since is left out.
+    for the caller only. What was deleted since is left out, and so is what has damaged files: its job
+    needs attention until they are restored.
     """
     external = external_of(organism)
     expires = max(house.settings.urls.pipeline, int(external.timeout) + 1)
@@ -40,13 +42,19 @@ def lines(
             if external.mode == "after":
                 parts = chain.first_parts(session, page, pipeline_version)
                 contents = {
-                    name: _of_part(house, entries[name], parts[name], expires) for name in page if name in parts
+                    name: _of_part(house, session, entries[name], parts[name], expires)
+                    for name in page
+                    if name in parts and name in entries
                 }
             else:
                 contents = _as_submitted(house, session, entries, expires)
+        damaged = [name for name in contents if contents[name] is None]
+        if damaged:
+            external_claims.set_aside(house, damaged, pipeline_version)
         for name in page:
-            if name in contents and name in entries:
-                yield _line(entries[name], contents[name])
+            data = contents.get(name)
+            if data is not None and name in entries:
+                yield _line(entries[name], data)
 
 
 def _line(entry: EntryVersion, data: dict[str, Any]) -> dict[str, Any]:
@@ -68,8 +76,8 @@ def _entries(session: Session, page: Sequence[AccessionVersion]) -> dict[Accessi
 
 def _as_submitted(
     house: House, session: Session, entries: dict[AccessionVersion, EntryVersion], expires: int
-) -> dict[AccessionVersion, dict[str, Any]]:
-    """Everything that was submitted, originals included."""
+) -> dict[AccessionVersion, dict[str, Any] | None]:
+    """Everything that was submitted, originals included; None where an original is damaged."""
     files: dict[AccessionVersion, Files] = {}
     rows = session.execute(
         select(EntryFile, UploadedFile)
@@ -77,12 +85,19 @@ def _as_submitted(
         .where(among(EntryFile, entries))
         .order_by(col(EntryFile.category), col(EntryFile.position), col(EntryFile.name))
     )
-    for file, upload in rows:
+    uploads = [(file, upload) for file, upload in rows]
+    lost = damage.damaged_among(session, [upload.key for _, upload in uploads])
+    spoiled = {AccessionVersion(file.accession, file.version) for file, upload in uploads if upload.key in lost}
+    for file, upload in uploads:
+        if AccessionVersion(file.accession, file.version) in spoiled:
+            continue
         stored = StoredVersion(upload.key, upload.version_id, upload.size or 0)
         of_entry = files.setdefault(AccessionVersion(file.accession, file.version), {})
         of_entry.setdefault(file.category, []).append(_file(house, file.file_id, file.name, stored, expires))
     return {
-        name: {
+        name: None
+        if name in spoiled
+        else {
             "metadata": entry.submitted_metadata,
             "unalignedNucleotideSequences": entry.submitted_sequences,
             "files": files.get(name),
@@ -91,9 +106,13 @@ def _as_submitted(
     }
 
 
-def _of_part(house: House, entry: EntryVersion, part: PartialResult, expires: int) -> dict[str, Any]:
-    """The consensus and what readvault's steps made; no original."""
+def _of_part(
+    house: House, session: Session, entry: EntryVersion, part: PartialResult, expires: int
+) -> dict[str, Any] | None:
+    """The consensus and what readvault's steps made; no original. None when one of the files is damaged."""
     files: Files = {}
+    if damage.damaged_among(session, [staged.stored.key for staged in chain.staged_files(part)]):
+        return None
     for staged in chain.staged_files(part):
         described = _file(house, staged.file_id or "", staged.name, staged.stored, expires)
         files.setdefault(staged.category, []).append(described)
@@ -108,5 +127,5 @@ def _of_part(house: House, entry: EntryVersion, part: PartialResult, expires: in
 
 
 def _file(house: House, file_id: str, name: str, stored: StoredVersion, expires: int) -> dict[str, str]:
-    url = house.store.sign_get(stored.key, stored.version_id, name=name, expires=expires)
+    url = giving.signed_url(house, stored, name=name, expires=expires)
     return {"fileId": file_id, "name": name, "url": url}

@@ -41,6 +41,7 @@ __all__ = [
     "record_hashes",
     "register",
     "retry",
+    "set_aside",
     "stored",
 ]
 
@@ -85,7 +86,7 @@ def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Clai
     if job is None or job.kind == JobKind.EXTERNAL_PROCESSING:  # those are claimed by external pipelines
         return None
     processes = job.kind == JobKind.PROCESS_SUBMISSION
-    if processes and job.organism not in ready:
+    if (processes or job.kind == JobKind.REPAIR) and job.organism not in ready:
         return None
     if job.state not in (JobState.QUEUED, JobState.RUNNING):
         return None
@@ -235,6 +236,12 @@ def give_up(
         failpoint("give-up-before-commit")
     ATTEMPTS_GIVEN_UP.labels(claim.kind, "failed" if counted else "handed back").inc()
     failpoint("give-up-after-commit")
+
+
+def set_aside(house: House, claim: Claim, cause: str) -> None:
+    """Let a job need attention at once, because trying again can't help. Raises LeaseLost."""
+    with house.sessions.begin() as session:
+        hand_back(session, held(session, claim), JobState.NEEDS_ATTENTION, cause)
 
 
 def retry(house: House, actor: Actor, job_id: str) -> None:

@@ -30,6 +30,9 @@ IN_FLIGHT = 30.0
 """Seconds that another dispatcher may need to hand a delivery to the orchestrator."""
 
 
+_NEEDS_INDEX = (JobKind.PROCESS_SUBMISSION.value, JobKind.REPAIR.value)
+
+
 class _OrchestratorUnreachableError(Exception):
     """The orchestrator can't be reached: nothing more is tried in this pass."""
 
@@ -93,7 +96,7 @@ def _undelivered() -> ColumnElement[bool]:
 
 
 def _doable(organisms: list[str]) -> ColumnElement[bool]:
-    return or_(col(Job.kind) != JobKind.PROCESS_SUBMISSION.value, col(Job.organism).in_(organisms))
+    return or_(col(Job.kind).not_in(_NEEDS_INDEX), col(Job.organism).in_(organisms))
 
 
 def _undelivered_jobs(house: House, doable: ColumnElement[bool]) -> Iterator[Job]:

@@ -26,10 +26,12 @@ from readvault.domain.errors import ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
 from readvault.failpoints import failpoint
-from readvault.ports import ReadStore, StoredVersion
+from readvault.ports import StoredVersion
+from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.processing.jobs import complete
 from readvault.services.queue.fence import Claim
+from readvault.services.release import second_bucket
 
 SCHEMA = 2
 """Of the record."""
@@ -62,7 +64,7 @@ class _Released:
 
 
 def publish(house: House, claim: Claim) -> int:
-    """Lock the released files in S3, write the release's record beside them, end the job; how many files.
+    """Lock the released files in S3, with the manifest and the release's record beside them, end the job; how many files.
 
     Originals are locked too, unless the organism shreds them after a while. Everything can be
     repeated. Raises ProcessingFailure when a file isn't in S3 as it was approved, and LeaseLost.
@@ -74,7 +76,7 @@ def publish(house: House, claim: Claim) -> int:
     failpoint("release-before-verify")
     files = (*released.files, *released.originals)
     for file in files:
-        _verify(house.store, file)
+        _verify(house, file)
     failpoint("release-verified")
     # An external pipeline may pass an original on: then it is one of the released files too.
     passing = set() if _originals_stay(house, claim.organism) else {file.stored for file in released.originals}
@@ -82,8 +84,11 @@ def publish(house: House, claim: Claim) -> int:
         house.store.lock(file.stored, until=until)
         failpoint("release-between-locks")
     failpoint("release-before-record")
-    _write_record(house, released)
+    record = _write_record(house, released)
+    _lock_documents(house, released, record, until)
     failpoint("release-after-record")
+    # An organism's originals that are shredded one day must not outlive that in another bucket.
+    second_bucket.settle(house, [record, *(file.stored.key for file in files if file.stored not in passing)])
     complete(house, claim)
     return len(released.files)
 
@@ -146,18 +151,28 @@ def _refuse_unscreened(released: _Released) -> None:
         raise ProcessingFailure("release", "reads that no complete screen for human reads has seen are never published")
 
 
-def _verify(store: ReadStore, file: _File) -> None:
-    there = (each for each in store.list_versions(file.stored.key) if each.key == file.stored.key)
+def _verify(house: House, file: _File) -> None:
+    there = (each for each in house.store.list_versions(file.stored.key) if each.key == file.stored.key)
     if not any(each.version_id == file.stored.version_id and each.size == file.stored.size for each in there):
-        raise ProcessingFailure("release", f"file {file.file_id} is not in the store as it was approved")
+        raise damage.noticed(house, file.stored, file.sha256, "release")
 
 
 def _originals_stay(house: House, organism: str) -> bool:
     return house.organism(organism).pipeline.dehumanize.originals.shred_after_days is None
 
 
-def _write_record(house: House, released: _Released) -> None:
-    """With the manifest's body, what the database can be rebuilt from. The same bytes each time."""
+def _lock_documents(house: House, released: _Released, record: str, until: float) -> None:
+    """The record, and the public manifest where it lies, can't be deleted as little as the files that they name."""
+    entry = released.entry
+    document = f"manifests/{entry.accession}/{entry.version}/{released.manifest.digest}.json"
+    for key in (record, document):
+        first = next((each for each in house.store.list_versions(key) if each.key == key), None)
+        if first is not None:
+            house.store.lock(first, until=until)
+
+
+def _write_record(house: House, released: _Released) -> str:
+    """With the manifest's body, what the database can be rebuilt from. The same bytes each time. Its key."""
     entry, release = released.entry, released.release
     record = manifests.canonical(
         {
@@ -197,6 +212,7 @@ def _write_record(house: House, released: _Released) -> None:
         label = "release" if approved else f"result-{released.manifest.digest}"
         key = f"records/{entry.accession}/{entry.version}/{label}.json"
         house.store.store(path, key, sha256=manifests.digest(record))
+    return key
 
 
 def _terms_of(entry: EntryVersion) -> dict[str, str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from sqlmodel import col, select
 
 from readvault.db import clock
-from readvault.db.tables import UploadedFile
+from readvault.db.tables import Repair, UploadedFile
 from readvault.ports import ListedVersion
 from readvault.services.house import House
 from readvault.services.storage.pinned import Pinned, pinned_versions
@@ -49,26 +50,39 @@ class Finding:
     age: float = 0.0
 
 
-def fsck(house: House, *, after: str = "") -> Iterator[Finding]:
+GoesOn = Callable[[str], bool]
+
+
+def fsck(house: House, *, after: str = "", goes_on: GoesOn = lambda _: True) -> Iterator[Finding]:
     """Every difference, by key, in flat memory; `after` goes on beyond a key.
 
-    Uploads that are requested and not submitted yet are neither missing nor stray. Nothing is changed.
+    Uploads that are requested and not submitted yet are neither missing nor stray; a version that a repair
+    left behind hides nothing; what was shredded is not expected. Nothing is changed. `goes_on` is asked
+    before each key of a row: where it says no, the walk ends, and what was found before is still told.
     """
     with house.sessions.read() as session:
         now = clock.read(session)
     for prefix in PREFIXES:
         if after >= prefix + "\x7f":
             continue
-        wanted = (each for each in pinned_versions(house, after=max(after, prefix)) if each.key.startswith(prefix))
+        pinned = pinned_versions(house, after=max(after, prefix))
+        wanted = takewhile(functools.partial(_lies_under, prefix), pinned)
         listed = groupby(house.store.walk(prefix, after=after or None), key=lambda each: each.stored.key)
-        yield from _without_requested(house, _compared(wanted, ((key, list(of)) for key, of in listed), now))
+        there = ((key, list(of)) for key, of in listed)
+        yield from _without_known(house, _compared(wanted, there, now, goes_on))
+
+
+def _lies_under(prefix: str, pinned: Pinned) -> bool:
+    return pinned.key.startswith(prefix)
 
 
 def _compared(
-    wanted: Iterator[Pinned], listed: Iterator[tuple[str, list[ListedVersion]]], now: float
+    wanted: Iterator[Pinned], listed: Iterator[tuple[str, list[ListedVersion]]], now: float, goes_on: GoesOn
 ) -> Iterator[Finding]:
     row, there = next(wanted, None), next(listed, None)
     while row is not None or there is not None:
+        if row is not None and not goes_on(row.key):
+            return
         if there is None or (row is not None and row.key < there[0]):
             assert row is not None
             yield Finding(Difference.MISSING, row.key, row.stored.version_id, row.stored.size)
@@ -100,8 +114,8 @@ def _strays(listed: list[ListedVersion], now: float) -> Iterator[Finding]:
             yield Finding(Difference.STRAY, each.stored.key, each.stored.version_id, each.stored.size, age)
 
 
-def _without_requested(house: House, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Leave out objects of uploads that are known and only not submitted yet."""
+def _without_known(house: House, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Leave out uploads that are only not submitted yet, and what lies above a repaired file from before its repair."""
     page: list[Finding] = []
     for finding in findings:
         page.append(finding)
@@ -113,6 +127,13 @@ def _without_requested(house: House, findings: Iterator[Finding]) -> Iterator[Fi
 
 def _unknown(house: House, page: list[Finding]) -> Iterator[Finding]:
     strays = [finding.key for finding in page if finding.difference is Difference.STRAY]
+    hidden = [finding.key for finding in page if finding.difference is Difference.HIDDEN]
     with house.sessions.read() as session:
-        known = set(session.exec(select(UploadedFile.key).where(col(UploadedFile.key).in_(strays))))
-    yield from (finding for finding in page if finding.difference is not Difference.STRAY or finding.key not in known)
+        requested = set(session.exec(select(UploadedFile.key).where(col(UploadedFile.key).in_(strays))))
+        lost = select(Repair.key, Repair.lost_version_id).where(col(Repair.key).in_(hidden))
+        left_behind = {(key, version_id) for key, version_id in session.exec(lost)}
+    for finding in page:
+        is_requested = finding.difference is Difference.STRAY and finding.key in requested
+        is_old = finding.difference is Difference.HIDDEN and (finding.key, finding.version_id) in left_behind
+        if not (is_requested or is_old):
+            yield finding

@@ -1,27 +1,28 @@
-"""Integrity: what was sealed is read again from time to time, and every damage is found and said."""
+"""Integrity: what was sealed is looked at each day and read again from time to time; damage is said and repaired."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
-from readvault.db import audit, clock
-from readvault.db.tables import FixityCheck
-from readvault.db.upsert import columns_of, insert_into
-from readvault.domain.errors import BytesLost
+from readvault.db import clock
+from readvault.db.tables import Bookmark, FixityCheck
+from readvault.services.entries import damage as damages
+from readvault.services.entries.damage import MISSING, OTHER_BYTES
 from readvault.services.house import House
-from readvault.services.queue.fence import SYSTEM
-from readvault.services.storage.pinned import Pinned, pinned_versions
+from readvault.services.storage import copies, repair
+from readvault.services.storage.fsck import Difference, fsck
+from readvault.services.storage.pinned import Pinned, pinned_at, pinned_versions
 
-logger = logging.getLogger(__name__)
+__all__ = ["MISSING", "OTHER_BYTES", "Verification", "damaged", "verify"]
 
 DAY = 86_400.0
-MISSING, OTHER_BYTES = "missing", "other bytes"
+SURVEY = "survey"
+SURVEY_EVERY = 0.8 * DAY
+PAGE = 200
 
 
 @dataclass(slots=True)
@@ -32,8 +33,46 @@ class Verification:
     bytes: int = 0
     damaged: int = 0
     mended: int = 0
-    """Objects that were damaged when they were last read, and are whole now."""
+    """Objects that were damaged when they were last read, and are whole now without our doing."""
+    repaired: int = 0
+    uncovered: int = 0
+    """Delete markers and newer versions that lay over pinned ones and were removed."""
+    held_by_locks: int = 0
+    """Objects over which something lies that a lock keeps us from removing."""
+    copied: int = 0
+    copies_checked: int = 0
     finished: bool = False
+
+
+class _TimeIsUpError(Exception):
+    """What is left comes next time."""
+
+
+@dataclass(slots=True)
+class _Work:
+    house: House
+    repairs: bool
+    started: float
+    budget: float | None
+    rate: float | None
+    pause: Callable[[float], None]
+    progress: Callable[[Verification], None]
+    done: Verification
+
+    def time_is_up(self) -> bool:
+        return self.budget is not None and time.monotonic() - self.started >= self.budget
+
+    def check_time(self) -> None:
+        if self.time_is_up():
+            raise _TimeIsUpError
+
+    def was_read(self, size: int) -> None:
+        self.done.bytes += size
+        self.progress(self.done)
+        if self.rate:
+            ahead = self.done.bytes / self.rate - (time.monotonic() - self.started)
+            if ahead > 0:
+                self.pause(ahead)
 
 
 def verify(
@@ -42,30 +81,33 @@ def verify(
     days: float = 90,
     bytes_per_second: float | None = None,
     budget_seconds: float | None = None,
+    repairs: bool = True,
+    survey_every: float = SURVEY_EVERY,
     progress: Callable[[Verification], None] = lambda _: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Verification:
-    """Read and hash every pinned version whose bytes were not read in the last `days`; damage is noted and logged.
+    """Find damage and repair it: by a listing of the bucket each day, by reading all bytes every `days`.
 
-    At most `bytes_per_second` on the average, at most `budget_seconds` in all: what is left comes next
-    time, as what was read now is not due again. Raises ProcessingFailure when S3 can't be reached: that
-    is no damage.
+    First what is known to be damaged, then what the listing shows (lost, cut, covered by a delete marker
+    or a newer version), then copies that the second bucket is owed, then every pinned version and every
+    copy whose bytes were not read in the last `days`. At most `bytes_per_second` on the average, at most
+    `budget_seconds` in all: what is left comes next time. Raises ProcessingFailure when S3 can't be
+    reached: that is no damage.
     """
-    done = Verification()
-    started = time.monotonic()
     with house.sessions.read() as session:
-        since = clock.read(session) - days * DAY
-    for pinned in pinned_versions(house, unchecked_since=since):
-        if budget_seconds is not None and time.monotonic() - started >= budget_seconds:
-            return done
-        _check(house, pinned, done)
-        progress(done)
-        if bytes_per_second:
-            ahead = done.bytes / bytes_per_second - (time.monotonic() - started)
-            if ahead > 0:
-                pause(ahead)
-    done.finished = True
-    return done
+        now = clock.read(session)
+    since = now - days * DAY
+    work = _Work(house, repairs, time.monotonic(), budget_seconds, bytes_per_second, pause, progress, Verification())
+    try:
+        _known(work, now)
+        _survey(work, now - survey_every)
+        _read_due(work, since)
+        work.done.copied = copies.make(house, check_time=work.check_time)
+        _read_copies(work, since)
+    except _TimeIsUpError:
+        return work.done
+    work.done.finished = True
+    return work.done
 
 
 def damaged(house: House) -> list[FixityCheck]:
@@ -75,48 +117,94 @@ def damaged(house: House) -> list[FixityCheck]:
         return list(session.exec(found))
 
 
-def _check(house: House, pinned: Pinned, done: Verification) -> None:
-    damage: str | None = None
-    try:
-        found = house.store.sha256_of(pinned.stored, expected=pinned.sha256)
-        if pinned.sha256 not in (None, found):
-            damage = OTHER_BYTES
-    except BytesLost:
-        damage = MISSING
-    done.checked += 1
-    done.bytes += pinned.stored.size
-    done.damaged += damage is not None
-    with house.sessions.begin() as session:
-        before = session.get(FixityCheck, pinned.key)
-        was = None if before is None else before.damage
-        _note(session, pinned, damage)
-        done.mended += was is not None and damage is None
-        if damage != was:
-            details = {"damage": damage, "before": was, "size": pinned.stored.size}
-            audit.append(session, SYSTEM, "verify integrity", pinned.key, details)
-    if damage is not None:
-        logger.error("integrity: object %s is damaged: %s", pinned.key, damage)
-
-
-def _note(session: Session, pinned: Pinned, damage: str | None) -> None:
-    table = columns_of(FixityCheck)
-    now = clock.read(session)
-    since = None if damage is None else func.coalesce(table.c.damaged_since, now)
-    new = insert_into(session, table).values(
-        key=pinned.key,
-        checked_at=now,
-        size=pinned.stored.size,
-        damage=damage,
-        damaged_since=None if damage is None else now,
-    )
-    session.execute(
-        new.on_conflict_do_update(
-            index_elements=["key"],
-            set_={
-                "checked_at": now,
-                "size": pinned.stored.size,
-                "damage": damage,
-                "damaged_since": since,
-            },
+def _known(work: _Work, before: float) -> None:
+    """Look again at what is damaged: perhaps it can be repaired now. With half of the time at most."""
+    last = ""
+    half = None if work.budget is None else work.started + work.budget / 2
+    while True:
+        query = select(FixityCheck.key).where(
+            col(FixityCheck.damage).is_not(None), col(FixityCheck.key) > last, col(FixityCheck.checked_at) < before
         )
-    )
+        with work.house.sessions.read() as session:
+            page = session.exec(query.order_by(col(FixityCheck.key)).limit(PAGE)).all()
+        for key in page:
+            if half is not None and time.monotonic() >= half:
+                return
+            _examine_key(work, key)
+        if not page:
+            return
+        last = page[-1]
+
+
+def _survey(work: _Work, not_since: float) -> None:
+    """Compare the listing of the bucket with the database; what looks wrong is read."""
+    with work.house.sessions.read() as session:
+        bookmark = session.get(Bookmark, SURVEY) or Bookmark(name=SURVEY)
+    if not bookmark.position and bookmark.finished_at is not None and bookmark.finished_at > not_since:
+        return
+    reached, is_over = bookmark.position, False
+
+    def goes_on(key: str) -> bool:
+        nonlocal reached, is_over
+        is_over = is_over or work.time_is_up()
+        reached = reached if is_over else key
+        return not is_over
+
+    for finding in fsck(work.house, after=bookmark.position, goes_on=goes_on):
+        if finding.difference is not Difference.STRAY:
+            _examine_key(work, finding.key, covered=finding.difference is Difference.HIDDEN)
+    _keep_place(work.house, reached if is_over else "", finished=not is_over)
+    if is_over:
+        raise _TimeIsUpError
+
+
+def _keep_place(house: House, position: str, *, finished: bool) -> None:
+    with house.sessions.begin() as session:
+        row = session.get(Bookmark, SURVEY) or Bookmark(name=SURVEY)
+        row.position = position
+        if finished:
+            row.finished_at = clock.read(session)
+        session.add(row)
+
+
+def _read_due(work: _Work, since: float) -> None:
+    for pinned in pinned_versions(work.house, unchecked_since=since):
+        work.check_time()
+        _examine(work, pinned)
+
+
+def _read_copies(work: _Work, since: float) -> None:
+    for size in copies.verify(work.house, since, repairs=work.repairs):
+        work.done.copies_checked += 1
+        work.was_read(size)
+        work.check_time()
+
+
+def _examine_key(work: _Work, key: str, *, covered: bool = False) -> None:
+    pinned = pinned_at(work.house, key)
+    if pinned is None:  # shredded, or deleted with its entry: nobody expects it any more
+        with work.house.sessions.begin() as session:
+            row = session.get(FixityCheck, key)
+            if row is not None:
+                session.delete(row)
+        return
+    _examine(work, pinned, covered=covered)
+
+
+def _examine(work: _Work, pinned: Pinned, *, covered: bool = False) -> None:
+    """Read one pinned version; what is damaged is noted, said and repaired."""
+    house, done = work.house, work.done
+    wrong = damages.found(house.store, pinned.stored, pinned.sha256)
+    if wrong is not None and pinned_at(house, pinned.key) != pinned:
+        return  # repaired or shredded while it was read
+    was = damages.note(house, pinned.stored, wrong)
+    done.checked += 1
+    done.damaged += wrong is not None
+    done.mended += was is not None and wrong is None
+    if wrong is not None and work.repairs:
+        done.repaired += repair.repair(house, pinned) is None
+    if wrong is None and covered and work.repairs:
+        removed, held = repair.uncover(house, pinned)
+        done.uncovered += removed
+        done.held_by_locks += held
+    work.was_read(pinned.stored.size)

@@ -1,4 +1,4 @@
-"""Every object version that the database holds pinned, in the order of its key."""
+"""Every object version that the database holds pinned and expects in the bucket, in the order of its key."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlmodel import col
 
+from readvault.db.erased import is_erased
 from readvault.db.tables import FixityCheck, StoredObject, UploadedFile
 from readvault.ports import StoredVersion
 from readvault.services.house import House
@@ -24,37 +25,53 @@ class Pinned:
     stored: StoredVersion
     sha256: str | None
     group_id: int
+    restorable: str | None = None
+    """The SHA-256 of what may be put in its place: of what was sealed, or as it was declared where nothing read it."""
+
+
+_Row = tuple[str, str | None, int, str | None, int, str | None]
+_Source = tuple[ColumnElement[str], Select[_Row]]
 
 
 def pinned_versions(house: House, *, after: str = "", unchecked_since: float | None = None) -> Iterator[Pinned]:
     """Sealed originals and processed files, by key, only those beyond `after`; read page by page.
 
+    What was shredded is left out; what was repaired comes with the version that stands for it now.
     With `unchecked_since` only those whose bytes were not read since that moment (seconds since 1970).
     """
     sources = (_pages(house, source, after, unchecked_since) for source in (_originals, _processed))
     return heapq.merge(*sources, key=lambda each: each.key)
 
 
-def _originals() -> tuple[ColumnElement[str], Select[tuple[str, str | None, int, str | None, int]]]:
-    file = UploadedFile
-    query = select(col(file.key), col(file.version_id), col(file.size), col(file.sha256), col(file.group_id))
-    return col(file.key), query.where(col(file.sealed_at).is_not(None))  # type: ignore[return-value]
+def pinned_at(house: House, key: str) -> Pinned | None:
+    """What is pinned under a key; None when nothing is (any more)."""
+    with house.sessions.read() as session:
+        for column, query in (_originals(), _processed()):
+            row = session.execute(query.where(column == key).limit(1)).first()
+            if row is not None:
+                return _pinned(*row)
+    return None
 
 
-def _processed() -> tuple[ColumnElement[str], Select[tuple[str, str | None, int, str | None, int]]]:
-    stored = StoredObject
-    query = select(col(stored.key), col(stored.version_id), col(stored.size), col(stored.sha256), col(stored.group_id))
+def _originals() -> _Source:
+    key, version_id = col(UploadedFile.key), col(UploadedFile.version_id)
+    size, sha256, group_id = col(UploadedFile.size), col(UploadedFile.sha256), col(UploadedFile.group_id)
+    restorable = func.coalesce(sha256, col(UploadedFile.declared_sha256))
+    query = select(key, version_id, size, sha256, group_id, restorable)
+    there = query.where(col(UploadedFile.sealed_at).is_not(None), ~is_erased(key, version_id))
+    return key, there  # type: ignore[return-value]
+
+
+def _processed() -> _Source:
+    key, version_id = col(StoredObject.key), col(StoredObject.version_id)
+    sha256 = col(StoredObject.sha256)
+    query = select(key, version_id, col(StoredObject.size), sha256, col(StoredObject.group_id), sha256)
     # Files that an external pipeline uploaded itself stay where they are: the row of the upload stands for them.
-    uploads = select(col(UploadedFile.key)).where(col(UploadedFile.key) == col(stored.key))
-    return col(stored.key), query.where(~uploads.exists())  # type: ignore[return-value]
+    uploads = select(col(UploadedFile.key)).where(col(UploadedFile.key) == key)
+    return key, query.where(~uploads.exists(), ~is_erased(key, version_id))  # type: ignore[return-value]
 
 
-def _pages(
-    house: House,
-    source: Callable[[], tuple[ColumnElement[str], Select[tuple[str, str | None, int, str | None, int]]]],
-    after: str,
-    unchecked_since: float | None,
-) -> Iterator[Pinned]:
+def _pages(house: House, source: Callable[[], _Source], after: str, unchecked_since: float | None) -> Iterator[Pinned]:
     key, query = source()
     if unchecked_since is not None:
         query = query.outerjoin(FixityCheck, col(FixityCheck.key) == key).where(
@@ -63,8 +80,13 @@ def _pages(
     while True:
         with house.sessions.read() as session:
             page = session.execute(query.where(key > after).order_by(key).limit(PAGE)).all()
-        for name, version_id, size, sha256, group_id in page:
-            yield Pinned(name, StoredVersion(name, version_id, size), sha256, group_id)
+        yield from (_pinned(*row) for row in page)
         if len(page) < PAGE:
             return
         after = page[-1][0]
+
+
+def _pinned(
+    key: str, version_id: str | None, size: int, sha256: str | None, group_id: int, restorable: str | None
+) -> Pinned:
+    return Pinned(key, StoredVersion(key, version_id, size), sha256, group_id, restorable)

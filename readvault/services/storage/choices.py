@@ -1,0 +1,33 @@
+"""What a maintainer chooses of a verification, within bounds: a form of Prefect's, and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from readvault.services.house import House
+from readvault.services.storage.integrity import Verification, verify
+
+
+class VerifyIntegrity(BaseModel):
+    """How much is read, how fast, and whether damage is repaired. What is left out is a setting (`storage.…`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days: float | None = Field(None, ge=0, le=3650, description="Read again what was not read in so many days.")
+    minutes: float | None = Field(None, gt=0, le=1440, description="Stop after so long; the next run goes on.")
+    repair: bool = Field(True, description="Put damaged bytes back from wherever they still are.")
+
+    def verify(self, house: House, progress: Callable[[Verification], None] = lambda _: None) -> Verification:
+        """Do it."""
+        usual = house.settings.storage
+        rate = usual.verify_megabytes_per_second
+        return verify(
+            house,
+            days=usual.verify_every_days if self.days is None else self.days,
+            bytes_per_second=None if rate is None else rate * 10**6,
+            budget_seconds=60 * (usual.verify_minutes if self.minutes is None else self.minutes),
+            repairs=self.repair,
+            progress=progress,
+        )

@@ -1,0 +1,196 @@
+"""A pin moves to another version with the same bytes: one transaction, with all that follows from it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import ColumnElement, select, update
+from sqlmodel import Session, col
+
+from readvault.db import audit, clock, condemned, records
+from readvault.db.erased import is_erased
+from readvault.db.names import among
+from readvault.db.tables import (
+    CurrentResult,
+    EntryFile,
+    EntryVersion,
+    FixityCheck,
+    Job,
+    ManifestFile,
+    Release,
+    Repair,
+    StoredObject,
+    UploadedFile,
+)
+from readvault.db.tables import Manifest as ManifestRow
+from readvault.domain.errors import ProcessingFailure
+from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobState
+from readvault.failpoints import failpoint
+from readvault.ports import StoredVersion
+from readvault.services.entries import damage
+from readvault.services.house import House
+from readvault.services.queue.fence import SYSTEM, hand_back
+from readvault.services.release.publication import LOCKED_FOR
+from readvault.services.storage.pinned import Pinned
+
+logger = logging.getLogger(__name__)
+
+EARLIER, SECOND, UPLOADED, MADE = "earlier version", "second bucket", "uploaded again", "made again"
+"""Where restored bytes came from."""
+PAGE = 200
+
+
+def put_back(house: House, pinned: Pinned, source: Path, sha256: str, origin: str) -> bool:
+    """Store these bytes anew under the key, read them back, move the pin; False when somebody else did so before.
+
+    Raises ProcessingFailure when S3 doesn't give back what it got: then no pin moves.
+    """
+    stored = house.store.store_again(source, pinned.key, sha256=sha256)
+    failpoint("repair-before-read-back")
+    if house.store.sha256_of(stored, expected=sha256) != sha256:
+        raise ProcessingFailure("repair", "S3 doesn't give back the bytes that were put there")
+    failpoint("repair-before-pin")
+    return move(house, pinned, stored, sha256, origin)
+
+
+def move(house: House, pinned: Pinned, stored: StoredVersion, sha256: str, origin: str) -> bool:
+    """Let `stored`, whose bytes were just read and hashed, stand for a damaged version; False when that is over.
+
+    The repair is a row before the pin moves, is written down in the audit log and queued as a record;
+    jobs that waited for these bytes are queued again; what is released is locked.
+    """
+    with house.sessions.begin() as session:
+        if not _is_pinned_as(session, pinned):
+            return False
+        condemned.revive(session, [pinned.key])
+        at = clock.read(session)
+        row = Repair(
+            key=pinned.key,
+            lost_version_id=pinned.stored.version_id,
+            version_id=stored.version_id,
+            sha256=sha256,
+            size=pinned.stored.size,
+            source=origin,
+            actor=SYSTEM,
+            at=at,
+        )
+        session.add(row)
+        session.flush()
+        if not _repin(session, pinned, stored.version_id):
+            session.rollback()
+            return False
+        damage.put(session, stored, None)
+        waiting = _queue_again(session, pinned.key)
+        locked = is_kept(house, session, pinned.key)
+        records.repaired(session, row)
+        details = {"source": origin, "lost": pinned.stored.version_id, "version": stored.version_id, "jobs": waiting}
+        audit.append(session, SYSTEM, "repair", pinned.key, details)
+    logger.warning("integrity: object %s is repaired: %s", pinned.key, origin)
+    if locked:
+        house.store.lock(stored, until=at + LOCKED_FOR)
+    return True
+
+
+def left_behind(house: House, key: str) -> set[str | None]:
+    """The versions under a key that a repair replaced."""
+    with house.sessions.read() as session:
+        return set(session.execute(select(col(Repair.lost_version_id)).where(col(Repair.key) == key)).scalars())
+
+
+def write_down_uncovered(house: House, pinned: Pinned, removed: int) -> None:
+    """Say in the audit log that something lay over a pinned version and was removed."""
+    with house.sessions.begin() as session:
+        audit.append(session, SYSTEM, "uncover", pinned.key, {"removed": removed})
+
+
+def released_with(house: House, session: Session, key: str) -> set[AccessionVersion]:
+    """The released accession versions that hold a file: processed, or an original that is kept for ever."""
+    names = _made_for(session, key, published_only=True)
+    for row in _submitted_for(session, key):
+        entry = session.get(EntryVersion, row)
+        organism = None if entry is None else house.organisms.get(entry.organism)
+        stays = organism is not None and organism.pipeline.dehumanize.originals.shred_after_days is None
+        if stays and session.get(Release, row) is not None:
+            names.add(AccessionVersion(*row))
+    return names
+
+
+def is_kept(house: House, session: Session, key: str) -> bool:
+    """Whether an object is locked: something released holds it."""
+    return bool(released_with(house, session, key))
+
+
+def _is_pinned_as(session: Session, pinned: Pinned) -> bool:
+    """Whether nothing has changed about the pin, and nobody shredded it."""
+    check = session.get(FixityCheck, pinned.key, with_for_update=True)
+    if check is not None and check.damage is None:
+        return False
+    for table in (UploadedFile, StoredObject):
+        same = _same(table, pinned)
+        if session.execute(
+            select(col(table.id)).where(*same, is_erased(col(table.key), col(table.version_id)))
+        ).first():
+            return False
+    return True
+
+
+def _same(table: type[UploadedFile] | type[StoredObject], pinned: Pinned) -> tuple[ColumnElement[bool], ...]:
+    there = col(table.version_id).is_not_distinct_from(pinned.stored.version_id)
+    sealed = () if table is StoredObject else (col(UploadedFile.sealed_at).is_not(None),)
+    return (col(table.key) == pinned.key, there, *sealed)
+
+
+def _repin(session: Session, pinned: Pinned, version_id: str | None) -> bool:
+    """Move the pin in every row that has it; False when another repair moved it first."""
+    moved = 0
+    for table in (UploadedFile, StoredObject):
+        rows = update(table).where(*_same(table, pinned)).values(version_id=version_id).returning(col(table.id))
+        moved += len(session.execute(rows.execution_options(synchronize_session=False)).all())
+    return moved > 0
+
+
+def _made_for(session: Session, key: str, *, published_only: bool) -> set[AccessionVersion]:
+    query = (
+        select(col(ManifestRow.id), col(ManifestRow.accession), col(ManifestRow.version))
+        .join(ManifestFile, col(ManifestFile.manifest_id) == col(ManifestRow.id))
+        .join(StoredObject, col(StoredObject.id) == col(ManifestFile.stored_object_id))
+        .where(col(StoredObject.key) == key)
+    )
+    if published_only:
+        approved = select(col(Release.manifest_id)).where(col(Release.manifest_id) == col(ManifestRow.id))
+        since = select(col(CurrentResult.manifest_id)).where(col(CurrentResult.manifest_id) == col(ManifestRow.id))
+        query = query.where(approved.exists() | since.exists())
+    return {AccessionVersion(accession, version) for _, accession, version in session.execute(query)}
+
+
+def _submitted_for(session: Session, key: str) -> list[tuple[str, int]]:
+    query = (
+        select(col(EntryFile.accession), col(EntryFile.version))
+        .join(UploadedFile, col(UploadedFile.id) == col(EntryFile.file_id))
+        .where(col(UploadedFile.key) == key)
+    )
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def _queue_again(session: Session, key: str) -> int:
+    """Give the jobs that met the damage another chance; how many."""
+    names = {(each.accession, each.version) for each in _made_for(session, key, published_only=False)}
+    names |= set(_submitted_for(session, key))
+    if not names:
+        return 0
+    jobs = session.execute(
+        select(Job)
+        .where(
+            among(Job, sorted(names)[:PAGE]),
+            col(Job.state) == JobState.NEEDS_ATTENTION.value,
+            col(Job.last_error).contains(damage.IS_DAMAGED),
+        )
+        .order_by(col(Job.id))
+        .with_for_update()
+    ).scalars().all()  # fmt: skip
+    for job in jobs:
+        job.failures = job.handbacks = 0
+        hand_back(session, job, JobState.QUEUED, "its damaged bytes were restored")
+    return len(jobs)
