@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import resource
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, union
 from sqlmodel import SQLModel, col
 
 from readvault.db import records
@@ -73,8 +74,7 @@ def differences(old: House, new: House) -> list[str]:
 
 
 def _told(ask: Callable[[House], Iterator[Any]], house: House) -> list[Any]:
-    # A signature of the store in memory has a number.
-    return [str(line).partition("signature=")[0] for line in ask(house)]
+    return [json.dumps(line, sort_keys=True, default=str) for line in ask(house)]
 
 
 def _rows(house: House, table: type[SQLModel]) -> list[dict[str, Any]]:
@@ -84,6 +84,9 @@ def _rows(house: House, table: type[SQLModel]) -> list[dict[str, Any]]:
     elif table is ManifestFile:
         standing = select(col(Manifest.id)).where(col(Manifest.superseded_at).is_(None))
         query = query.where(col(ManifestFile.manifest_id).in_(standing))
+    elif table is UploadedFile:  # one that nothing refers to any more is not told to the bucket
+        used = union(select(col(EntryFile.file_id)), select(col(ManifestFile.file_id)))
+        query = query.where(col(UploadedFile.id).in_(used))
     with house.sessions.read() as session:
         return [dict(row) for row in session.execute(query).mappings()]
 
