@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import transactions
 from tests.prefect_database import PrefectDatabase
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -23,6 +24,11 @@ LONGEST_FIRST = (
     "tests/journey/test_submission_journey.py",
     "tests/integration/test_up.py",
 )
+
+
+def pytest_configure() -> None:
+    """In every test the fake S3 refuses what is asked inside a write transaction."""
+    transactions.watch()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from readvault.domain.errors import BytesLost, ProcessingFailure, Unprocessable
+from readvault.domain.errors import BytesLost, ProcessingFailure, StoreUnavailable, Unprocessable
 from readvault.ports import (
     Delivery,
     ListedVersion,
@@ -57,7 +57,7 @@ class MemoryStore:
         transactions.refuse_to_wait(name)
         self.calls.append(name)
         if self.down:
-            raise ProcessingFailure(name, "the store can't be reached")
+            raise StoreUnavailable(name, "the store can't be reached")
 
     def _sign(self, signature: _Signature) -> SignedRequest:
         url = f"memory://{signature.key}?signature={next(self._numbers)}"
@@ -187,6 +187,8 @@ class MemoryStore:
         self._call("delete")
         if (stored.key, stored.version_id) in self.locked and not bypass:
             return False
+        if stored.key not in self.versions:
+            return True
         kept = [each for each in self.versions.get(stored.key, []) if each[0] != stored.version_id]
         self.versions[stored.key] = kept
         if not kept:

@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 
 from readvault.config import Settings
+from readvault.domain.errors import StoreUnavailable
 from readvault.domain.organism import Dehumanize, Organism, Pipeline, Reference
+from readvault.domain.status import JobKind, JobState
+from readvault.ports import Delivery
 from readvault.reads.dehumanize import host_index
 from readvault.services.house import House
 from readvault.worker_house import Places, WorkerHouse
+from tests.fakes import MemoryStore
+from tests.integration.services.scenes import ORGANISM, change, entry, group, job
 
 
 def _worker(directory: Path) -> WorkerHouse:
@@ -110,3 +115,25 @@ def test_ordinary_jobs_run_side_by_side() -> None:
     for thread in threads:
         thread.join(30)
     assert not barrier.broken
+
+
+def test_no_job_is_begun_while_s3_is_out_of_reach(house: House, store: MemoryStore, tmp_path: Path) -> None:
+    """Otherwise an outage would burn the attempts of one job after the other."""
+    worker = WorkerHouse(house)
+    worker.ready = frozenset({ORGANISM})
+    _, job_id = entry(house, group(house, "alice"))
+    _, other_id = entry(house, group(house, "alice"))
+    change(house, job_id, failures=2)
+    delivery = Delivery(job_id, 1, JobKind.PROCESS_SUBMISSION.value, "x")
+    store.down = True
+    with pytest.raises(StoreUnavailable):
+        worker.run(delivery, lambda step, body: body())
+    given_back = job(house, job_id)
+    assert (given_back.state, given_back.failures, given_back.handbacks) == (JobState.QUEUED, 2, 1)
+    assert given_back.not_before > time.time() + house.settings.worker.retry_after[0] - 10
+    worker.run(Delivery(other_id, 1, JobKind.PROCESS_SUBMISSION.value, "y"))
+    assert (job(house, other_id).attempt, worker.store_answers()) == (0, False)
+    assert worker.recover()["delivered"] == 0
+    store.down = False
+    assert worker.store_answers()
+    assert worker.recover()["delivered"] == 1
