@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from readvault.db.tables import (
@@ -42,6 +43,8 @@ NO_REFERENCES = {
     "repair.key": "history; the pin itself was moved",
     "repair.lost_version_id": "history",
     "repair.version_id": "history; it is the pin, or a later repair's is",
+    "second_copy.key": "what lies in the second bucket, which is not collected",
+    "second_copy.version_id": "the same",
     "condemned_version.key": "garbage itself",
     "condemned_version.version_id": "garbage itself",
     "file_access.file_id": "the trail of who read it, which outlives it",
@@ -67,7 +70,6 @@ NO_REFERENCES = {
     "erased_version.manifest_digests": "history",
     "submitting_group.address": "an address",
     "machine_token.scopes": "words",
-    "machine_token.group_ids": "groups",
     "user_account.roles": "words",
 }
 """Columns that hold keys, IDs of files, or anything (JSON), and keep nothing from being garbage, and why."""
@@ -78,7 +80,8 @@ def referenced(key: Any, version_id: Any, expired_before: float | ColumnElement[
 
     An upload that wasn't submitted counts until it expired before that moment (seconds since 1970).
     """
-    upload, stored, part = UploadedFile, StoredObject, PartialFile
+    # Aliases, so that a query over these very tables isn't asked about its own row alone.
+    upload, stored, part = aliased(UploadedFile), aliased(StoredObject), aliased(PartialFile)
     in_use = or_(
         exists().where(col(EntryFile.file_id) == col(upload.id)),
         exists().where(col(ManifestFile.file_id) == col(upload.id)),
