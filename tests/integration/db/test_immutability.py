@@ -316,3 +316,22 @@ def test_a_manifest_is_superseded_once(released: Sessions) -> None:
     execute(released, "UPDATE manifest SET superseded_at = 1 WHERE accession = 'B'")
     with pytest.raises(IntegrityError):
         execute(released, "UPDATE manifest SET superseded_at = NULL WHERE accession = 'B'")
+
+
+@pytest.mark.parametrize("table", ["submitting_group", "manifest", "entry_version", "stored_object", "audit_log"])
+def test_nothing_released_goes_with_what_it_belongs_to(released: Sessions, table: str) -> None:
+    with pytest.raises(IntegrityError):
+        execute(released, f'DELETE FROM "{table}"')
+
+
+def test_without_foreign_keys_the_rules_still_hold(released: Sessions) -> None:
+    """Whoever switches references off gets past them, but not past the triggers."""
+    if released.dialect != "sqlite":
+        pytest.skip("only SQLite can switch references off for a connection")
+    for statement in (each for each in REFUSED.values() if each.startswith("DELETE")):
+        with released.engine.connect() as connection:
+            connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 0
+            with pytest.raises(IntegrityError):
+                connection.execute(text(statement))
+            connection.invalidate()

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from readvault.db import immutability
-from readvault.db.engine import alembic_config, create_engine, migrate
+from readvault.db.engine import Sessions, alembic_config, create_engine, migrate
 from tests.conftest import DATABASES
+from tests.integration.db.test_immutability import REFUSED, released
+
+__all__ = ["released"]
 
 BEFORE_THE_WHOLE_PROTOCOL = "0003"
 POPULATION = (
@@ -119,6 +122,79 @@ def test_new_files_of_a_manifest_may_be_public_unless_somebody_says_otherwise(po
         ):
             connection.execute(text(statement))
     assert _rows(populated, "SELECT may_be_public FROM manifest_file") == [(True,)]
+
+
+STEPS = ("0004", "0005", "0006", "0007", "0008", "0009")
+LATER_TABLES = ("repair", "erased", "erasure", "tombstone")
+"""What statements about tables begin with that an older readvault had not."""
+
+
+@pytest.mark.parametrize("older", ["0004", "0005", "0008"])
+def test_what_is_released_refuses_changes_after_every_step(released: Sessions, older: str) -> None:
+    """Back to an older schema and up again, step by step: nothing of the older tables is lost or free to change."""
+    before = _contents(released)
+    with released.begin() as session:
+        command.downgrade(alembic_config(session.connection()), older)
+    assert _contents(released).items() <= before.items()
+    for step in STEPS[STEPS.index(older) + 1 :]:
+        with released.begin() as session:
+            command.upgrade(alembic_config(session.connection()), step)
+    after = _contents(released)
+    assert {name: rows for name, rows in after.items() if name not in NEWER_TABLES} == {
+        name: rows for name, rows in before.items() if name not in NEWER_TABLES
+    }
+    with released.read() as session:
+        assert immutability.missing(session.connection()) == []
+    accepted = [name for name, statement in REFUSED.items() if not _is_refused(released, statement)]
+    assert [name for name in accepted if not name.startswith(LATER_TABLES)] == []
+
+
+def _is_refused(sessions: Sessions, statement: str) -> bool:
+    try:
+        with sessions.begin() as session:
+            session.execute(text(statement))
+            session.rollback()
+    except DBAPIError:
+        return True
+    return False
+
+
+def test_a_migration_is_one_transaction(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends it half-way leaves the older schema, with its data, and it can be run again."""
+    engine = create_engine(empty_database)
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0005")
+        connection.exec_driver_sql(POPULATION[0])
+
+    def fail(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(immutability, "install", fail)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(empty_database)
+    assert _rows(engine, "SELECT version_num FROM alembic_version") == [("0005",)]
+    assert _rows(engine, "SELECT name FROM submitting_group ORDER BY 1") == [("g",), ("h",)]
+    migrate(empty_database)
+    assert _rows(engine, "SELECT name FROM submitting_group ORDER BY 1") == [("g",), ("h",)]
+    engine.dispose()
+
+
+NEWER_TABLES = {
+    "repair", "second_copy", "bookmark", "fixity_check", "condemned_version", "partial_file", "pending_record",
+    "erasure", "erased_version", "erased_object",
+}  # fmt: skip
+
+
+def _contents(sessions: Sessions) -> dict[str, list[str]]:
+    """The rows of every table that is there, as text."""
+    with sessions.read() as session:
+        connection = session.connection()
+        there = set(inspect(connection).get_table_names()) - {"alembic_version"}
+        return {
+            name: sorted(repr(tuple(row)) for row in connection.exec_driver_sql(f'SELECT * FROM "{name}"'))
+            for name in there
+        }
 
 
 def _rows(engine: Engine, query: str) -> list[tuple[object, ...]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from readvault.db import immutability
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -70,6 +72,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them."""
+    # The rules speak of these tables; an older readvault emits its own when it starts.
+    immutability.lift(op.get_bind())
     op.drop_index("ix_erased_object_erasure_id", table_name="erased_object")
     op.drop_table("erased_object")
     op.drop_index("ix_erased_version_erasure_id", table_name="erased_version")
