@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from readvault.db import audit, immutability
 from readvault.db.clock import now
+from readvault.db.erased import is_erased, is_tombstone
 from readvault.db.tables import (
     CondemnedVersion,
     CurrentResult,
@@ -82,7 +83,15 @@ def _bytes(house: House) -> Iterator[str]:
 def _documents(house: House) -> Iterator[str]:
     """Every manifest's document lies beside the files with the bytes of the database."""
     with house.sessions.read() as session:
-        rows = session.exec(select(Manifest.accession, Manifest.version, Manifest.digest, Manifest.private_body)).all()
+        rows = session.exec(
+            select(Manifest.accession, Manifest.version, Manifest.digest, Manifest.private_body)
+            .join(
+                EntryVersion,
+                (col(EntryVersion.accession) == col(Manifest.accession))
+                & (col(EntryVersion.version) == col(Manifest.version)),
+            )
+            .where(~is_tombstone())
+        ).all()
         parts = {
             (part.accession, part.version, part.pipeline_version) for part in session.exec(select(PartialResult)).all()
         }
@@ -243,7 +252,7 @@ def _triggers(session: Session) -> Iterator[str]:
 def _quota(session: Session) -> Iterator[str]:
     """What is counted as used is what is sealed."""
     sealed = select(UploadedFile.group_id, UploadedFile.uploader, UploadedFile.size).where(
-        col(UploadedFile.sealed_at).is_not(None)
+        col(UploadedFile.sealed_at).is_not(None), ~is_erased(col(UploadedFile.key), col(UploadedFile.version_id))
     )
     sums: defaultdict[str, int] = defaultdict(int)
     for group_id, uploader, size in session.exec(sealed):
