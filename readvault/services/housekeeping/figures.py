@@ -30,6 +30,7 @@ from readvault.db.tables import (
     PendingRecord,
     ReleasedCount,
     Repair,
+    SecondCopy,
     StoredObject,
     UploadedFile,
     UploadUsage,
@@ -68,6 +69,8 @@ FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "readvault_objects_damaged": ("Objects that were damaged when they were last read.", ("damage",)),
     "readvault_objects_oldest_check_seconds": ("How long ago the object that was read longest ago was read.", ()),
     "readvault_repairs": ("Damaged objects that were repaired, ever.", ("source",)),
+    "readvault_copies_owed": ("Released objects that the second bucket has no copy of yet.", ()),
+    "readvault_copies_oldest_seconds": ("How long the oldest of them has waited.", ()),
     "readvault_records_pending": ("Records that wait to be written to the bucket.", ()),
     "readvault_records_oldest_seconds": ("How long the oldest of them has waited.", ()),
     "readvault_condemned_versions": ("Garbage that waits to be deleted.", ()),
@@ -246,6 +249,10 @@ def _oldest_check() -> Select[tuple[float]]:
 
 
 def _waiting(session: Session, now: float) -> Iterator[Figure]:
+    owed = select(func.count(), func.min(SecondCopy.owed_at)).where(col(SecondCopy.copied_at).is_(None))
+    copies, since = session.execute(owed).one()
+    yield Figure("readvault_copies_owed", (), copies)
+    yield Figure("readvault_copies_oldest_seconds", (), 0 if since is None else max(0.0, now - since))
     pending, since = session.execute(select(func.count(), func.min(PendingRecord.created_at))).one()
     yield Figure("readvault_records_pending", (), pending)
     yield Figure("readvault_records_oldest_seconds", (), 0 if since is None else max(0.0, now - since))
