@@ -46,7 +46,9 @@ def erased_among(session: Session, pins: Iterable[tuple[str, str | None]]) -> se
         query = select(col(ErasedObject.key), col(ErasedObject.version_id))
         found |= {
             (row[0], row[1])
-            for row in session.execute(query.where(col(ErasedObject.key).in_(page), ErasedObject.place == "bucket"))
+            for row in session.execute(
+                query.where(col(ErasedObject.key).in_(page), col(ErasedObject.place) == "bucket")
+            )
         }
     return {(key, version_id) for key, version_id in wanted if (key, version_id or "") in found}
 
