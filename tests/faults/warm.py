@@ -81,7 +81,7 @@ def _become(order: dict[str, Any], local_run: Callable[..., Any], ready: dict[st
         if order["do"] == "worker":
             if steps := order.get("local_run"):
                 local_run = forkserver.prepare({"local_run": steps, "indexes": []})[0]
-                worker_house.Nursery = functools.partial(nursery.Nursery, local_run=steps)  # type: ignore[assignment, misc]
+                worker_house.Nursery = functools.partial(nursery.Nursery, local_run=steps)  # type: ignore[assignment, attr-defined]
             _fork_nursery(local_run, ready)
             from readvault import logs
             from readvault.cli import serve
