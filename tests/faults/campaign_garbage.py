@@ -56,6 +56,6 @@ CAMPAIGN = Campaign(
     full=100_000,
     run=run,
     unit="steps",
-    part=2000,
+    part=300,
     tiny=60,
 )
