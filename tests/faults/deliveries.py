@@ -22,6 +22,7 @@ from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery
 from readvault.services import housekeeping
 from readvault.services.house import House
+from readvault.services.queue.lease import Lease
 from readvault.services.review.approval import Scope, approve
 from tests.faults.campaign import Outcome
 from tests.faults.fake_pipeline import worker
@@ -61,14 +62,34 @@ FORGES = 3
 def _work(url: str, folder: str, job_id: str, kind: str, name: str, word: str = "", stops: bool = False) -> str:
     """In a process of its own: do what was delivered; how it ended."""
     if stops:
-        # A fail point stops this process with all its threads, instead of killing it.
-        failpoints.signal = SimpleNamespace(SIGKILL=signal.SIGSTOP)  # type: ignore[assignment]
+        _stop_at_fail_points()
     house = Ground(url, Path(folder)).house()
     try:
         worker(house, name, word).run(Delivery(job_id, 1, kind, "a job"))
     except LeaseLost:
         return LEFT
     return "done"
+
+
+def _stop_at_fail_points() -> None:
+    """Fail points stop this process with all its threads, instead of killing it.
+
+    Never in the middle of a renewal: a writer that is stopped inside its transaction keeps a SQLite
+    database for itself, and a row of PostgreSQL.
+    """
+    renewing = threading.Lock()
+    renew = Lease._renew
+
+    def guarded(lease: Lease) -> Any:
+        with renewing:
+            return renew(lease)
+
+    def stop(pid: int, _: int) -> None:
+        with renewing:
+            os.kill(pid, signal.SIGSTOP)
+
+    Lease._renew = guarded  # type: ignore[method-assign]
+    failpoints.os = SimpleNamespace(environ=os.environ, getpid=os.getpid, kill=stop)  # type: ignore[assignment]
 
 
 OPERATIONS = {"work": _work}

@@ -37,7 +37,7 @@ class Forge:
         self.pid = 0
 
     def __enter__(self) -> Forge:
-        assert self._line(60) == {"ready": True}
+        assert self._line(240) == {"ready": True}
         return self
 
     def __exit__(
@@ -57,7 +57,7 @@ class Forge:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([operation, order]).encode() + b"\n")
         self._process.stdin.flush()
-        self.pid = int(self._line(30)["pid"])
+        self.pid = int(self._line(120)["pid"])
         return self.pid
 
     @property
@@ -71,7 +71,7 @@ class Forge:
         if self.is_running:
             os.kill(self.pid, signal.SIGKILL)
 
-    def ended(self, seconds: float = 60) -> tuple[int, Any]:
+    def ended(self, seconds: float = 240) -> tuple[int, Any]:
         """Wait for the end: the exit status, or minus the signal that killed it, and what it answered."""
         said = self._line(seconds)
         self.pid = 0

@@ -91,6 +91,7 @@ def _try(house: House, folder: Path, number: int, kind: str, subject: str, body:
 def _write(house: House, folder: Path, kind: str, subject: str, body: str | None) -> None:
     with house.sessions.read() as session:
         made = _made(session, Kind(kind), subject, body)
+        until = clock.read(session) + LOCKED_FOR
     if made is not None:
         key, content = made
         path = folder / "record.json"
@@ -98,7 +99,7 @@ def _write(house: House, folder: Path, kind: str, subject: str, body: str | None
         for store in filter(None, (house.store, house.second_store)):
             stored = store.store(path, key, sha256=manifest.digest(content))
             if key.startswith(f"{records.AUDIT}/"):
-                store.lock(stored, until=time.time() + LOCKED_FOR)
+                store.lock(stored, until=until)
     failpoint("record-written")
 
 
