@@ -45,5 +45,6 @@ class WholeAnswer(http.client.HTTPResponse):
 
 def insist_on_whole_answers() -> None:
     """Let every connection of botocore's in this process refuse answers that broke off."""
-    for connection in (AWSHTTPConnection, AWSHTTPSConnection):
+    connections: tuple[Any, ...] = (AWSHTTPConnection, AWSHTTPSConnection)
+    for connection in connections:
         connection.response_class = WholeAnswer

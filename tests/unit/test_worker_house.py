@@ -133,7 +133,7 @@ def test_no_job_is_begun_while_s3_is_out_of_reach(house: House, store: MemorySto
     assert given_back.not_before > time.time() + house.settings.worker.retry_after[0] - 10
     worker.run(Delivery(other_id, 1, JobKind.PROCESS_SUBMISSION.value, "y"))
     assert (job(house, other_id).attempt, worker.store_answers()) == (0, False)
-    assert worker.recover()["delivered"] == 0
+    assert worker._dispatch() == 0
     store.down = False
     assert worker.store_answers()
-    assert worker.recover()["delivered"] == 1
+    assert worker._dispatch() == 1
