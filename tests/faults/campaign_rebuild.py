@@ -190,6 +190,7 @@ def broken_off(new: House, after: int) -> bool:
     """Whether a first rebuild dies after so many accessions."""
     left = [after]
     real, page = rebuilding._restore, rebuilding.PAGE
+    patched: Any = rebuilding
 
     def dies(*given: Any) -> None:
         if not left[0]:
@@ -198,12 +199,12 @@ def broken_off(new: House, after: int) -> bool:
         real(*given)
 
     try:
-        rebuilding._restore, rebuilding.PAGE = dies, 1
+        patched._restore, patched.PAGE = dies, 1
         rebuild(new, MAINTAINER)
     except KeyboardInterrupt:
         return True
     finally:
-        rebuilding._restore, rebuilding.PAGE = real, page
+        patched._restore, patched.PAGE = real, page
     return False
 
 
@@ -215,7 +216,7 @@ def goes_on(world: World, new: House) -> list[str]:
     group = world.groups[0]
     [file] = upload(new, ALICE, group, world.random.randbytes(9))
     rows = tsv({"id": "n", **METADATA, "files.rawReads": f"n.fq:{file}"})
-    sent = {"metadata": rows, "metadata_name": "m.tsv", "terms_type": "OPEN"}
+    sent: dict[str, Any] = {"metadata": rows, "metadata_name": "m.tsv", "terms_type": "OPEN"}
     [entry] = submit(new, ALICE, ORGANISM, group_id=group, **sent)
     failures = [f"accession {entry.accession} was given out before"] if entry.accession in known else []
     approve(new, ALICE, ORGANISM, scope=Scope.ALL)

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Integer, String, cast, delete, func, insert, literal, select, text
 from sqlmodel import Session, SQLModel, col
 
-from readvault.db import clock
+from readvault.db import clock, references
+from readvault.db.erased import is_erased
 from readvault.db.tables import (
     AccessionCounter,
     EntryVersion,
@@ -36,10 +37,13 @@ def go_on_counting(session: Session) -> None:
 def sum_up(session: Session, organisms: Iterable[dict[str, Any]], highest: int) -> None:
     """Write the sums that are kept beside the rows: what is used, what is released, which accession was the last."""
     at = clock.read(session)
+    references.note_restored(session)
     session.execute(delete(UploadUsage))
     for name, owner in (("group", col(UploadedFile.group_id)), ("user", col(UploadedFile.uploader))):
         scope = literal(f"{name}:").op("||")(cast(owner, String))
-        sealed = select(scope, func.sum(col(UploadedFile.size))).where(col(UploadedFile.sealed_at).is_not(None))
+        sealed = select(scope, func.sum(col(UploadedFile.size))).where(
+            col(UploadedFile.sealed_at).is_not(None), ~is_erased(col(UploadedFile.key), col(UploadedFile.version_id))
+        )
         session.execute(insert(UploadUsage).from_select(["scope", "sealed_bytes"], sealed.group_by(owner)))
     session.execute(delete(ReleasedCount))
     of_group = (col(EntryVersion.organism), col(EntryVersion.group_id))

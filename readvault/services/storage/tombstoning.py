@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import batched
 
 from sqlalchemy import delete, insert, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from readvault.db import records
@@ -79,6 +80,7 @@ def execute(session: Session, erasure: Erasure, entries: Sequence[EntryVersion],
     _free_quota(session, pins)
     if erasure.scope == Scope.EVERYTHING.value:
         _bury(session, erasure, entries)
+    queue_document(session, erasure)
 
 
 def add_objects(session: Session, rows: Iterable[dict[str, object]]) -> None:
@@ -218,3 +220,16 @@ def queue_records(session: Session, erasure: Erasure, names: Sequence[AccessionV
         rows = session.exec(select(Manifest).where(among(Manifest, page), col(Manifest.superseded_at).is_(None))).all()
         records.registered(session, [(row.id, AccessionVersion(row.accession, row.version)) for row in rows])
         records.changed(session, page)
+
+
+def queue_document(session: Session, erasure: Erasure) -> None:
+    """Have the erasure written to the bucket as its rows are now, so that a rebuilt database knows it."""
+    session.flush()
+    rows: dict[str, list[dict[str, object]]] = {}
+    for table, key in ((Erasure, "id"), (ErasedVersion, "erasure_id"), (ErasedObject, "erasure_id")):
+        columns = columns_of(table)
+        found = session.execute(
+            select_columns(columns).where(columns.c[key] == erasure.id).order_by(*columns.primary_key)
+        )
+        rows[columns.name] = [dict(row) for row in found.mappings()]
+    records.queue(session, f"{records.ERASURES}/{erasure.id:09d}", {"schema": 1, "kind": "erasure", "rows": rows})
