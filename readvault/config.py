@@ -285,17 +285,14 @@ def _with_absolute_paths(organism: Organism, folder: Path) -> Organism:
             raise NotReady(f"organism {organism.name}: there is no file {resolved}")
         return resolved
 
-    def update(**changes: Any) -> dict[str, Any]:
-        return changes
-
     def placed[R: Reference](reference: R) -> R:
-        return reference.model_copy(update=update(fasta=absolute(reference.fasta), genes=absolute(reference.genes)))
+        return reference.model_copy(update={"fasta": absolute(reference.fasta), "genes": absolute(reference.genes)})
 
     align = organism.pipeline.align
     schemes = {name: absolute(path) for name, path in align.primer_schemes.items()}
     primers = align.primers if str(align.primers) in schemes else absolute(align.primers)
-    align = align.model_copy(update=update(primers=primers, primer_schemes=schemes))
-    pipeline = organism.pipeline.model_copy(update=update(align=align))
+    align = align.model_copy(update={"primers": primers, "primer_schemes": schemes})
+    pipeline = organism.pipeline.model_copy(update={"align": align})
     reference = None if organism.reference is None else placed(organism.reference)
     references = tuple(placed(candidate) for candidate in organism.references)
-    return organism.model_copy(update=update(reference=reference, references=references, pipeline=pipeline))
+    return organism.model_copy(update={"reference": reference, "references": references, "pipeline": pipeline})
