@@ -39,6 +39,7 @@ from readvault.domain.status import JobKind, JobState
 from readvault.failpoints import VARIABLE
 from readvault.reads.simulate import simulation
 from readvault.services.house import House
+from readvault.services.submission import revision
 from readvault.services.uploads.answers import WantedFile
 from readvault.services.uploads.upload_requests import request_uploads
 from tests.houses import group_of
@@ -203,6 +204,14 @@ class Site:
 
         [[accession, version]] = OPERATIONS["submit"](self.house, self.submission(number, cell))
         return AccessionVersion(accession, version)
+
+    def revise(self, number: int, accession: str, cell: str) -> AccessionVersion:
+        """Revise one entry, in this process."""
+        head, row = "accession\tid\tdate\tcountry\tfiles.rawReads", f"{accession}\tsample-{number}"
+        metadata = f"{head}\n{row}\t2026-01-02\tSwitzerland\t{cell}\n".encode()
+        [entry] = revision.revise(self.house, LAB, ORGANISM, metadata=metadata, metadata_name="metadata.tsv")
+        assert entry.accession is not None
+        return AccessionVersion(entry.accession, entry.version)
 
     def approve(self, name: AccessionVersion, digest: str) -> None:
         """Approve one version, in this process."""

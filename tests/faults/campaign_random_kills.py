@@ -1,0 +1,268 @@
+"""kill -9 of worker, nursery, child and API at random times, while people submit, approve and revise."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from readvault.adapters.ports import reserve_port
+from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobKind, JobState
+from readvault.services.people import accounts
+from tests.faults import invariants
+from tests.faults.campaign import Campaign, Outcome
+from tests.faults.lab_over_http import Lab
+from tests.faults.rig import LAB, ORGANISM, Process, Reads, Rig, Site, TooSlowError, until
+
+PEOPLE = 3
+VICTIMS = {"worker": 8, "child": 5, "nursery": 2, "API": 5}
+"""Who is killed how often, in twentieths."""
+PASSWORD = "a password of a test"
+
+
+def run(trials: int, seed: int, folder: Path) -> Outcome:
+    """So many kills; people begin no new life after the last of them."""
+    with Rig(folder) as rig:
+        site = rig.site("disturbed")
+        accounts.create_account(site.house, LAB.name, PASSWORD, [])
+        town = _Town(site, Reads(folder / "reads", site.settings))
+        victims = _Victims(site, random.Random(seed), town.api_port)
+        people = [threading.Thread(target=town.live, name=f"person-{n}", args=(n,)) for n in range(PEOPLE)]
+        victims.start()
+        for person in people:
+            person.start()
+        until(lambda: town.versions or town.failures, "the first version")
+        killed = victims.kill(trials)
+        town.closing.set()
+        for person in people:
+            person.join()
+        victims.replace()
+        failures = [*town.failures, *_unfinished(site, town)]
+        victims.end()
+        failures += invariants.check(site.house)
+        failures += _differences(rig, site, town)
+        told = ", ".join(f"{count} x {name}" for name, count in sorted(killed.items()))
+        how = f"{site.database}, SeaweedFS, inline orchestrator, lease 2 s, processes forked from a warm one"
+        print(f"  {told}; {len(town.versions)} versions", flush=True)
+    return Outcome(trials, failures, f"{how}; worker, child, nursery and API in the ratio 8:5:2:5")
+
+
+@dataclass
+class _Town:
+    """People who submit, approve and revise over HTTP, and what they were answered."""
+
+    site: Site
+    reads: Reads
+    api_port: int = field(default_factory=reserve_port)
+    closing: threading.Event = field(default_factory=threading.Event)
+    versions: dict[AccessionVersion, int] = field(default_factory=dict)
+    """The sample of every version that somebody was told of."""
+    approved: dict[AccessionVersion, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    _samples: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def live(self, number: int) -> None:
+        """Submit, approve, revise, approve: once at least, and until the town closes."""
+        try:
+            lab = Lab(f"http://127.0.0.1:{self.api_port}", LAB.name, PASSWORD)
+            while True:
+                name = self._submit(lab)
+                self._approve(lab, name)
+                if number == 0:
+                    self._approve(lab, self._revise(lab, name))
+                if self.closing.is_set():
+                    break
+            lab.close()
+        except (AssertionError, httpx.HTTPError, KeyError) as fault:
+            text = fault.response.text[:200] if isinstance(fault, httpx.HTTPStatusError) else str(fault)
+            self.failures.append(f"person {number}: {type(fault).__name__} {text}")
+
+    def _submit(self, lab: Lab) -> AccessionVersion:
+        sample, cell = self._uploaded(lab)
+        form = {"groupId": str(self.site.group), "dataUseTermsType": "OPEN"}
+        return self._sent(lab, "submit", sample, f"sample-{sample}", "id", cell, form)
+
+    def _revise(self, lab: Lab, name: AccessionVersion) -> AccessionVersion:
+        sample, cell = self._uploaded(lab)
+        return self._sent(lab, "revise", sample, f"{name.accession}\tsample-{sample}", "accession\tid", cell, {})
+
+    def _uploaded(self, lab: Lab) -> tuple[int, str]:
+        with self._lock:
+            sample = self._samples = self._samples + 1
+        return sample, lab.upload(self.site.group, f"upload-{sample}", self.reads.pairs(sample))
+
+    def _sent(self, lab: Lab, route: str, sample: int, row: str, head: str, cell: str, form: Any) -> AccessionVersion:
+        metadata = f"{head}\tdate\tcountry\tfiles.rawReads\n{row}\t2026-01-02\tSwitzerland\t{cell}\n"
+        files = {"metadataFile": ("metadata.tsv", metadata)}
+        [answer] = lab.ask("POST", f"/{ORGANISM}/{route}", f"{route}-{sample}", data=form, files=files)
+        name = AccessionVersion(answer["accession"], answer["version"])
+        with self._lock:
+            assert name not in self.versions, f"{name} was given to two"
+            self.versions[name] = sample
+        return name
+
+    def _approve(self, lab: Lab, name: AccessionVersion) -> None:
+        until(lambda: self.site.is_done(name), f"{name} is processed", every=0.1)
+        manifest = self.site.manifest(name)
+        assert manifest is not None, f"{name} is processed and has no manifest"
+        chosen = {"accession": name.accession, "version": name.version, "manifestDigest": manifest.digest}
+        try:
+            lab.ask(
+                "POST",
+                f"/{ORGANISM}/approve-processed-data",
+                json={"scope": "ALL", "accessionVersionsFilter": [chosen]},
+            )
+        except httpx.HTTPStatusError:
+            # The answer before was lost: it is approved already.
+            if self.site.job(name, JobKind.RELEASE) is None:
+                raise
+        self.approved[name] = manifest.digest
+
+
+class _Victims:
+    """The processes that are killed, and started again."""
+
+    def __init__(self, site: Site, dice: random.Random, port: int) -> None:
+        self._site = site
+        self._dice = dice
+        self._port = port
+        self._hosts = 0
+        self._worker: Process | None = None
+        self._api: Process | None = None
+
+    def start(self) -> None:
+        """Start them, and wait until the API answers."""
+        self.replace()
+        until(self._answers, "the API answers")
+
+    def replace(self) -> None:
+        """Start what is dead."""
+        if self._worker is None or not self._worker.alive:
+            self._hosts += self._dice.random() < 0.25
+            self._worker = self._site.worker(f"host{self._hosts}")
+        if self._api is None or not self._api.alive:
+            self._api = self._site.api(self._port)
+
+    def kill(self, trials: int) -> Counter[str]:
+        """Kill so often, at random times; how often whom."""
+        killed: Counter[str] = Counter()
+        while killed.total() < trials:
+            time.sleep(self._dice.uniform(0.1, 1.5))
+            self.replace()
+            wanted = self._dice.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+            if self._hit(wanted):
+                killed[wanted] += 1
+        return killed
+
+    def _hit(self, wanted: str) -> bool:
+        assert self._worker is not None
+        assert self._api is not None
+        if wanted == "API":
+            self._api.kill()
+            return True
+        if wanted == "worker":
+            self._worker.kill()
+            return True
+        nurseries = _children(self._worker.pid)
+        pids = nurseries if wanted == "nursery" else [pid for each in nurseries for pid in _children(each)]
+        if not pids:
+            return False
+        try:
+            os.kill(self._dice.choice(pids), signal.SIGKILL)
+        except ProcessLookupError:  # it has just ended by itself
+            return False
+        return True
+
+    def end(self) -> None:
+        """Kill them all."""
+        for process in (self._worker, self._api):
+            if process is not None:
+                process.kill()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}/").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _unfinished(site: Site, town: _Town) -> list[str]:
+    """What was promised and did not come."""
+    failures = []
+    for name in town.versions:
+        try:
+            until(lambda name=name: site.is_done(name), f"{name} is processed")  # type: ignore[misc]
+        except TooSlowError as late:
+            job = site.job(name)
+            failures.append(f"{late}: {None if job is None else (job.state, job.last_error)}")
+    for name, digest in town.approved.items():
+        try:
+            until(lambda name=name: site.is_done(name, JobKind.RELEASE), f"{name} is published")  # type: ignore[misc]
+        except TooSlowError as late:
+            failures.append(str(late))
+        manifest = site.manifest(name)
+        if manifest is None or manifest.digest != digest:
+            failures.append(f"{name} was altered after its approval")
+    for name in town.versions:
+        job = site.job(name)
+        if job is not None and job.state == JobState.NEEDS_ATTENTION:
+            failures.append(f"{name} needs attention: {job.last_error}")
+    return failures
+
+
+def _differences(rig: Rig, site: Site, town: _Town) -> list[str]:
+    """Versions whose manifest is not what a site gives where nothing is killed."""
+    calm = rig.site("undisturbed")
+    worker = calm.worker()
+    failures = []
+    ordered = sorted(town.versions.items(), key=lambda each: (each[0].version, each[0].accession))
+    for name, sample in ordered:
+        cell = calm.upload(*town.reads.pairs(sample))
+        again = calm.submit(sample, cell) if name.version == 1 else calm.revise(sample, name.accession, cell)
+        assert again == name, f"{again} is not {name}: an accession was lost"
+        if any(later.accession == name.accession and later.version > name.version for later in town.versions):
+            until(lambda name=name: calm.is_done(name), f"{name} undisturbed")  # type: ignore[misc]
+            manifest = calm.manifest(name)
+            assert manifest is not None
+            calm.approve(name, manifest.digest)
+    for name in town.versions:
+        until(lambda name=name: calm.is_done(name), f"{name} undisturbed")  # type: ignore[misc]
+        ours, wanted = site.manifest(name), calm.manifest(name)
+        if ours is None or wanted is None or ours.digest != wanted.digest:
+            failures.append(f"{name} has another manifest than an undisturbed run gives")
+    worker.kill()
+    return failures
+
+
+CAMPAIGN = Campaign(
+    name="random_kills",
+    promise="P1, P2, P6 What was answered is done: nothing is lost, altered or half there",
+    how="kill -9 of worker, nursery, child and API at random times while people submit, approve and revise over HTTP;"
+    " every answered request is done, with the manifest of an undisturbed run",
+    full=1000,
+    run=run,
+    unit="kills",
+    part=25,
+    tiny=3,
+)
