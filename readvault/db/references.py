@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from readvault.db.tables import (
     EntryFile,
@@ -123,3 +123,9 @@ def note_files(session: Session, part: PartialResult) -> None:
     ]
     if rows:
         session.connection().execute(columns_of(PartialFile).insert(), rows)
+
+
+def note_restored(session: Session) -> None:
+    """Do what `note_files` does for all parts of a rebuilt database."""
+    for part in session.exec(select(PartialResult)).all():
+        note_files(session, part)
