@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy import update
 from sqlmodel import col, select
 
-from readvault.db import audit, clock, records
+from readvault.db import audit, clock
 from readvault.db.tables import ErasedObject, Erasure
 from readvault.domain.erasures import POLICY, Kind, Scope
 from readvault.domain.errors import BytesLost, NotFound, ProcessingFailure, Unprocessable
@@ -232,7 +232,7 @@ def _finish(house: House, erasure_id: int) -> Erasure:
         if row.scope == Scope.EVERYTHING.value:
             names = [AccessionVersion.parse(name) for name in row.accession_versions]
             tombstoning.queue_records(session, row, names)
-        records.queue(session, f"{records.ERASURES}/{erasure_id:09d}", proof)
+        tombstoning.queue_document(session, row)
         details = {"erasure": erasure_id, "versions": row.accession_versions, "proofSha256": proof["sha256"]}
         details |= {"objects": len(proof["objects"]), "bytes": sum(each["size"] for each in proof["objects"])}
         audit.append(session, POLICY, "erase", row.accession_versions[0], details)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -135,7 +136,11 @@ def test_two_people_erase_a_released_version_and_nothing_else(house: House, stor
     assert audit_log(house)[-1].details["proofSha256"] == proof["sha256"]
     with house.sessions.read() as session:
         assert audit.verify(session) == []
-    assert any(row.key.startswith("records/erasures/") for row in rows(house, PendingRecord))
+    written = [json.loads(row.body) for row in rows(house, PendingRecord) if row.key.startswith("records/erasures/")]
+    assert [each["rows"]["erasure"][0]["proof"] for each in written] == [None, proof]
+    assert {name for name, listed in written[1]["rows"].items() if listed} == {
+        "erasure", "erased_version", "erased_object",
+    }  # fmt: skip
     assert all(row.private_body is None for row in rows(house, Manifest) if row.accession == gone.accession)
     assert shredding.carry_on(house, asked.id).proof == proof
 
