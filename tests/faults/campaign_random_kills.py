@@ -43,9 +43,9 @@ def run(trials: int, seed: int, folder: Path) -> Outcome:
         until(lambda: town.versions or town.failures, "the first version")
         killed = victims.kill(trials)
         town.closing.set()
+        victims.replace()
         for person in people:
             person.join()
-        victims.replace()
         failures = [*town.failures, *_unfinished(site, town)]
         victims.end()
         failures += invariants.check(site.house)
