@@ -29,6 +29,7 @@ from readvault.services.release import publication
 from readvault.services.storage import making_again
 from readvault.services.storage.integrity import damaged, verify
 from readvault.services.storage.pinned import Pinned, pinned_at, pinned_versions
+from readvault.services.uploads import quota
 from tests.fakes import RecordingOrchestrator
 from tests.faults import invariants
 from tests.faults.campaign import Campaign, Outcome
@@ -204,6 +205,9 @@ def _entry(ground: Ground, people: int, dice: random.Random) -> dict[str, bytes]
     with ground.house.sessions.begin() as session:
         for file in session.exec(select(UploadedFile).where(col(UploadedFile.sha256).is_(None))):
             file.sha256 = file.declared_sha256 if file.sealed_at is not None else None
+        quota.lock(session, [people], [ALICE.name])
+        for scope in (f"group:{people}", f"user:{ALICE.name}"):
+            quota.add_sealed(session, scope, len(reads))
         waiting = session.exec(
             select(Job.id).where(Job.kind == JobKind.RELEASE.value, Job.state == JobState.QUEUED.value)
         ).all()
