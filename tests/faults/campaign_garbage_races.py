@@ -15,7 +15,7 @@ from readvault.db.tables import CondemnedVersion, EntryFile, StoredObject, Uploa
 from readvault.domain.errors import ReadvaultError, RuleViolation
 from readvault.ports import StoredVersion
 from readvault.services.house import House
-from readvault.services.processing.registration import StagedFile, store_objects
+from readvault.services.processing.stored_objects import StagedFile, store_objects
 from readvault.services.storage import garbage
 from readvault.services.submission import deletion
 from readvault.services.submission.new_entries import submit

@@ -25,7 +25,8 @@ from readvault.domain.organism import Organism
 from readvault.domain.status import JobKind, JobState, ProcessingResult
 from readvault.ports import StoredVersion
 from readvault.services.house import House
-from readvault.services.processing.registration import ProcessedVersion, StagedFile, examine, lock_entry
+from readvault.services.processing.registration import ProcessedVersion, examine, lock_entry
+from readvault.services.processing.stored_objects import StagedFile
 from readvault.services.queue.fence import SYSTEM, UNDELIVERED, Claim, finish, held
 
 OURS = "readvault"

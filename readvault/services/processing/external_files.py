@@ -17,7 +17,7 @@ from readvault.domain.organism import Organism
 from readvault.domain.reads import READ_LEVEL
 from readvault.ports import StoredVersion
 from readvault.services.processing.external_claims import external_of
-from readvault.services.processing.registration import StagedFile
+from readvault.services.processing.stored_objects import StagedFile
 
 PAGE = 500
 

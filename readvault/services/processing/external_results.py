@@ -32,9 +32,9 @@ from readvault.services.processing.registration import (
     examine,
     put,
     put_first,
-    store_objects,
     with_result,
 )
+from readvault.services.processing.stored_objects import store_objects
 from readvault.services.queue import deliveries
 from readvault.services.queue.fence import Claim, finish
 from readvault.services.uploads import sealing

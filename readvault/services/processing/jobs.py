@@ -25,7 +25,8 @@ from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.processing.registration import ProcessedVersion, StagedFile, register
+from readvault.services.processing.registration import ProcessedVersion, register
+from readvault.services.processing.stored_objects import StagedFile
 from readvault.services.queue.fence import Claim, finish, hand_back, held, is_finished_by, lease_ran_out, take_back
 
 __all__ = [

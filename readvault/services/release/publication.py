@@ -64,7 +64,7 @@ class _Released:
 
 
 def publish(house: House, claim: Claim) -> int:
-    """Lock the released files in S3, with the manifest and the release's record beside them, end the job; how many files.
+    """Lock the released files in S3, the manifest and the release's record beside them, end the job; how many files.
 
     Originals are locked too, unless the organism shreds them after a while. Everything can be
     repeated. Raises ProcessingFailure when a file isn't in S3 as it was approved, and LeaseLost.

@@ -30,6 +30,7 @@ def left(house: House, row: Erasure, *, finished: bool = False) -> Iterator[Line
 
 
 def candidates(house: House, row: Erasure, *, only_noted: bool = False) -> Iterator[Line]:
+    """Every version, marker and part that may be of the erasure's; `only_noted` leaves out what has no row of it."""
     with house.sessions.read() as session:
         keys = list(
             session.exec(
@@ -90,6 +91,7 @@ def going(session: Session, page: Sequence[Line], *, noted_too: bool = False) ->
 
 
 def groups_of(session: Session, row: Erasure) -> set[int]:
+    """Whose vaults an erasure touches: the groups of its versions and of the uploads that it names."""
     graves = select(ErasedVersion.group_id).where(ErasedVersion.erasure_id == row.id)
     keys = select(ErasedObject.key).where(ErasedObject.erasure_id == row.id, ErasedObject.place == BUCKET)
     uploads = select(UploadedFile.group_id).where(col(UploadedFile.key).in_(keys)).distinct()

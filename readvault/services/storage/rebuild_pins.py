@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlmodel import Session, SQLModel
 
-from readvault.db import clock, records
+from readvault.db import audit, clock, records
 from readvault.db.tables import Repair, StoredObject, UploadedFile
 from readvault.db.upsert import columns_of
 from readvault.domain.actor import Actor
@@ -41,6 +42,15 @@ def check(
             _move(session, actor, *pinned, other)
         counts["objects found under another version"] += 1
         say(f"{finding.key}: version {other.version_id} has the same bytes and stands for {pinned[0].version_id}")
+
+
+def follow(session: Session, repair: Mapping[str, Any]) -> None:
+    """Pin what a repair put in a version's place: records of files are older than their repairs."""
+    for table in PINNED:
+        columns = columns_of(table)
+        lost = columns.c.version_id.is_not_distinct_from(repair["lost_version_id"])
+        moved = update(columns).where(columns.c.key == repair["key"], columns.c.size == repair["size"], lost)
+        session.execute(moved.values(version_id=repair["version_id"]))
 
 
 def _pinned(session: Session, key: str) -> tuple[StoredVersion, str | None] | None:
@@ -78,3 +88,5 @@ def _move(session: Session, actor: Actor, pinned: StoredVersion, sha256: str | N
         columns = columns_of(table)
         moved = update(columns).where(columns.c.key == pinned.key, columns.c.version_id == pinned.version_id)
         session.execute(moved.values(version_id=other.version_id))
+    details = {"source": row.source, "lost": pinned.version_id, "version": other.version_id}
+    audit.append(session, actor.name, "repair", pinned.key, details)

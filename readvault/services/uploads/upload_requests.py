@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import batched
 from typing import Any
@@ -12,17 +12,16 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from readvault.db import clock, condemned
-from readvault.db.erased import is_erased
 from readvault.db.tables import UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Conflict, LimitHit, ReadvaultError, TooLarge
 from readvault.services import idempotency
-from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.idempotency import Once
 from readvault.services.uploads import multipart, quota
 from readvault.services.uploads.access import may_upload, only_pipeline
 from readvault.services.uploads.answers import PARTS_PER_ANSWER, PARTS_PER_PAGE, UploadAnswer, WantedFile
+from readvault.services.uploads.owned import owned_by
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
@@ -179,30 +178,12 @@ def _new(
     house: House, session: Session, user: Actor, group_id: int, files: Sequence[WantedFile], cutting: Cutting
 ) -> list[_Item]:
     """Reserve what the group does not have yet."""
-    owned = _owned(session, group_id, files)
+    owned = owned_by(session, group_id, files)
     missing = [file for file in files if (file.sha256, file.size) not in owned]
     planned = [_plan(house, file, cutting) for file in missing]
     rows = _reserve(house, session, user, group_id, planned)
     new = iter([_Item(row.id, row, plan.parts) for row, plan in zip(rows, planned, strict=True)])
     return [next(new) if (file_id := owned.get((file.sha256, file.size))) is None else _Item(file_id) for file in files]
-
-
-def _owned(session: Session, group_id: int, files: Iterable[WantedFile]) -> dict[tuple[str | None, int | None], str]:
-    """The IDs of the group's own sealed files by SHA-256 (as computed by us, never as declared) and size."""
-    digests = {file.sha256 for file in files if file.sha256 is not None}
-    query = select(UploadedFile.sha256, UploadedFile.size, UploadedFile.id, UploadedFile.key).where(
-        UploadedFile.group_id == group_id,
-        col(UploadedFile.sha256).in_(digests),
-        col(UploadedFile.sealed_at).is_not(None),
-        ~is_erased(col(UploadedFile.key), col(UploadedFile.version_id)),
-    )
-    found = session.exec(query).all()
-    keys = [key for *_, key in found]
-    # What is damaged may be restored by this very upload.
-    lost = condemned.revive_possible(session, keys) | damage.damaged_among(session, keys)
-    # What was deleted before its lock could be taken is gone now; what is revived stays a good while.
-    found = session.exec(query).all() if found else found
-    return {(sha256, size): file_id for sha256, size, file_id, key in found if key not in lost}
 
 
 def _reserve(
