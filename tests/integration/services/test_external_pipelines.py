@@ -469,8 +469,8 @@ def test_many_results_with_files_take_few_statements(house: House, group_id: int
         event.remove(house.sessions.engine, "before_cursor_execute", note)
     with house.sessions.read() as session:
         assert len(session.exec(select(StoredObject)).all()) == 60
-    # One statement for each manifest on SQLite, which hands out their numbers one by one.
-    assert len([each for each in seen if not each.startswith("INSERT INTO manifest ")]) < 60, seen
+    # A statement for each manifest on SQLite, which hands out their numbers one by one; of all others there are few.
+    assert len([each for each in seen if not each.startswith("INSERT INTO manifest ")]) < 80, seen
 
 
 def test_files_that_may_not_be_sent(house: House, group_id: int, entry: AccessionVersion) -> None:
