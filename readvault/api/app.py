@@ -16,6 +16,7 @@ from readvault.api.authentication import Callers
 from readvault.api.login_limit import LoginLimit
 from readvault.api.measuring import Measured
 from readvault.api.middleware import BodyLimit, Gate, ReadOnly, RequestContext
+from readvault.api.once_more import OnceMore
 from readvault.api.readiness import Readiness
 from readvault.api.routes import (
     admin,
@@ -96,6 +97,7 @@ def _surround(app: FastAPI, house: House, identity: Identity) -> None:
     if house.settings.read_only_mode:
         app.add_middleware(ReadOnly)
     app.add_middleware(Gate, callers=Callers(house, identity))
+    app.add_middleware(OnceMore)
     app.add_middleware(RequestContext)
     # Tokens travel in a header that no foreign page can set by itself, never in cookies: any origin may ask.
     app.add_middleware(

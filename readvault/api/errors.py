@@ -12,10 +12,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from readvault.adapters.identity import InvalidToken
+from readvault.db.faults import is_passing
 from readvault.domain import errors
 from readvault.domain.annotations import Annotation, FieldType
 from readvault.domain.organism import FILES_PREFIX
@@ -140,7 +140,7 @@ def answer(fault: Exception, path: str, request_id: str) -> Response:
             faults, hit = (broken.annotations, broken.hit) if broken is not None else ((), None)
             wait = {"Retry-After": str(fault.retry_after)} if isinstance(fault, errors.Unavailable) else None
             return Problem(status, str(fault), path, wait, faults=faults, hit=hit)
-    if isinstance(fault, OperationalError):  # locked too long, a deadlock's victim, out of reach: nothing was written
+    if is_passing(fault):  # locked too long, a deadlock's victim, out of reach: nothing was written
         log_unexpected(fault, request_id)
         return Problem(503, _OURS, path)
     if isinstance(fault, errors.ProcessingFailure | errors.NotReady):

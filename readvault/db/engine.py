@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlmodel import Session
 
 from readvault.db import immutability
+from readvault.db.faults import commit_follows
 from readvault.db.turns import Turns
 from readvault.domain.errors import NotReady
 
@@ -26,6 +27,15 @@ BUSY_TIMEOUT = 30.0
 """Seconds that a SQLite writer waits for another one."""
 PROBE_TIMEOUT = 5
 """Seconds that a probe waits for the database."""
+IDLE_LIMIT = 60
+"""Seconds that a write transaction on PostgreSQL may do nothing: a frozen process must not hold its locks for ever."""
+_CONNECTION = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+"""Of PostgreSQL, where the URL doesn't say otherwise: a server that vanished without a word is noticed (seconds)."""
 _WRITES = "readvault_writes"
 _turns: weakref.WeakKeyDictionary[Engine, Turns] = weakref.WeakKeyDictionary()
 _making_turns = threading.Lock()
@@ -36,12 +46,15 @@ def create_engine(url: str) -> Engine:
     """Open the database at `url` (SQLite file or PostgreSQL); nothing is created in it."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        return sqlalchemy.create_engine(
+        engine = sqlalchemy.create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             hide_parameters=True,
+            connect_args={name: value for name, value in _CONNECTION.items() if name not in parsed.query},
         )
+        event.listen(engine, "begin", _begin_postgresql)
+        return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     # Errors must not carry metadata or file names into logs.
@@ -79,6 +92,12 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _begin_postgresql(connection: Connection) -> None:
+    # Reads may take as long as the client of a download takes to read; they hold no locks.
+    if connection.get_execution_options().get(_WRITES, True):
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'")
+
+
 def _turns_of(engine: Engine) -> Turns | None:
     """What the writers of a SQLite database in this process wait for; None where the database itself is fair."""
     if engine.dialect.name != "sqlite":
@@ -110,6 +129,7 @@ class Sessions:
         turn = nullcontext() if self._turns is None else self._turns.turn(BUSY_TIMEOUT)
         with turn, Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+            commit_follows()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
