@@ -9,6 +9,10 @@ from readvault.domain.errors import NotReady
 TIMEOUT = 10.0
 
 
+class Silent(NotReady):
+    """S3 doesn't answer, so nobody knows what it lets through."""
+
+
 def refuse_anonymous(endpoint: str, bucket: str) -> None:
     """Make sure that S3 shows nothing without credentials; raises NotReady when it does, or doesn't answer.
 
@@ -28,4 +32,4 @@ def _status(http: httpx.Client, url: str) -> int:
     try:
         return http.get(url).status_code
     except httpx.HTTPError as fault:
-        raise NotReady(f"S3 doesn't answer at its endpoint: {type(fault).__name__}") from None
+        raise Silent(f"S3 doesn't answer at its endpoint: {type(fault).__name__}") from None

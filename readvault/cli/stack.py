@@ -21,7 +21,8 @@ PREFECT_USER = "admin"
 LOGIN = "admin"
 PROBE_TIMEOUT = 3.0
 HEARTBEAT_SLACK = 1.0
-_OURS = ("READVAULT_S3__", "READVAULT_PREFECT__")
+_OURS = ("READVAULT_S3__", "READVAULT_PREFECT__", "READVAULT_MAINTAINER_")
+"""What no child inherits: it is given its own, and nobody but a maintainer's own command the maintainer's."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class Stack:
 
     def _prefect(self) -> Child:
         environment = {
-            **self._inherited(),
+            **base_environment(),  # nothing of ours: a password in the database's address is none of its business
+            **self._mark,
+            "PYTHONUNBUFFERED": "1",
             "PREFECT_HOME": str(self._directory / "prefect"),
             "PREFECT_SERVER_API_HOST": LOOPBACK,
             "PREFECT_SERVER_API_PORT": str(self._prefect_port),

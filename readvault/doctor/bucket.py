@@ -7,10 +7,11 @@ from types import MappingProxyType
 
 from readvault.adapters import s3_probes
 from readvault.adapters.s3 import S3Store
+from readvault.adapters.s3_probe import Silent, refuse_anonymous
 from readvault.adapters.s3_probes import Seen
 from readvault.config import S3Settings, Settings
 from readvault.doctor.findings import Finding, Level
-from readvault.domain.errors import ProcessingFailure
+from readvault.domain.errors import NotReady, ProcessingFailure
 
 MANDATORY: Mapping[str, str] = MappingProxyType(
     {
@@ -71,7 +72,10 @@ def second_bucket(settings: Settings) -> Iterator[Finding]:
         advice = "A second bucket at another provider mends what the first one loses (READVAULT_S3__SECOND__…)."
         yield Finding("second bucket", Level.WARN if settings.production else Level.OK, "there is none", advice)
         return
-    yield from another_bucket(settings)
+    against = list(another_bucket(settings))
+    yield from against
+    if against:
+        return
     named = {"endpoint": second.endpoint, "region": second.region, "bucket": second.bucket, "worker": second.worker}
     store = S3Store(S3Settings(**named))
     try:
@@ -84,8 +88,24 @@ def second_bucket(settings: Settings) -> Iterator[Finding]:
 
 
 def another_bucket(settings: Settings) -> Iterator[Finding]:
-    """Whether the second bucket, where there is one, is not the first again."""
+    """Whether the second bucket, where there is one, is not the first again, and as closed: originals lie in it too."""
     second = settings.s3.second
-    if second is not None and (second.endpoint, second.bucket) == (settings.s3.endpoint, settings.s3.bucket):
+    if second is None:
+        return
+    if (_place(second.endpoint), second.bucket) == (_place(settings.s3.endpoint), settings.s3.bucket):
         advice = "Name another bucket, best at another provider."
         yield Finding("second bucket", Level.FAIL, "it is the first one", advice, refused=True)
+    if not (second.worker.access_key and second.worker.secret_key.get_secret_value()):
+        advice = "Set READVAULT_S3__SECOND__WORKER__ACCESS_KEY and its SECRET_KEY."
+        yield Finding("second bucket", Level.FAIL, "there are no keys for it", advice, refused=True)
+    try:
+        refuse_anonymous(second.endpoint, second.bucket)
+    except Silent as silence:
+        yield Finding("second bucket", Level.FAIL, str(silence), "Until it answers nothing is copied; copies wait.")
+    except NotReady as open_to_all:
+        advice = "Block public access of it: copies of originals lie in it."
+        yield Finding("second bucket", Level.FAIL, str(open_to_all), advice, refused=True)
+
+
+def _place(endpoint: str) -> str:
+    return endpoint.rstrip("/").lower()

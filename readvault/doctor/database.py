@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, delete, insert, make_url, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -44,7 +45,9 @@ class DatabaseFacts:
     superuser: bool = False
     durable: bool = True
     encrypted: bool = True
-    """Whether nobody on the way reads along: TLS, or no way at all."""
+    """Whether nobody on the way reads along: TLS that is insisted on, or no way at all."""
+    verified: bool = True
+    """Whether the server has to show whom it is."""
 
 
 def database(settings: Settings) -> Iterator[Finding]:
@@ -79,7 +82,7 @@ def look(url: URL) -> DatabaseFacts:
             connection = session.connection()
             if engine.dialect.name == "postgresql":
                 connection.execute(text(f"SET statement_timeout = '{STATEMENT_LIMIT}s'"))
-                facts = _on_postgres(connection, url)
+                facts = _on_postgres(connection)
             else:
                 facts = _on_sqlite(connection)
         return replace(facts, refuses=_refuses(engine)) if facts.schema == facts.head else facts
@@ -106,8 +109,11 @@ def told(facts: DatabaseFacts) -> Iterator[Finding]:
         message = "what was committed can be lost (fsync or synchronous_commit is off)"
         yield Finding("database", Level.FAIL, message, "Switch both on.", refused=True)
     if not facts.encrypted:
-        message = "the way to it is not encrypted"
+        message = "the way to it is not encrypted, or need not be"
         yield Finding("database", Level.WARN, message, "Add ?sslmode=verify-full to its URL.", refused=True)
+    elif not facts.verified:
+        message = "any server that answers at its address is believed: its certificate is not checked"
+        yield Finding("database", Level.WARN, message, "Add ?sslmode=verify-full to its URL.")
     if facts.isolation != "read committed":
         message = f"transactions are {facts.isolation}, tried is read committed"
         yield Finding("database", Level.FAIL, message, "Use a role without a default of its own.", refused=True)
@@ -156,8 +162,19 @@ def _on_sqlite(connection: Connection) -> DatabaseFacts:
     return replace(_common(connection), kind="SQLite", version=version, pragmas=pragmas)
 
 
-def _on_postgres(connection: Connection, url: URL) -> DatabaseFacts:
-    encrypted = connection.execute(text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")).scalar()
+def way_to(opened: Any) -> dict[str, bool]:
+    """Whether the way of an open psycopg connection is encrypted, and its end verified.
+
+    Asked of the connection itself: its URL may name the host in a parameter, or leave it to the environment.
+    """
+    if is_loopback(opened.info.hostaddr or opened.info.host):
+        return {"encrypted": True, "verified": True}
+    mode = opened.info.get_parameters().get("sslmode", "prefer")  # which gives way to whoever refuses TLS
+    encrypted = opened.pgconn.ssl_in_use and mode in ("require", "verify-ca", "verify-full")
+    return {"encrypted": bool(encrypted), "verified": mode.startswith("verify")}
+
+
+def _on_postgres(connection: Connection) -> DatabaseFacts:
     superuser = connection.execute(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar()
     return replace(
         _common(connection),
@@ -166,7 +183,7 @@ def _on_postgres(connection: Connection, url: URL) -> DatabaseFacts:
         isolation=_shown(connection, "transaction_isolation"),
         superuser=bool(superuser),
         durable=_shown(connection, "fsync") == "on" and _shown(connection, "synchronous_commit") in _DURABLE,
-        encrypted=bool(encrypted) or is_loopback(url.host or "localhost"),
+        **way_to(connection.connection.driver_connection),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -16,6 +17,7 @@ from readvault.doctor.prefect import closed, password
 from readvault.domain.errors import NotReady
 
 Process = Literal["api", "worker"]
+MAINTAINERS = "READVAULT_MAINTAINER_"
 IDENTITIES = ("upload_signer", "read_signer", "worker")
 _OPEN_WAY = "Others can read along and change what is said: use https."
 
@@ -49,8 +51,9 @@ def credentials(settings: Settings, process: Process = "api") -> Iterator[Findin
     """Whether each S3 identity of a process has keys, and keys of its own."""
     needed = IDENTITIES if process == "api" else ("worker",)
     keys: dict[str, str] = {}
-    for name in IDENTITIES:
-        each = getattr(settings.s3, name)
+    second = settings.s3.second
+    known = {name: getattr(settings.s3, name) for name in IDENTITIES}
+    for name, each in (known | ({"second__worker": second.worker} if second else {})).items():
         secret = each.secret_key.get_secret_value()
         if name in needed and not (each.access_key and secret):
             message = f"the S3 identity {name} has no keys"
@@ -63,6 +66,13 @@ def credentials(settings: Settings, process: Process = "api") -> Iterator[Findin
                 yield Finding("credentials", Level.WARN, message, advice, refused=True)
                 break
             keys[key] = name
+
+
+def maintainers_keys(_: Settings) -> Iterator[Finding]:
+    """Whether a service was given the keys that lift locks: they are a person's, for one command."""
+    if found := sorted(name for name in os.environ if name.startswith(MAINTAINERS)):
+        message = f"the environment has {', '.join(found)}: keys that lift locks, which no service may hold"
+        yield Finding("credentials", Level.WARN, message, "Give them to one command of a maintainer's.", refused=True)
 
 
 def demo(settings: Settings) -> Iterator[Finding]:
@@ -87,13 +97,14 @@ def probes_of(process: Process) -> Mapping[str, tuple[Probe, float]]:
     return {
         "addresses": (addresses, 5.0),
         "credentials": (functools.partial(credentials, process=process), 5.0),
+        "maintainer's keys": (maintainers_keys, 5.0),
         "demo": (demo, 5.0),
         "identity": (trust, 5.0),
         "left logins": (left_logins, 30.0),
         "database": (database, 30.0),
         "prefect password": (password, 5.0),
         "prefect": (closed, 30.0),
-        "second bucket": (another_bucket, 5.0),
+        "second bucket": (another_bucket, 30.0),
         "bucket": (bucket if process == "api" else functools.partial(bucket, only=WITHOUT_SIGNERS), 180.0),
     }
 
@@ -117,5 +128,13 @@ def refuse_production(settings: Settings, process: Process) -> None:
 
 def would_be_refused(settings: Settings, process: Process) -> list[str]:
     """What production mode would refuse as far as the settings alone tell; nothing is asked."""
-    probes = (addresses, functools.partial(credentials, process=process), demo, trust, one_machine, password)
+    probes = (
+        addresses,
+        functools.partial(credentials, process=process),
+        maintainers_keys,
+        demo,
+        trust,
+        one_machine,
+        password,
+    )
     return [finding.message for probe in probes for finding in probe(settings) if finding.refused]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from readvault import bootstrap
 from readvault.adapters import s3_probes
+from readvault.adapters.s3_probe import Silent
 from readvault.adapters.s3_probes import Seen
 from readvault.cli.main import app
 from readvault.config import (
@@ -75,12 +76,20 @@ class World:
         self.failing: set[str] = set()
         self.to_strangers = 401
         self.prefect_is_down = False
+        self.second: str | None = None
+        """What is said of the second bucket: nothing as long as it is closed."""
 
     def examine(self, _: S3Settings, *, origin: str, only: Any = None) -> Iterator[Seen]:
         assert origin
         for name in s3_probes.PROBES:
             if only is None or name in only:
                 yield Seen(name, name not in self.failing, "seen", "do something")
+
+    def look_at_second(self, _: str, bucket: str) -> None:
+        if self.second == "silent":
+            raise Silent("S3 doesn't answer")
+        if self.second is not None:
+            raise NotReady(f"S3 answers 200 to anybody who lists {bucket}")
 
     def prefect(self, request: httpx.Request) -> httpx.Response:
         if self.prefect_is_down:
@@ -93,6 +102,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setattr(database, "look", lambda _: world.facts)
     monkeypatch.setattr(s3_probes, "examine", world.examine)
+    monkeypatch.setattr(bucket, "refuse_anonymous", world.look_at_second)
     make, transport = httpx.Client, httpx.MockTransport(world.prefect)
     monkeypatch.setattr(prefect.httpx, "Client", lambda **options: make(**(options | {"transport": transport})))
     return world
@@ -113,6 +123,7 @@ def test_a_configuration_that_keeps_every_promise_starts(process: production.Pro
 
 
 S3 = settings().s3
+SECOND = SecondBucketSettings(endpoint="https://copies.example.org", bucket="copies", worker=keys("copies"))
 BY_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"public_url": "http://reads.example.org"}, "PUBLIC_URL is not https"),
     ({"public_url": "http://127.0.0.1:8079"}, "PUBLIC_URL is not https"),
@@ -142,6 +153,19 @@ BY_SETTINGS: list[tuple[dict[str, Any], str]] = [
         {"s3": S3.model_copy(update={"second": SecondBucketSettings(endpoint=S3.endpoint, bucket=S3.bucket)})},
         "it is the first one",
     ),
+    (
+        {"s3": S3.model_copy(update={"second": SecondBucketSettings(endpoint=f"{S3.endpoint}/", bucket=S3.bucket)})},
+        "it is the first one",
+    ),
+    (
+        {"s3": S3.model_copy(update={"second": SECOND.model_copy(update={"endpoint": "http://copies.example.org"})})},
+        "S3__SECOND__ENDPOINT",
+    ),
+    ({"s3": S3.model_copy(update={"second": SECOND.model_copy(update={"worker": S3Credentials()})})}, "no keys for it"),
+    (
+        {"s3": S3.model_copy(update={"second": SECOND.model_copy(update={"worker": keys("worker")})})},
+        "worker and second__worker share their keys",
+    ),
 ]
 
 
@@ -152,6 +176,51 @@ def test_a_setting_that_breaks_a_promise_is_refused(change: dict[str, Any], word
     if isinstance(change.get("s3"), S3Settings):
         chosen.s3 = S3Settings.model_validate(change["s3"].model_dump())
     assert any(words in message for message in refused(chosen)), refused(chosen)
+
+
+def test_a_second_bucket_that_is_open_to_strangers_is_refused_and_one_that_is_down_is_not(world: World) -> None:
+    chosen = settings(s3=S3.model_copy(update={"second": SECOND}))
+    assert refused(chosen) == refused(chosen, "worker") == []
+    world.second = "open"
+    assert refused(chosen) == refused(chosen, "worker") == ["S3 answers 200 to anybody who lists copies"]
+    world.second = "silent"
+    assert refused(chosen) == refused(chosen, "worker") == []
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("process", ["api", "worker"])
+def test_a_service_that_was_given_a_maintainers_keys_is_refused(
+    process: production.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("READVAULT_MAINTAINER_S3_SECRET_KEY", "own-secret")
+    [message] = refused(settings(), process)
+    assert "READVAULT_MAINTAINER_S3_SECRET_KEY" in message
+    assert "own-secret" not in message
+
+
+class _Opened:
+    """An open connection as psycopg tells of it."""
+
+    def __init__(self, host: str, *, hostaddr: str = "", ssl: bool = False, **parameters: str) -> None:
+        self.host, self.hostaddr, self.ssl_in_use = host, hostaddr, ssl
+        self.info = self.pgconn = self
+        self.parameters = parameters
+
+    def get_parameters(self) -> dict[str, str]:
+        return self.parameters
+
+
+def test_the_way_to_the_database_is_asked_of_the_connection_not_of_its_address() -> None:
+    """An address may leave the host to a parameter or the environment: `postgresql://readvault@/readvault?host=…`."""
+    assert database.way_to(_Opened("/var/run/postgresql")) == {"encrypted": True, "verified": True}
+    assert database.way_to(_Opened("localhost", hostaddr="127.0.0.1"))["encrypted"]
+    assert not database.way_to(_Opened("db.example.org", hostaddr="10.0.0.7"))["encrypted"]
+    assert not database.way_to(_Opened("localhost", hostaddr="10.0.0.7"))["encrypted"]
+    # It is encrypted now, but whoever stands between may say next time that the server can't.
+    assert not database.way_to(_Opened("db.example.org", ssl=True))["encrypted"]
+    required = database.way_to(_Opened("db.example.org", ssl=True, sslmode="require"))
+    assert required == {"encrypted": True, "verified": False}
+    assert database.way_to(_Opened("db.example.org", ssl=True, sslmode="verify-full"))["verified"]
 
 
 BY_FACTS: list[tuple[dict[str, Any], str]] = [
