@@ -35,7 +35,7 @@ from readvault.domain.identifiers import number_of
 from readvault.ports import ReadStore
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.storage import rebuild_end, rebuild_pins
+from readvault.services.storage import rebuild_end, rebuild_pins, tombstoning
 from readvault.services.storage.rebuild_rows import RowsRebuild, put
 from readvault.services.storage.record_reading import (
     AccessionRecords,
@@ -77,10 +77,12 @@ def rebuild(
         say(what)
 
     _people(house, store, counts, lost)
-    highest = _accessions(house, store, counts, lost)
-    _what_befell(house, store, counts, lost)
+    rows = RowsRebuild(house.organisms, counts, lost, _tombstones(store))
+    highest = _accessions(house, store, rows)
+    _what_befell(house, store, rows, counts, lost)
     with house.sessions.begin() as session:
         rebuild_end.go_on_counting(session)
+        tombstoning.withdraw_restored(session)
     rebuild_pins.check(house, actor, counts, lost, say)
     old = last_head(store)
     organisms = list(newest_documents(store, records.ORGANISMS, lost))
@@ -122,10 +124,18 @@ def _people(house: House, store: ReadStore, counts: Counter[str], lost: Callable
         put(session, LimitOverride, (row for row in limits.values() if row is not None), once=False)
 
 
-def _accessions(house: House, store: ReadStore, counts: Counter[str], lost: Callable[[str], None]) -> int:
+def _tombstones(store: ReadStore) -> dict[tuple[str, int], bool]:
+    """The accession versions that two maintainers agreed to erase, whether it is done or not: was it released?"""
+    return {
+        (row["accession"], row["version"]): row["was_released"]
+        for body in newest_documents(store, records.ERASURES, lambda _: None)
+        for row in body["rows"]["erased_version"]
+    }
+
+
+def _accessions(house: House, store: ReadStore, rows: RowsRebuild) -> int:
     """Restore every accession; the highest number that became one."""
-    rows = RowsRebuild(house.organisms, counts, lost)
-    highest = 0
+    highest = max((number_of(name, house.settings.accession_prefix) or 0 for name, _ in rows.tombstones), default=0)
     for page in batched(accessions(store), PAGE):
         numbers = (number_of(found.accession, house.settings.accession_prefix) or 0 for found in page)
         highest = max(highest, *numbers)
@@ -138,16 +148,21 @@ def _restore(house: House, rows: RowsRebuild, page: Sequence[AccessionRecords]) 
         rows.restore(session, page)
 
 
-def _what_befell(house: House, store: ReadStore, counts: Counter[str], lost: Callable[[str], None]) -> None:
+def _what_befell(
+    house: House, store: ReadStore, rows: RowsRebuild, counts: Counter[str], lost: Callable[[str], None]
+) -> None:
     """Restore repairs and erasures."""
     for body in newest_documents(store, records.ERASURES, lost):
         with house.sessions.begin() as session:
+            rows.make_groups(session, body["rows"]["erased_version"])
             for table in (Erasure, ErasedVersion, ErasedObject):
                 put(session, table, body["rows"][str(table.__tablename__)], once=False)
         counts["erasures"] += 1
     for body in documents(store, records.REPAIRS, lost):
         with house.sessions.begin() as session:
             counts["repairs"] += _repair(session, body["repair"])
+    with house.sessions.begin() as session:
+        rows.pin_what_came_again(session)
 
 
 def _repair(session: Session, row: dict[str, object]) -> int:
@@ -155,4 +170,5 @@ def _repair(session: Session, row: dict[str, object]) -> int:
     same: Iterable[object] = (columns[name] == row[name] for name in ("key", "version_id", "at"))
     if session.execute(select(columns.id).where(*same).limit(1)).first() is None:  # type: ignore[arg-type]
         put(session, Repair, [row])
+    rebuild_pins.follow(session, row)
     return 1

@@ -10,9 +10,10 @@ from itertools import batched, groupby
 from typing import Any
 
 from sqlalchemy import insert, select, update
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session, SQLModel, col
 
 from readvault.db import clock
+from readvault.db.erased import erased_among, is_erased
 from readvault.db.names import among
 from readvault.db.tables import (
     CurrentResult,
@@ -42,6 +43,8 @@ from readvault.services.storage.record_reading import AccessionRecords, Rows
 
 PAGE = 200
 LOST_GROUP = "A group whose record was lost"
+_BLANKED = "blanked"
+"""In a row of `manifest`: its private document was erased."""
 SHARED: tuple[type[SQLModel], ...] = (UploadedFile, DataUseTerms, StoredObject)
 """Their rows may stand in the records of several versions."""
 BEFORE_RELEASE: tuple[type[SQLModel], ...] = (
@@ -62,10 +65,19 @@ AFTER_RELEASE: tuple[type[SQLModel], ...] = (
 class RowsRebuild:
     """Puts accessions back, a page in a transaction; `lost` is told of each thing that can't be restored."""
 
-    def __init__(self, organisms: Mapping[str, Organism], counts: Counter[str], lost: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        organisms: Mapping[str, Organism],
+        counts: Counter[str],
+        lost: Callable[[str], None],
+        tombstones: Mapping[tuple[str, int], bool],
+    ) -> None:
         self._organisms = organisms
         self._counts = counts
         self._lost = lost
+        self.tombstones = tombstones
+        """Accession versions that were erased, and whether they were released."""
+        self._other_pins: set[tuple[str, str | None]] = set()
         self._groups: set[int] = set()
 
     def restore(self, session: Session, page: Sequence[AccessionRecords]) -> None:
@@ -78,9 +90,10 @@ class RowsRebuild:
                 self._counts["accessions that were there already"] += 1
             else:
                 self._collect(found, rows, now)
-        self._make_groups(session, [*rows[EntryVersion], *rows[DeletedEntryVersion]])
+        self.make_groups(session, [*rows[EntryVersion], *rows[DeletedEntryVersion]])
         for table in BEFORE_RELEASE:
             put(session, table, rows[table], once=table not in SHARED)
+        self._note_other_pins(session, rows[StoredObject])
         released = [(row["accession"], row["version"]) for row in rows[Release]]
         for some in batched(released, PAGE):
             session.connection().execute(update(EntryVersion).where(among(EntryVersion, some)).values(released=True))
@@ -88,15 +101,36 @@ class RowsRebuild:
         for table in AFTER_RELEASE:
             put(session, table, rows[table])
 
+    def pin_what_came_again(self, session: Session) -> None:
+        """Where one record pins a version that was erased and another one its successor, pin that."""
+        erased = erased_among(session, self._other_pins)
+        for key, version_id in sorted(self._other_pins - erased, key=str):
+            pin = (col(StoredObject.key) == key, is_erased(col(StoredObject.key), col(StoredObject.version_id)))
+            session.connection().execute(update(StoredObject).where(*pin).values(version_id=version_id))
+
+    def _note_other_pins(self, session: Session, objects: Sequence[Mapping[str, Any]]) -> None:
+        for page in batched(objects, PAGE):
+            query = select(col(StoredObject.id), col(StoredObject.version_id))
+            found = session.execute(query.where(col(StoredObject.id).in_([row["id"] for row in page])))
+            pins = {row[0]: row[1] for row in found}
+            self._other_pins |= {
+                (row["key"], row["version_id"]) for row in page if pins[row["id"]] != row["version_id"]
+            }
+
     def _collect(self, found: AccessionRecords, rows: dict[type[SQLModel], list[dict[str, Any]]], now: float) -> None:
         for key in found.damaged:
             self._lost(f"{key}: its bytes are not those that were written")
         if not found.versions:
-            if found.results or found.published:
+            numbers = found.published | {result["manifest"][0]["version"] for result in found.results.values()}
+            if any((found.accession, number) not in self.tombstones for number in numbers):
                 self._lost(f"{found.accession}: there is a result of it and no record of what was submitted")
             return
         _take(rows, found.terms, DataUseTerms)
         for number, told in sorted(found.versions.items()):
+            was_released = self.tombstones.get((found.accession, number))
+            if was_released is not None and not _blanked(found, told, was_released=was_released):
+                _take(rows, told, DeletedEntryVersion)
+                continue
             results = self._results(found, f"{found.accession}.{number}", told, rows)
             rows[EntryVersion] += [{**row, "released": False} for row in told.get("entry_version", ())]
             _take(rows, told, UploadedFile, EntryFile, DataUseTerms, SubmittedDataArchive, DeletedEntryVersion,
@@ -104,13 +138,15 @@ class RowsRebuild:
             if results:
                 _take(rows, told, PartialResult)
             self._public(f"{found.accession}.{number}", told, results, rows)
-            rows[Job] += self._jobs(told, results, now, published=number in found.published)
+            if was_released is None:
+                rows[Job] += self._jobs(told, results, now, published=number in found.published)
             self._counts["accession versions"] += len(told.get("entry_version", ()))
             self._counts["deleted names"] += len(told.get("deleted_entry_version", ()))
             self._counts["interventions"] += len(told.get("intervention", ()))
         self._counts["accessions"] += 1
 
-    def _make_groups(self, session: Session, owned: Iterable[Mapping[str, Any]]) -> None:
+    def make_groups(self, session: Session, owned: Iterable[Mapping[str, Any]]) -> None:
+        """See that the groups of these rows are there, if only by their numbers."""
         for number in sorted({row["group_id"] for row in owned} - self._groups):
             if session.get(Group, number) is None:
                 self._lost(f"group {number}: only its number is known")
@@ -197,13 +233,31 @@ def _there(session: Session, accessions: Sequence[str]) -> set[str]:
     return found
 
 
+def _blanked(found: AccessionRecords, told: Rows, *, was_released: bool) -> bool:
+    """Whether an erased version still has rows: a released one, without its private documents.
+
+    Records that an erasure under way has left may be of more than that, or of less.
+    """
+    numbers = {result["id"] for result in told.get("results", ())}
+    if not was_released or not numbers <= found.results.keys():
+        return False
+    for number in numbers:
+        row = found.results[number]["manifest"][0]
+        row["private_body"], row[_BLANKED] = None, True
+    return True
+
+
 def _fault_of(rows: Rows) -> str | None:
     """What is wrong with a result: its documents must have the digests that were approved."""
     row = rows["manifest"][0]
     if manifest.digest(row["body"].encode("utf-8")) != row["digest"]:
         return f"its bytes do not have the digest {row['digest']}"
     private, said = row["private_body"], json.loads(row["body"]).get("privateSha256")
-    if said is not None and (private is None or manifest.digest(private.encode("utf-8")) != said):
+    if (
+        said is not None
+        and not row.get(_BLANKED)
+        and (private is None or manifest.digest(private.encode("utf-8")) != said)
+    ):
         return f"its private document does not have the digest {said}"
     return None
 

@@ -10,6 +10,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from readvault.db import records
+from readvault.db.erased import is_tombstone
 from readvault.db.names import among
 from readvault.db.tables import (
     DeletedEntryVersion,
@@ -80,6 +81,8 @@ def execute(session: Session, erasure: Erasure, entries: Sequence[EntryVersion],
     _free_quota(session, pins)
     if erasure.scope == Scope.EVERYTHING.value:
         _bury(session, erasure, entries)
+        # Until the bytes are gone, which may take days, a lost database must not come back with them.
+        records.changed(session, [(each.accession, each.version) for each in entries])
     queue_document(session, erasure)
 
 
@@ -192,6 +195,15 @@ def _withdraw(session: Session, erasure: Erasure, entries: Sequence[EntryVersion
         session.execute(private.values(private_body=None).execution_options(synchronize_session=False))
     for organism in sorted({each.organism for each in entries}):
         released_state.changed(session, organism, at)
+
+
+def withdraw_restored(session: Session) -> None:
+    """In a rebuilt database: withdraw what was released and is erased, where the records didn't come to say so."""
+    agreed = select(Erasure).where(col(Erasure.confirmed_at).is_not(None)).order_by(col(Erasure.id))
+    for erasure in session.exec(agreed):
+        for page in batched(map(AccessionVersion.parse, erasure.accession_versions), PAGE):
+            erased = (among(EntryVersion, page), col(EntryVersion.released), is_tombstone())
+            _withdraw(session, erasure, session.exec(select(EntryVersion).where(*erased)).all())
 
 
 def _delete(session: Session, erasure: Erasure, entries: Sequence[EntryVersion]) -> None:
