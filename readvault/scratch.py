@@ -27,31 +27,31 @@ class Scratch:
     def __init__(self, root: Path, *, lease: float) -> None:
         self.name = worker_name()
         self._root = root
-        self._own = root / self.name
+        self.own = root / self.name
         self._left_after = max(LEFT_AFTER, 2 * lease)
 
     def take_over(self, hand_back: Callable[[str], int]) -> None:
         """Begin: hand back the jobs and remove the scratch of workers that died on this host."""
         for scratch in self._root.glob(f"{socket.gethostname()}-*"):
-            if scratch == self._own or not _is_alive(scratch.name):
+            if scratch == self.own or not _is_alive(scratch.name):
                 handed_back = hand_back(scratch.name)
                 shutil.rmtree(scratch, ignore_errors=True)
                 logger.info("took over %d jobs of a worker that died", handed_back)
-        self._own.mkdir(parents=True, exist_ok=True)
-        (self._own / _MARK).touch()
+        self.own.mkdir(parents=True, exist_ok=True)
+        (self.own / _MARK).touch()
 
     def sweep(self) -> int:
         """Give a sign of life, and remove what workers of other hosts left that give none any more; how many.
 
         Their jobs go by their leases. Times are compared as the disk itself has them, so no clocks need agree.
         """
-        self._own.mkdir(parents=True, exist_ok=True)
-        (self._own / _MARK).touch()
-        now = (self._own / _MARK).stat().st_mtime
+        self.own.mkdir(parents=True, exist_ok=True)
+        (self.own / _MARK).touch()
+        now = (self.own / _MARK).stat().st_mtime
         swept = 0
         for mark in self._root.glob(f"*/{_MARK}"):
             with suppress(FileNotFoundError):  # another worker was faster
-                if mark.parent != self._own and mark.stat().st_mtime < now - self._left_after and not _is_near(mark):
+                if mark.parent != self.own and mark.stat().st_mtime < now - self._left_after and not _is_near(mark):
                     shutil.rmtree(mark.parent, ignore_errors=True)
                     swept += 1
         if swept:
@@ -61,7 +61,7 @@ class Scratch:
     @contextmanager
     def directory(self, name: str) -> Iterator[Path]:
         """A new directory, gone when the block ends."""
-        directory = self._own / name
+        directory = self.own / name
         directory.mkdir(parents=True)
         try:
             yield directory
@@ -70,7 +70,7 @@ class Scratch:
 
     def remove(self) -> None:
         """End: remove all of it."""
-        shutil.rmtree(self._own, ignore_errors=True)
+        shutil.rmtree(self.own, ignore_errors=True)
 
 
 def worker_name() -> str:

@@ -14,9 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from readvault.db.faults import patiently
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
-from readvault.domain.errors import BytesLost, InvalidSubmission, ProcessingFailure
+from readvault.domain.errors import BytesLost, InvalidSubmission, ScratchFull
 from readvault.domain.organism import Organism, SampleType
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import FetchReport, RegisterReport, StageReport
@@ -76,14 +77,14 @@ class ServerJob:
         files = self._inputs.files
         total = sum(file.stored.size for file in files)
         if shutil.disk_usage(self._directory).free < SCRATCH_FACTOR * total:
-            raise ProcessingFailure("fetch", f"the scratch disk has no room for {SCRATCH_FACTOR} x {total} bytes")
+            raise ScratchFull("fetch", f"the scratch disk is full: no room for {SCRATCH_FACTOR} x {total} bytes")
         originals = self._directory / "originals"
         originals.mkdir(exist_ok=True)
         for number, file in enumerate(files):
             self._hashes[file.file_id] = self._fetched(file, originals / f"{number:04}")
             self._lease.check()
         wrong = [_wrong_hash(file) for file in files if file.declared_sha256 not in (None, self._hashes[file.file_id])]
-        jobs.record_hashes(self._house, self._claim, self._hashes)
+        self._patiently(lambda: jobs.record_hashes(self._house, self._claim, self._hashes))
         repair.with_new_bytes(self._house, self._claim.group_id, set(self._hashes.values()))
         if wrong:
             raise InvalidSubmission(wrong)
@@ -92,7 +93,12 @@ class ServerJob:
     def _fetched(self, file: SealedFile, target: Path) -> str:
         store = self._house.store
         try:
-            found = store.fetch(file.stored, target, expected=file.sha256 or file.declared_sha256)
+            found = store.fetch(
+                file.stored,
+                target,
+                progress=lambda _: self._lease.check(),
+                expected=file.sha256 or file.declared_sha256,
+            )
         except BytesLost:
             raise damage.noticed(self._house, file.stored, file.sha256, "fetch") from None
         if file.sha256 not in (None, found):
@@ -165,7 +171,7 @@ class ServerJob:
             files=self._staged,
         )
         end = chain.hand_on if chain.continues(self._organism, version) else jobs.register
-        registered = end(self._house, self._claim, version)
+        registered = self._patiently(lambda: end(self._house, self._claim, version))
         failpoint("register-after-commit")
         return RegisterReport(
             accession_version=self.name, processing_result=body["processingResult"], manifest_digest=registered
@@ -199,6 +205,10 @@ class ServerJob:
                 ],
             },
         )
+
+    def _patiently[T](self, write: Callable[[], T]) -> T:
+        """A fenced write, again and again while the database restarts: hours of work may wait for it."""
+        return patiently(write, seconds=self._house.settings.worker.lease)
 
     def _store_text(self, key: str, content: bytes, sha256: str) -> None:
         path = self._directory / sha256

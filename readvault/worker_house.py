@@ -5,20 +5,23 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from readvault.domain.errors import BytesLost, LeaseLost, NurseryDied, ProcessingFailure, StoreUnavailable
+from readvault.db.faults import patiently
+from readvault.domain.errors import BytesLost, LeaseLost, NurseryDied, ProcessingFailure, StoreUnavailable, WorkerStops
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind
 from readvault.failpoints import failpoint
 from readvault.host_index_readiness import EXTERNAL, organism_readiness
 from readvault.nursery import Nursery
+from readvault.outages import outage_of
 from readvault.pipeline import Around, directly, run
+from readvault.places import Places
 from readvault.ports import Delivery
 from readvault.repair_job import RepairJob
+from readvault.rounds import Rounds
 from readvault.scratch import Scratch
 from readvault.server_job import ServerJob
 from readvault.services import housekeeping, idempotency
@@ -35,6 +38,10 @@ from readvault.services.storage.garbage import Collection
 
 logger = logging.getLogger(__name__)
 
+STOPS_WITHIN = 10.0
+"""Seconds that a worker waits for its own threads; what they do can be broken off at any point."""
+RECORDS_FOR = 60.0
+"""Seconds of a recovery that go into writing records: the export goes on beside it all the time."""
 NOTHING_THERE = "doctor/nothing"
 """A prefix under which nobody stores anything: to list it asks S3 for next to nothing."""
 
@@ -53,9 +60,8 @@ class WorkerHouse:
         self.nursery = Nursery(house.settings.worker, {n: path for n, path in indexes.items() if path is not None})
         self._stopping = threading.Event()
         self._store_is_gone = threading.Event()
-        self._dispatcher: threading.Thread | None = None
         self._places = Places()
-        self._head_due = 0.0
+        self._rounds: tuple[Rounds, ...] = ()
 
     def start(self) -> None:
         """Start the nursery and the dispatcher; take back what an earlier worker of this place left."""
@@ -66,16 +72,30 @@ class WorkerHouse:
                 logger.error("nothing of organism %s is processed here: %s", organism, reason)
         self.scratch.take_over(functools.partial(housekeeping.hand_back_worker, self.house))
         self.nursery.start()
-        self._dispatcher = threading.Thread(target=self._dispatch_forever, name="dispatcher", daemon=True)
-        self._dispatcher.start()
+        self.begin_rounds()
+
+    def begin_rounds(self) -> None:
+        """Start what is done again and again: on threads of their own, so that S3 keeps nobody waiting but itself."""
+        self._rounds = self._all_rounds()
+        for each in self._rounds:
+            each.start()
+
+    def drain(self) -> None:
+        """Begin nothing more and end what is under way, soon: running jobs are handed back uncounted."""
+        self._stopping.set()
+        self.nursery.stop()
 
     def stop(self) -> None:
-        """Stop dispatching and end the nursery; running jobs are handed back uncounted."""
-        self._stopping.set()
-        if self._dispatcher is not None:
-            self._dispatcher.join(timeout=10)
-        self.nursery.stop()
+        """Drain, and remove the scratch. Call it when no job is running here any more."""
+        self.drain()
+        for each in self._rounds:
+            each.join(STOPS_WITHIN / len(self._rounds))
         self.scratch.remove()
+
+    def check(self) -> None:
+        """Raise WorkerStops when this worker is to end."""
+        if self._stopping.is_set():
+            raise WorkerStops("this worker stops")
 
     @contextmanager
     def open_job(self, job_id: str) -> Iterator[ServerJob | None]:
@@ -123,8 +143,8 @@ class WorkerHouse:
     def verify(
         self, chosen: VerifyIntegrity, progress: Callable[[integrity.Verification], None] = lambda _: None
     ) -> integrity.Verification:
-        """Look at what is stored, and repair what is damaged."""
-        return chosen.verify(self.house, progress)
+        """Look at what is stored, and repair what is damaged; a worker that stops leaves the rest for the next time."""
+        return chosen.verify(self.house, progress, stopping=self._stopping)
 
     def run(self, delivery: Delivery, around: Around = directly) -> None:
         """Do one delivered job from its claim to its end, as the inline orchestrator does."""
@@ -178,33 +198,41 @@ class WorkerHouse:
         return True
 
     def _dispatch(self) -> int:
-        return deliveries.dispatch(self.house, self.ready) if self.store_answers() else 0
+        return 0 if self._store_is_gone.is_set() else deliveries.dispatch(self.house, self.ready)
 
     def recover(self) -> dict[str, int]:
-        """Do what the dispatcher does, once, and expire old uploads; how many rows each step changed."""
+        """Do what the dispatcher does, once, and expire old uploads; how many rows each step changed.
+
+        A step that fails keeps no other from its work; its error is raised at the end.
+        """
         self.look_at_indexes()
-        return {
-            "reaped": housekeeping.reap(self.house),
-            "delivered": self._dispatch(),
-            "upgraded pipelines": pipeline_versions.upgrade_all(self.house),
-            "expired uploads": unfinished.expire_uploads(self.house),
-            "originals due": shred_dates.shred_due(self.house),
-            "erasures": shredding.carry_on_all(self.house),
-            "records": records.export(self.house),
-            "finished deletions": garbage.finish_quietly(self.house),
-            "forgotten requests": idempotency.forget_old(self.house),
+        steps: dict[str, Callable[[], int]] = {
+            "reaped": functools.partial(housekeeping.reap, self.house),
+            "delivered": self._dispatch,
+            "upgraded pipelines": functools.partial(pipeline_versions.upgrade_all, self.house),
+            "expired uploads": functools.partial(unfinished.expire_uploads, self.house),
+            "originals due": functools.partial(shred_dates.shred_due, self.house),
+            "erasures": functools.partial(shredding.carry_on_all, self.house),
+            "records": functools.partial(records.export, self.house, seconds=RECORDS_FOR),
+            "finished deletions": functools.partial(garbage.finish_quietly, self.house),
+            "forgotten requests": functools.partial(idempotency.forget_old, self.house),
         }
+        counts: dict[str, int] = {}
+        failures: list[Exception] = []
+        for name, step in steps.items():
+            self.check()
+            try:
+                counts[name] = step()
+            except Exception as fault:
+                logger.warning("recovering, %s: %s", name, type(fault).__name__)
+                failures.append(fault)
+        if failures:
+            raise failures[0]
+        return counts
 
     def collect_garbage(self, *, dry_run: bool) -> Collection:
         """Delete from the bucket what nothing has referred to for long, and condemn what nothing refers to now."""
-        return garbage.collect(self.house, dry_run=dry_run)
-
-    def _export_records(self) -> None:
-        """Write queued records to the bucket, a little while at a time; daily the audit log's end is one of them."""
-        if time.monotonic() >= self._head_due:
-            records.queue_head(self.house)
-            self._head_due = time.monotonic() + records.HEAD_EVERY
-        records.export(self.house, seconds=self.house.settings.worker.dispatch_every)
+        return garbage.collect(self.house, dry_run=dry_run, check=self.check)
 
     def _directory_for(self, claim: Claim) -> AbstractContextManager[Path]:
         """Scratch of one attempt, gone when it ends."""
@@ -212,7 +240,8 @@ class WorkerHouse:
 
     @contextmanager
     def _claimed(self, job_id: str, kind: JobKind) -> Iterator[tuple[Claim, Lease] | None]:
-        claim = None if self._store_is_gone.is_set() else jobs.claim(self.house, job_id, self.name, self.ready)
+        begins = not (self._store_is_gone.is_set() or self._stopping.is_set())
+        claim = jobs.claim(self.house, job_id, self.name, self.ready) if begins else None
         if claim is None or claim.kind != kind:
             if claim is not None:
                 jobs.give_up(self.house, claim, "was delivered to another flow", counted=False)
@@ -220,12 +249,13 @@ class WorkerHouse:
             return
         failpoint("worker-claimed")
         try:
-            with Lease(self.house, claim) as lease:
+            with Lease(self.house, claim, check=self.check) as lease:
                 yield claim, lease
         except LeaseLost:
             raise
-        except NurseryDied as death:
-            jobs.give_up(self.house, claim, str(death), counted=False, alone=True)
+        except (NurseryDied, WorkerStops) as end:
+            # What a drain ends is no suspect; a nursery that died by itself may have died of this very job.
+            jobs.give_up(self.house, claim, str(end), counted=False, alone=not self._stopping.is_set())
             raise
         except StoreUnavailable as failure:
             self._store_is_gone.set()
@@ -235,50 +265,35 @@ class WorkerHouse:
             # No attempt can mend that; the repair queues the job again.
             jobs.set_aside(self.house, claim, str(loss))
             raise
-        except ProcessingFailure as failure:
-            jobs.give_up(self.house, claim, str(failure), counted=True)
-            raise
         except BaseException as fault:
-            # A drain raises what is no Exception (KeyboardInterrupt, CancelledError): not the job's fault.
-            jobs.give_up(self.house, claim, type(fault).__name__, counted=isinstance(fault, Exception))
+            self._after(claim, fault)
             raise
 
-    def _dispatch_forever(self) -> None:
-        steps: tuple[Callable[[], object], ...] = (
-            self.look_at_indexes,
-            functools.partial(housekeeping.reap, self.house),
-            self._dispatch,
-            self._export_records,
-            self.scratch.sweep,
-        )
-        while not self._stopping.wait(self.house.settings.worker.dispatch_every):
-            for step in steps:
-                try:
-                    step()
-                except Exception as fault:  # whatever it is: it must not keep the others from their work
-                    logger.warning("dispatching failed and will be tried again: %s", type(fault).__name__)
+    def _after(self, claim: Claim, fault: BaseException) -> None:
+        """Hand a job back after this fault. It counts only if it may be the job's own."""
+        outage = outage_of(fault)
+        # A drain raises what is no Exception (KeyboardInterrupt, CancelledError): not the job's fault.
+        counted = outage is None and isinstance(fault, Exception)
+        cause = outage or (str(fault) if isinstance(fault, ProcessingFailure) else type(fault).__name__)
+        give_up = functools.partial(jobs.give_up, self.house, claim, cause, counted=counted)
+        patience = 0.0 if self._stopping.is_set() else self.house.settings.worker.lease
+        patiently(functools.partial(give_up, waits=True) if outage else give_up, seconds=patience)
 
-
-class Places:
-    """Lets jobs run side by side, except one that must run alone: it goes before those that come after it."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._running = 0
-        self._alone = 0
-        """Jobs that run alone or wait to."""
-
-    @contextmanager
-    def taken(self, *, alone: bool) -> Iterator[None]:
-        """Wait for a place and hold it."""
-        with self._changed:
-            self._alone += alone
-            self._changed.wait_for(lambda: not self._running or not (alone or self._alone))
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._alone -= alone
-                self._changed.notify_all()
+    def _all_rounds(self) -> tuple[Rounds, ...]:
+        """Each thread waits for one thing only: the database, S3, a record on its way to S3, the scratch disk."""
+        every = self.house.settings.worker.dispatch_every
+        export = functools.partial(records.export, self.house, seconds=every)
+        chores: dict[str, tuple[tuple[float, Callable[[], object]], ...]] = {
+            "dispatcher": (
+                (every, self.look_at_indexes),
+                (every, functools.partial(housekeeping.reap, self.house)),
+                (every, self._dispatch),
+            ),
+            "watch on S3": ((every, self.store_answers),),
+            "export of records": (
+                (every, export),
+                (records.HEAD_EVERY, functools.partial(records.queue_head, self.house)),
+            ),
+            "sweeper of scratch": ((every, self.scratch.sweep),),
+        }
+        return tuple(Rounds(name, self._stopping, steps) for name, steps in chores.items())

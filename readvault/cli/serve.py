@@ -52,7 +52,7 @@ def worker() -> None:
         house = bootstrap.worker_house()
         house.start()
         try:
-            run_worker(settings, kill_job=house.nursery.kill, on_drain=house.nursery.stop)
+            run_worker(settings, kill_job=house.nursery.kill, on_drain=house.drain)
         finally:
             house.stop()
     else:
@@ -81,6 +81,7 @@ def run_inline() -> None:
     upkeep.start()
     announce_ready()
     stop.wait()
+    house.drain()
     upkeep.stop()
+    orchestrator.stop()  # its jobs hand themselves back; only then their scratch may go
     house.stop()
-    orchestrator.stop()

@@ -56,8 +56,16 @@ class StoreUnavailable(ProcessingFailure):
     """S3 can't be reached, or breaks off whatever is asked: no job's fault, so it waits and none is counted."""
 
 
+class ScratchFull(ProcessingFailure):
+    """The scratch disk has no room, of bytes or of files: no job's fault, so it waits and none is counted."""
+
+
 class NurseryDied(ReadvaultError):
     """The process beside the worker in which jobs are done died: no job's fault, so none is counted."""
+
+
+class WorkerStops(ReadvaultError):
+    """This worker was asked to end: no job's fault, so none is counted."""
 
 
 class LeaseLost(ReadvaultError):

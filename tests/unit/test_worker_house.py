@@ -14,10 +14,11 @@ from readvault.config import Settings
 from readvault.domain.errors import StoreUnavailable
 from readvault.domain.organism import Dehumanize, Organism, Pipeline, Reference
 from readvault.domain.status import JobKind, JobState
+from readvault.places import Places
 from readvault.ports import Delivery
 from readvault.reads.dehumanize import host_index
 from readvault.services.house import House
-from readvault.worker_house import Places, WorkerHouse
+from readvault.worker_house import WorkerHouse
 from tests.fakes import MemoryStore
 from tests.integration.services.scenes import ORGANISM, change, entry, group, job
 

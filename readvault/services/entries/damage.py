@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import batched
 
 from sqlalchemy import func
@@ -25,19 +25,24 @@ ACTOR = "readvault"
 PAGE = 500
 
 
-def found(store: ReadStore, stored: StoredVersion, sha256: str | None) -> str | None:
+def found(
+    store: ReadStore, stored: StoredVersion, sha256: str | None, *, progress: Callable[[int], None] | None = None
+) -> str | None:
     """What is wrong with a version's bytes (MISSING, OTHER_BYTES), all of them read now; None when they are right.
 
     What looks wrong is read once more: a broken transfer is no damage. Raises ProcessingFailure when S3
     can't be reached.
     """
-    seen = _once(store, stored, sha256)
-    return seen if seen is None else _once(store, stored, sha256)
+    seen = _once(store, stored, sha256, progress)
+    return seen if seen is None else _once(store, stored, sha256, progress)
 
 
-def _once(store: ReadStore, stored: StoredVersion, sha256: str | None) -> str | None:
+def _once(
+    store: ReadStore, stored: StoredVersion, sha256: str | None, progress: Callable[[int], None] | None
+) -> str | None:
     try:
-        return None if store.sha256_of(stored, expected=sha256) == sha256 or sha256 is None else OTHER_BYTES
+        read = store.sha256_of(stored, expected=sha256, progress=progress)
+        return None if read == sha256 or sha256 is None else OTHER_BYTES
     except BytesLost:
         return MISSING
 

@@ -1,4 +1,4 @@
-"""What has to be done again and again: take jobs back from dead workers."""
+"""What has to be done again and again: jobs come back from dead workers, and one worker does what all need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from itertools import batched
 
 from sqlmodel import col, select
 
-from readvault.db.tables import Job
+from readvault.db import clock
+from readvault.db.tables import Bookmark, Job
+from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.status import JobState
 from readvault.failpoints import failpoint
 from readvault.services.house import House
@@ -37,3 +39,15 @@ def hand_back_worker(house: House, worker: str) -> int:
     """Take back at once what a dead worker of this name still holds; how many jobs. For a worker's start."""
     with house.sessions.begin() as session:
         return len(take_back(session, house.settings.worker, col(Job.lease_owner) == worker))
+
+
+def take_turn(house: House, chore: str, every: float) -> bool:
+    """Whether this worker is to do a chore now that one does for all; nobody else is told so for `every` seconds."""
+    table = columns_of(Bookmark)
+    with house.sessions.begin() as session:
+        at = clock.read(session)
+        new = insert_into(session, table).values(name=chore, position="", finished_at=at)
+        taken = new.on_conflict_do_update(
+            index_elements=["name"], set_={"finished_at": at}, where=table.c.finished_at < at - every
+        )
+        return session.execute(taken.returning(table.c.name)).first() is not None

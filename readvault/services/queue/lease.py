@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from enum import Enum, auto
 from types import TracebackType
 
@@ -38,7 +39,8 @@ class Lease:
     run out by this machine's own monotonic clock. `lost` is set once the job is no longer ours.
     """
 
-    def __init__(self, house: House, claim: Claim) -> None:
+    def __init__(self, house: House, claim: Claim, *, check: Callable[[], None] = lambda: None) -> None:
+        self._check = check
         self.lost = threading.Event()
         self._house = house
         self._claim = claim
@@ -57,7 +59,8 @@ class Lease:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise LeaseLost when the job is no longer ours."""
+        """Raise LeaseLost when the job is no longer ours, or what else stands against going on with it."""
+        self._check()
         if self.lost.is_set():
             raise LeaseLost(f"job {self._claim.job_id} is no longer held by attempt {self._claim.attempt}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,8 +20,15 @@ class VerifyIntegrity(BaseModel):
     minutes: float | None = Field(None, gt=0, le=1440, description="Stop after so long; the next run goes on.")
     repair: bool = Field(True, description="Put damaged bytes back from wherever they still are.")
 
-    def verify(self, house: House, progress: Callable[[Verification], None] = lambda _: None) -> Verification:
-        """Do it."""
+    def verify(
+        self,
+        house: House,
+        progress: Callable[[Verification], None] = lambda _: None,
+        *,
+        stopping: threading.Event | None = None,
+    ) -> Verification:
+        """Do it, until `stopping` is set: then as if its time were up."""
+        end = stopping or threading.Event()
         usual = house.settings.storage
         rate = usual.verify_megabytes_per_second
         return verify(
@@ -30,4 +38,6 @@ class VerifyIntegrity(BaseModel):
             budget_seconds=60 * (usual.verify_minutes if self.minutes is None else self.minutes),
             repairs=self.repair,
             progress=progress,
+            pause=end.wait,
+            stopped=end.is_set,
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, and_, delete, func, or_, select, tuple_, update
@@ -59,20 +59,21 @@ class Collection:
         return told
 
 
-def collect(house: House, *, dry_run: bool = True) -> Collection:
+def collect(house: House, *, dry_run: bool = True, check: Callable[[], None] = lambda: None) -> Collection:
     """Delete what was condemned long enough ago, and condemn what nothing refers to now.
 
-    A dry run only looks, and writes nothing at all. Call it again after whatever broke it off. Raises
-    ProcessingFailure when S3 can't be reached: nothing is lost by that.
+    A dry run only looks, and writes nothing at all. Call it again after whatever broke it off, `check`
+    among it. Raises ProcessingFailure when S3 can't be reached: nothing is lost by that.
     """
     done = Collection()
     before = old_before(house)
     if not dry_run:
         finish_begun(house, done)
-        _delete_condemned(house, done, before)
+        _delete_condemned(house, done, before, check)
     _note(done.found, Category.SUPERSEDED, superseded.drop_superseded(house, before, dry_run=dry_run), 0)
     failpoint("garbage-superseded")
     for page in unreferenced(house, before):
+        check()
         for garbage in page:
             _note(done.found, garbage.category, 1, garbage.size)
         if page and not dry_run:
@@ -160,10 +161,11 @@ def _pages(house: House, *conditions: ColumnElement[bool]) -> Iterator[list[Garb
         yield [Garbage(key, version_id, size, Category(category)) for key, version_id, size, category in found]
 
 
-def _delete_condemned(house: House, done: Collection, before: float) -> None:
+def _delete_condemned(house: House, done: Collection, before: float, check: Callable[[], None]) -> None:
     with house.sessions.read() as session:
         ripe = clock.read(session) - house.settings.storage.garbage_waits_hours * HOUR
     for page in _pages(house, col(_Row.deleting_since).is_(None), col(_Row.condemned_at) < ripe):
+        check()
         begun = _begin(house, [each for each in page if _may_go(house, each)], ripe, before)
         failpoint("garbage-begun")
         _destroy(house, begun, done)
@@ -254,8 +256,7 @@ def _forget(session: Session, gone: Sequence[Garbage]) -> list[Garbage]:
         _forget_one(session, each, freed)
     for scope, size in sorted(freed.items()):
         quota.add_sealed(session, scope, -size)
-    at = clock.now()
-    session.execute(_plain(update(row).where(*under_way, col(row.version_id) != "").values(deleted_at=at)))
+    session.execute(_plain(update(row).where(*under_way, col(row.version_id) != "").values(deleted_at=clock.now())))
     # Without version IDs the next object under the key would be taken for this one.
     session.execute(_plain(delete(row).where(*under_way, col(row.version_id) == "")))
     session.execute(_plain(delete(row).where(col(row.deleted_at) < clock.now() - REMEMBERED)))
@@ -292,8 +293,7 @@ def _hold(session: Session, locked: Iterable[Garbage]) -> None:
 
 
 def _write_down(house: House, done: Collection) -> None:
-    counts = done.counts()
-    if counts.get("held by a lock"):
+    if done.locked:
         logger.warning("garbage: %d versions are held by locks and stay condemned", done.locked)
     with house.sessions.begin() as session:
-        audit.append(session, SYSTEM, "collect garbage", "storage", counts)
+        audit.append(session, SYSTEM, "collect garbage", "storage", done.counts())

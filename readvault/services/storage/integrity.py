@@ -55,15 +55,21 @@ class _Work:
     started: float
     budget: float | None
     rate: float | None
-    pause: Callable[[float], None]
+    pause: Callable[[float], object]
+    stopped: Callable[[], bool]
     progress: Callable[[Verification], None]
     done: Verification
 
     def time_is_up(self) -> bool:
-        return self.budget is not None and time.monotonic() - self.started >= self.budget
+        return self.stopped() or (self.budget is not None and time.monotonic() - self.started >= self.budget)
 
     def check_time(self) -> None:
         if self.time_is_up():
+            raise _TimeIsUpError
+
+    def check_stopped(self, _: int) -> None:
+        """In the middle of a file: one that takes longer than all the time there is must be read to its end."""
+        if self.stopped():
             raise _TimeIsUpError
 
     def was_read(self, size: int) -> None:
@@ -84,7 +90,8 @@ def verify(
     repairs: bool = True,
     survey_every: float = SURVEY_EVERY,
     progress: Callable[[Verification], None] = lambda _: None,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], object] = time.sleep,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Verification:
     """Find damage and repair it: by a listing of the bucket each day, by reading all bytes every `days`.
 
@@ -97,7 +104,8 @@ def verify(
     with house.sessions.read() as session:
         now = clock.read(session)
     since = now - days * DAY
-    work = _Work(house, repairs, time.monotonic(), budget_seconds, bytes_per_second, pause, progress, Verification())
+    started, limits = time.monotonic(), (budget_seconds, bytes_per_second)
+    work = _Work(house, repairs, started, *limits, pause, stopped, progress, Verification())
     try:
         _known(work, now)
         _survey(work, now - survey_every)
@@ -128,7 +136,7 @@ def _known(work: _Work, before: float) -> None:
         with work.house.sessions.read() as session:
             page = session.exec(query.order_by(col(FixityCheck.key)).limit(PAGE)).all()
         for key in page:
-            if half is not None and time.monotonic() >= half:
+            if work.stopped() or (half is not None and time.monotonic() >= half):
                 return
             _examine_key(work, key)
         if not page:
@@ -194,7 +202,7 @@ def _examine_key(work: _Work, key: str, *, covered: bool = False) -> None:
 def _examine(work: _Work, pinned: Pinned, *, covered: bool = False) -> None:
     """Read one pinned version; what is damaged is noted, said and repaired."""
     house, done = work.house, work.done
-    wrong = damages.found(house.store, pinned.stored, pinned.sha256)
+    wrong = damages.found(house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
     if wrong is not None and pinned_at(house, pinned.key) != pinned:
         return  # repaired or shredded while it was read
     was = damages.note(house, pinned.stored, wrong)
