@@ -21,6 +21,7 @@ class Lab:
 
     def __init__(self, api: str, user: str, password: str) -> None:
         self._http = httpx.Client(base_url=api, timeout=60)
+        self.repeated = 0
         form = {"client_id": LOGIN_CLIENT, "grant_type": "password", "username": user, "password": password}
         self._token = self._send("POST", _TOKEN_PATH, data=form).json()["access_token"]
 
@@ -59,4 +60,5 @@ class Lab:
             except httpx.TransportError:
                 if time.monotonic() > end:
                     raise
+            self.repeated += 1
             time.sleep(0.1)
