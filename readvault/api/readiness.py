@@ -60,8 +60,10 @@ class _Watched:
             self._part, self._asking = part, False
             self._answered.set()
 
-    def answer(self, deadline: float) -> Part:
-        """The answer, or that there is none by the deadline."""
+    def answer(self) -> Part:
+        """The answer, or that there is none. Who has been asked for longer than anybody waits is waited for no more."""
+        since = self._asked_at
+        deadline = time.monotonic() if since is None else since + PATIENCE
         if not self._answered.wait(max(0.0, deadline - time.monotonic())):
             return Part(up=False, told="it doesn't answer")
         with self._lock:
@@ -79,10 +81,9 @@ class Readiness:
 
     def now(self) -> Mapping[str, Part]:
         """What each part says, at most `KEPT_FOR` seconds old, after at most `PATIENCE` seconds."""
-        deadline = time.monotonic() + PATIENCE
         for part in self._parts.values():
             part.begin()
-        return {name: part.answer(deadline) for name, part in self._parts.items()}
+        return {name: part.answer() for name, part in self._parts.items()}
 
     def _database(self) -> Part:
         try:

@@ -18,6 +18,7 @@ MANDATORY: Mapping[str, str] = MappingProxyType(
         "strangers": "what isn't released is closed to everybody without a signed URL",
         "upload signer": "whoever gets hold of the upload signer's keys can read and replace nothing",
         "read signer": "whoever gets hold of the read signer's keys can change nothing",
+        "worker": "whoever gets hold of the worker's keys takes away nothing that is locked",
         "versions": "what was sealed is pinned by its version",
         "pinned version": "a later write or delete takes nothing away from readers",
         "clock": "signed URLs live as long as was said",

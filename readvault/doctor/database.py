@@ -162,7 +162,7 @@ def _on_sqlite(connection: Connection) -> DatabaseFacts:
     return replace(_common(connection), kind="SQLite", version=version, pragmas=pragmas)
 
 
-def way_to(opened: Any) -> dict[str, bool]:
+def way_to(opened: Any) -> dict[str, Any]:
     """Whether the way of an open psycopg connection is encrypted, and its end verified.
 
     Asked of the connection itself: its URL may name the host in a parameter, or leave it to the environment.

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from readvault.adapters.s3_client import code_of
+from readvault.adapters.s3_client import code_of, pinned
 from readvault.adapters.s3_probes.bucket import BODY, Bucket, Probe, Seen, refused, status_answered
+from readvault.domain.errors import ProcessingFailure
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
 
 MOST_SKEW = 60.0
 """Seconds by which S3's clock may differ from ours: signatures are refused beyond fifteen minutes."""
@@ -30,17 +36,38 @@ def _upload_signer(bucket: Bucket) -> Seen:
     outside = f"vault/doctor-{uuid.uuid4()}"
     writing = status_answered(lambda: signer.put_object(Bucket=bucket.name, Key=outside, Body=b""))
     reading = status_answered(lambda: signer.get_object(Bucket=bucket.name, Key=bucket.written().key))
-    message = f"the upload signer writes outside of incoming/: HTTP {writing}, reads: HTTP {reading} (403 expected)"
+    deleting = _deletes(bucket, signer)
+    seen = f"writes outside of incoming/: HTTP {writing}, reads: HTTP {reading}, deletes: HTTP {deleting}"
+    message = f"the upload signer {seen} (403 expected)"
     advice = "Give the upload signer PutObject on incoming/* and nothing else."
-    return Seen("upload signer", refused(writing, 403) and refused(reading, 403), message, advice)
+    return Seen("upload signer", all(refused(each, 403) for each in (writing, reading, deleting)), message, advice)
 
 
 def _read_signer(bucket: Bucket) -> Seen:
     reader = bucket.as_identity("read_signer")
     writing = status_answered(lambda: reader.put_object(Bucket=bucket.name, Key=bucket.key(), Body=b""))
-    message = f"the read signer writes: HTTP {writing} (403 expected)"
+    deleting = _deletes(bucket, reader)
+    message = f"the read signer writes: HTTP {writing}, deletes: HTTP {deleting} (403 expected)"
     advice = "Give the read signer GetObject and GetObjectVersion and nothing else."
-    return Seen("read signer", refused(writing, 403), message, advice)
+    return Seen("read signer", refused(writing, 403) and refused(deleting, 403), message, advice)
+
+
+def _worker(bucket: Bucket) -> Seen:
+    stored = bucket.written()
+    with contextlib.suppress(ProcessingFailure):
+        bucket.store.lock(stored, until=time.time() + LOCK_SECONDS)
+    if bucket.store.delete(stored):
+        return Seen("worker", True, "nothing is locked here that the worker could unlock", "")
+    kept = not bucket.store.delete(stored, bypass=True)
+    message = f"the worker {'can not' if kept else 'can'} lift a lock"
+    advice = "Take BypassGovernanceRetention from the worker: only a maintainer's own keys may have it."
+    return Seen("worker", kept, message, advice)
+
+
+def _deletes(bucket: Bucket, client: S3Client) -> int:
+    """What S3 answers to an identity that deletes a version."""
+    stored = bucket.written()
+    return status_answered(lambda: client.delete_object(Bucket=bucket.name, **pinned(stored.key, stored.version_id)))
 
 
 def _versions(bucket: Bucket) -> Seen:
@@ -106,6 +133,7 @@ PROBES: dict[str, Probe] = {
     "strangers": _strangers,
     "upload signer": _upload_signer,
     "read signer": _read_signer,
+    "worker": _worker,
     "versions": _versions,
     "pinned version": _pinned_version,
     "object lock": _object_lock,

@@ -16,6 +16,8 @@ from readvault.services.house import House
 router = APIRouter(tags=["instance"])
 
 _PROBES = CapacityLimiter(4)
+_READINESS = CapacityLimiter(4)
+"""Threads of their own: whoever waits for a storage that hangs keeps nobody from hearing that the database is there."""
 OLDEST_CLIENT = "0.0.0"
 _TSV: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/tab-separated-values": {"schema": {"type": "string"}}}}
@@ -51,7 +53,7 @@ async def liveness() -> JSONResponse:
 @router.get("/actuator/health/readiness")
 async def readiness(request: Request, caller: CallerDep) -> JSONResponse:
     """Whether requests should come here: database, schema, triggers and storage. Maintainers are told what is wrong."""
-    parts = await to_thread.run_sync(request.app.state.readiness.now, limiter=_PROBES)
+    parts = await to_thread.run_sync(request.app.state.readiness.now, limiter=_READINESS)
     up = all(part.up for part in parts.values())
     body: dict[str, Any] = {"status": _word(up)}
     if caller is not None and caller.is_maintainer:

@@ -236,3 +236,15 @@ def test_a_storage_that_hangs_is_down_at_once_and_takes_one_thread(
     assert time.monotonic() - began < 5
     assert len(hanging) == 1
     assert api.get("/actuator/health").status_code == 200
+
+
+def test_a_storage_that_has_hung_for_a_while_keeps_no_probe_waiting(
+    api: TestClient, hanging: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers may ask as often as they like: only the first waits."""
+    monkeypatch.setattr(readiness, "PATIENCE", 0.3)
+    assert api.get(READY).status_code == 503
+    began = time.monotonic()
+    assert [api.get(READY).json() for _ in range(5)] == [{"status": "DOWN"}] * 5
+    assert time.monotonic() - began < 1
+    assert len(hanging) == 1

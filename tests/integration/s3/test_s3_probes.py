@@ -25,11 +25,16 @@ NO_ENCRYPTION = {"encryption"}
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     with SeaweedFS(
         tmp_path_factory.mktemp("s3"), buckets="test-*", bucket="test-good", allowed_origins=[ORIGIN]
-    ) as server:
-        yield server.settings
+    ) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def good(server: SeaweedFS) -> S3Settings:
+    return server.settings
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +48,26 @@ def test_the_embedded_server_keeps_every_promise(seen: dict[str, Seen]) -> None:
     assert all(each.message for each in seen.values())
 
 
+@pytest.mark.parametrize(
+    ("identity", "given", "probe"),
+    [
+        ("worker", "maintainer", "worker"),
+        ("read_signer", "maintainer", "read signer"),
+        ("upload_signer", "worker", "upload signer"),
+    ],
+)
+def test_an_identity_that_may_more_than_its_work_needs_is_told(
+    server: SeaweedFS, good: S3Settings, identity: str, given: str, probe: str
+) -> None:
+    too_strong = good.model_copy(update={identity: server.credentials(given)})
+    [found] = examine(too_strong, origin=ORIGIN, only={probe})
+    assert not found.passed, found.message
+
+
 def test_the_probes_leave_nothing_but_what_is_locked(good: S3Settings, seen: dict[str, Seen]) -> None:
     store = S3Store(good)
     left = [each for each in store.walk("incoming/doctor-") if not store.delete(each.stored)]
-    assert len(left) <= 1  # the locked one; its lock ends after seconds
+    assert len(left) <= 2  # the locked ones; their locks end after seconds
     assert not list(store.unfinished_uploads("incoming/doctor-"))
 
 
