@@ -14,7 +14,11 @@ from tasks import artifacts, endings
 
 @flow(name="collect-garbage", persist_result=False)
 def collect_garbage(dry_run: bool = True) -> State[Any]:
-    """Count what is garbage. Without `dry_run`: delete what was condemned long enough ago, condemn the rest."""
+    """Delete what was condemned long enough ago, and condemn what nothing refers to now.
+
+    Args:
+        dry_run: Only count what is garbage. Switch it off to condemn and delete.
+    """
     try:
         counts = worker_house().collect_garbage(dry_run=dry_run).counts()
     except Exception as fault:

@@ -127,8 +127,25 @@ def test_every_deployment_leads_to_a_flow_of_that_module() -> None:
         "release/default",
         "register-external/default",
         "recover/regularly",
+        "repair/default",
+        "verify-integrity/regularly",
         "collect-garbage/regularly",
     }
+
+
+def test_every_field_of_a_form_says_what_it_is() -> None:
+    """In Prefect's UI maintainers see the parameters, their descriptions and their bounds, and nothing else."""
+    from prefect.utilities.callables import parameter_schema
+
+    for deployment in yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]:
+        module, _, name = deployment["entrypoint"].rpartition(".")
+        schema = parameter_schema(getattr(importlib.import_module(module), name)).model_dump()
+        fields = dict(schema["properties"])
+        for model in schema.get("definitions", {}).values():
+            assert model["additionalProperties"] is False
+            fields |= model["properties"]
+        nameless = [field for field, told in fields.items() if not told.get("description")]
+        assert not nameless, f"{name}: {nameless}"
 
 
 def test_flow_files_stay_stories() -> None:

@@ -298,10 +298,11 @@ def test_a_restarted_worker_gets_its_jobs_back_at_once(house: House) -> None:
 
 def _upload(house: House, store: MemoryStore, file_id: str, **changes: Any) -> UploadedFile:
     key = f"incoming/batch/{file_id}"
+    upload_id = store.start_multipart(key)
     with house.sessions.begin() as session:
         at = clock.read(session)
         columns: dict[str, Any] = {
-            "multipart_upload_id": store.start_multipart(key),
+            "multipart_upload_id": upload_id,
             "requested_at": at - 100,
             "expires_at": at - 1,
         }
