@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import exc
 
 from readvault.api.app import BYTES_OF_JSON
 from readvault.domain import errors
@@ -61,6 +62,31 @@ def test_an_invalid_submission_tells_everything_at_once(app: FastAPI, api: TestC
 
 @pytest.mark.parametrize("fault", [errors.ProcessingFailure("stage", SECRET), errors.NotReady(SECRET)])
 def test_our_failures_ask_to_try_again_and_tell_no_internals(app: FastAPI, api: TestClient, fault: Exception) -> None:
+    _failing(app, fault)
+    response = api.get("/groups/failing")
+    assert SECRET not in assert_problem(response, 503)
+    assert int(response.headers["retry-after"]) > 0
+
+
+def _a_standby() -> Exception:
+    """What a database says that only reads, as after a failover."""
+    fault = Exception("cannot execute INSERT in a read-only transaction")
+    fault.sqlstate = "25006"  # type: ignore[attr-defined]
+    return fault
+
+
+DATABASE_FAULTS = [
+    exc.OperationalError("SELECT 1", {}, Exception(SECRET)),
+    exc.InternalError("INSERT", {}, _a_standby()),
+    exc.TimeoutError("QueuePool limit of size 5 overflow 10 reached"),
+    exc.DBAPIError("SELECT 1", {}, Exception("terminating connection"), connection_invalidated=True),
+]
+
+
+@pytest.mark.parametrize("fault", DATABASE_FAULTS, ids=lambda fault: type(fault).__name__)
+def test_a_database_that_is_down_or_overloaded_asks_to_try_again(
+    app: FastAPI, api: TestClient, fault: Exception
+) -> None:
     _failing(app, fault)
     response = api.get("/groups/failing")
     assert SECRET not in assert_problem(response, 503)
