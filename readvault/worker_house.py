@@ -138,7 +138,8 @@ class WorkerHouse:
                 return
             claim, lease = held
             with self._directory_for(claim) as directory, self._places.taken(alone=claim.runs_alone):
-                yield RepairJob(self.house, claim, lease, directory, self.nursery.child)
+                job = RepairJob(self.house, claim, lease, directory, self.nursery.child)
+                yield job if job.is_needed() else None
 
     def verify(
         self, chosen: VerifyIntegrity, progress: Callable[[integrity.Verification], None] = lambda _: None

@@ -27,7 +27,7 @@ from botocore.utils import parse_timestamp
 from readvault.adapters.s3_answers import insist_on_whole_answers
 from readvault.config import S3Credentials
 from readvault.counters import S3_FAILURES, word
-from readvault.domain.errors import NotReady, ProcessingFailure, StoreUnavailable
+from readvault.domain.errors import NotReady, ProcessingFailure, ScratchFull, StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -47,7 +47,7 @@ _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzCont
 """S3's words for a body that isn't the one we sent. It kept nothing, so it is sent again."""
 
 _making = threading.Lock()
-_DISK = {errno.ENOSPC: "no space is left on the scratch disk", errno.EDQUOT: "the quota of the scratch disk is used up"}
+_DISK = {errno.ENOSPC: "the scratch disk is full", errno.EDQUOT: "the quota of the scratch disk is used up"}
 
 
 def client(credentials: S3Credentials, *, identity: str, endpoint: str, region: str) -> S3Client:
@@ -126,8 +126,8 @@ def status_of(fault: ClientError) -> int:
 def failures_of(step: str) -> Iterator[None]:
     """Turn whatever S3 or the disk raise into a ProcessingFailure of `step` without address, key or secret.
 
-    It is StoreUnavailable where S3 can't be reached, is too busy or has failed itself. The original
-    error is dropped on purpose: its text names the URL.
+    It is StoreUnavailable where S3 can't be reached, is too busy or has failed itself, and ScratchFull where
+    the disk is. The original error is dropped on purpose: its text names the URL.
     """
     kind = ProcessingFailure
     try:
@@ -142,6 +142,7 @@ def failures_of(step: str) -> Iterator[None]:
         S3_FAILURES.labels(step, type(fault).__name__).inc()
     except OSError as fault:
         number = fault.errno or 0
+        kind = ScratchFull if number in _DISK else ProcessingFailure
         cause = _DISK.get(number, f"{type(fault).__name__} ({errno.errorcode.get(number, number)}) on a local file")
     else:
         return

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from readvault.adapters.s3_client import BROKEN_TRANSFER, code_of, failures_of, pinned
 from readvault.adapters.s3_reading import GONE, Digests, may_be_md5, not_as_sealed, surely
-from readvault.domain.errors import BytesLost, ProcessingFailure, StoreUnavailable
+from readvault.domain.errors import BytesLost, ProcessingFailure, ScratchFull, StoreUnavailable
 from readvault.ports import StoredVersion
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _write(descriptor: int, piece: bytes, place: int) -> None:
 def _check_free_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise ProcessingFailure("fetch", f"the scratch disk has {free} bytes free, but {size} are needed")
+        raise ScratchFull("fetch", f"the scratch disk is full: it has {free} bytes free, but {size} are needed")
 
 
 def _reserve(descriptor: int, size: int) -> None:

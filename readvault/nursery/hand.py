@@ -9,13 +9,13 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-from readvault.domain.errors import InvalidSubmission, ProcessingFailure, ReadvaultError
+from readvault.domain.errors import InvalidSubmission, ProcessingFailure, ReadvaultError, ScratchFull
 from readvault.domain.reports import Report
 from readvault.nursery import sandbox, wire
 from readvault.nursery.sandbox import Limits
 from readvault.reads.sample import Sample
 
-_DISK = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "disk quota used up", errno.EFBIG: "file size limit"}
+_DISK = {errno.ENOSPC: "the scratch disk is full", errno.EDQUOT: "the quota of the scratch disk is used up"}
 
 
 class LocalSteps(Protocol):
@@ -55,7 +55,9 @@ def _said(step: str, fault: Exception) -> ReadvaultError:
     if isinstance(fault, MemoryError):
         return ProcessingFailure(step, "memory limit")
     if isinstance(fault, OSError) and fault.errno in _DISK:
-        return ProcessingFailure(step, _DISK[fault.errno])
+        return ScratchFull(step, _DISK[fault.errno])
+    if isinstance(fault, OSError) and fault.errno == errno.EFBIG:
+        return ProcessingFailure(step, "file size limit")
     return ProcessingFailure(step, type(fault).__name__ + _place(fault))
 
 

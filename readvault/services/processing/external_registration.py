@@ -11,7 +11,7 @@ from sqlmodel import Session, col
 
 from readvault.db.tables import PartialResult, UploadedFile
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
-from readvault.domain.errors import BytesLost, ProcessingFailure
+from readvault.domain.errors import BytesLost, ProcessingFailure, ScratchFull
 from readvault.domain.organism import Organism
 from readvault.ports import StoredVersion
 from readvault.services.entries import damage
@@ -71,7 +71,7 @@ def _sent(session: Session, claim: Claim) -> Sent:
 def _hash(house: House, file: UploadedFile, directory: Path) -> str:
     assert file.size is not None
     if shutil.disk_usage(directory).free < file.size:
-        raise ProcessingFailure(STEP, f"the scratch disk has no room for {file.size} bytes")
+        raise ScratchFull(STEP, f"the scratch disk is full: no room for {file.size} bytes")
     target = directory / "file"
     stored = StoredVersion(file.key, file.version_id, file.size)
     try:

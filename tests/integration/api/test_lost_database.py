@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +22,7 @@ from readvault.db import engine as engines
 from readvault.db.engine import Sessions, create_engine
 from readvault.db.tables import Group, GroupMember
 from readvault.services.house import House
+from tests.broken_database import BROKEN, VICTIM, failing
 from tests.houses import ALICE
 from tests.integration.api.problems import assert_problem
 from tests.integration.services import scenes
@@ -33,35 +33,6 @@ GROUP = {
     "address": {"line1": "1 Way", "city": "Basel", "postalCode": "4000", "country": "Switzerland"},
     "contactEmail": "group@example.org",
 }
-BROKEN = "SELECT pg_terminate_backend(pg_backend_pid())"
-VICTIM = "DO $$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$"
-
-
-@contextmanager
-def failing(sessions: Sessions, at: int, times: int = 1, instead: str = BROKEN) -> Iterator[Callable[[], int]]:
-    """The statements number `at` and, until it was so `times`, of what comes then are broken; how many came.
-
-    PostgreSQL really ends the connection or the transaction; SQLite has nothing like it, so it is said to.
-    """
-    came = 0
-    left = times
-
-    def break_it(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
-        nonlocal came, left
-        came += 1
-        if came < at or not left:
-            return statement, parameters
-        left -= 1
-        if sessions.dialect == "postgresql":
-            return instead, ()
-        fault = sqlite3.OperationalError("broken")
-        raise OperationalError(statement, {}, fault, connection_invalidated=True)
-
-    event.listen(sessions.engine, "before_cursor_execute", break_it, retval=True)
-    try:
-        yield lambda: came
-    finally:
-        event.remove(sessions.engine, "before_cursor_execute", break_it)
 
 
 def groups(house: House) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ SECRET = "http://s3.example/bucket/incoming/key?X-Amz-Signature=abc"
             ),
             "SlowDown (HTTP 503)",
         ),
-        (OSError(errno.ENOSPC, "No space left", SECRET), "no space is left"),
+        (OSError(errno.ENOSPC, "No space left", SECRET), "the scratch disk is full"),
         (OSError(errno.EIO, "I/O error", SECRET), "EIO"),
     ],
 )
