@@ -16,7 +16,9 @@ from readvault.db.tables import AuditEntry, PendingRecord
 from readvault.domain import manifest
 from readvault.domain.errors import ProcessingFailure
 from readvault.failpoints import failpoint
+from readvault.ports import ReadStore
 from readvault.services.house import House
+from readvault.services.release import second_bucket
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +35,11 @@ def export(house: House, *, seconds: float | None = None) -> int:
     """Write what is queued to the bucket, and to the second one where there is one; how many records.
 
     At most `seconds` long. It can be broken off anywhere and called again, by several workers at once:
-    the same bytes under the same key are a success. What can't be written stays queued.
+    the same bytes under the same key are a success. What can't be written stays queued. A second bucket
+    that is down holds nothing up: it is owed these copies, and gets them from the next verification.
     """
     started = time.monotonic()
+    second = _Second(house)
     done, last, failed = 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         while page := _page(house, last):
@@ -45,13 +49,13 @@ def export(house: House, *, seconds: float | None = None) -> int:
                 for row in page:
                     if failed >= GIVE_UP or (seconds is not None and time.monotonic() - started > seconds):
                         return done + len(written)
-                    if _try(house, Path(folder), *row):
+                    if _try(house, second, Path(folder), *row):
                         written.append(row[0])
                         failed = 0
                     else:
                         failed += 1
             finally:
-                _forget(house, written)
+                _forget(house, written, second)
             done += len(written)
     return done
 
@@ -79,16 +83,44 @@ def _page(house: House, after: int) -> list[tuple[int, str, str, str | None]]:
         return [tuple(row) for row in session.execute(query)]
 
 
-def _try(house: House, folder: Path, number: int, kind: str, subject: str, body: str | None) -> bool:
+class _Second:
+    """The second bucket during one export: asked until it fails for the first time, owed copies from then on."""
+
+    def __init__(self, house: House) -> None:
+        self._store = house.second_store
+        self._is_down = False
+        self.owed: list[str] = []
+
+    def write(self, path: Path, key: str, sha256: str, until: float) -> None:
+        """Write a record there, or note that it is owed."""
+        if self._store is None:
+            return
+        try:
+            if not self._is_down:
+                _put(self._store, path, key, sha256, until)
+                return
+        except ProcessingFailure as failure:
+            logger.warning("copies of records for the second bucket wait: %s", failure.cause)
+            self._is_down = True
+        self.owed.append(key)
+
+
+def _put(store: ReadStore, path: Path, key: str, sha256: str, until: float) -> None:
+    stored = store.store(path, key, sha256=sha256)
+    if key.startswith(f"{records.AUDIT}/"):
+        store.lock(stored, until=until)
+
+
+def _try(house: House, second: _Second, folder: Path, number: int, kind: str, subject: str, body: str | None) -> bool:
     try:
-        _write(house, folder, kind, subject, body)
+        _write(house, second, folder, kind, subject, body)
     except ProcessingFailure as failure:
         logger.warning("record %d waits for the next time: %s", number, failure.cause)
         return False
     return True
 
 
-def _write(house: House, folder: Path, kind: str, subject: str, body: str | None) -> None:
+def _write(house: House, second: _Second, folder: Path, kind: str, subject: str, body: str | None) -> None:
     with house.sessions.read() as session:
         made = _made(session, Kind(kind), subject, body)
         until = clock.read(session) + LOCKED_FOR
@@ -96,10 +128,8 @@ def _write(house: House, folder: Path, kind: str, subject: str, body: str | None
         key, content = made
         path = folder / "record.json"
         path.write_bytes(content)
-        for store in filter(None, (house.store, house.second_store)):
-            stored = store.store(path, key, sha256=manifest.digest(content))
-            if key.startswith(f"{records.AUDIT}/"):
-                store.lock(stored, until=until)
+        _put(house.store, path, key, manifest.digest(content), until)
+        second.write(path, key, manifest.digest(content), until)
     failpoint("record-written")
 
 
@@ -110,9 +140,11 @@ def _made(session: Session, kind: Kind, subject: str, body: str | None) -> tuple
     return record_documents.document(session, kind, subject, clock.read(session))
 
 
-def _forget(house: House, written: list[int]) -> None:
+def _forget(house: House, written: list[int], second: _Second) -> None:
     if not written:
         return
     with house.sessions.begin() as session:
+        second_bucket.owe(session, second.owed)
         gone = delete(PendingRecord).where(col(PendingRecord.id).in_(written))
         session.execute(gone.execution_options(synchronize_session=False))
+    second.owed.clear()

@@ -19,6 +19,7 @@ from readvault.services import trail
 from readvault.services.house import House
 from readvault.services.people.groups import edit_group, remove_member
 from readvault.services.release.interventions import intervene
+from readvault.services.storage import copies
 from readvault.services.storage.records import export, queue_head, queued
 from readvault.services.submission import terms
 from readvault.services.uploads import limits
@@ -172,6 +173,22 @@ def test_the_second_bucket_gets_every_record_too(house: House) -> None:
     export(replace(house, second_store=second))
     told = {key for key in store_of(house).versions if key.startswith("records/")}
     assert told == set(second.versions)
+
+
+def test_a_second_bucket_that_is_down_holds_up_no_record_of_the_first(house: House) -> None:
+    """Else a long outage of the one would leave nothing to restore a lost database from in the other."""
+    both = replace(house, second_store=MemoryStore(down=True))
+    second = both.second_store
+    assert isinstance(second, MemoryStore)
+    released(both, group_of(both, ALICE))
+    assert export(both) > 3
+    assert queued(both) == 0
+    assert len(second.calls) == 1  # each try may take minutes
+    second.down = False
+    copies.make(both)
+    told = {key for key in store_of(house).versions if key.startswith("records/")}
+    assert len(told) > 3
+    assert told <= set(second.versions)
 
 
 def cut(house: House, statement: str) -> None:
