@@ -194,7 +194,11 @@ def _check_open(session: Session, row: Erasure) -> None:
 def _check_unchanged(session: Session, plan: Plan) -> None:
     """See, once nobody else can change it, that the database is as it was when the buckets were listed."""
     same = erasure_plan.targets(session, plan.names, plan.scope) == list(plan.targets)
-    if not same or erasure_plan.others(session, plan.names, (each.key for each in plan.targets)):
+    if (
+        not same
+        or tombstones(session, plan.names)
+        or erasure_plan.others(session, plan.names, (each.key for each in plan.targets))
+    ):
         raise Conflict(tombstoning.CHANGED)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, select, update
@@ -33,7 +34,7 @@ from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.queue.fence import SYSTEM, hand_back
 from readvault.services.release.publication import LOCKED_FOR
-from readvault.services.storage.pinned import Pinned
+from readvault.services.storage.pinned import Pinned, pinned_at
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,12 @@ def put_back(house: House, pinned: Pinned, source: Path, sha256: str, origin: st
     if house.store.sha256_of(stored, expected=sha256) != sha256:
         raise ProcessingFailure("repair", "S3 doesn't give back the bytes that were put there")
     failpoint("repair-before-pin")
-    return move(house, pinned, stored, sha256, origin)
+    if move(house, pinned, stored, sha256, origin):
+        return True
+    if pinned_at(house, pinned.key) is None and stored.version_id is not None:
+        # Erased or deleted while it was restored. Whoever searched for its bytes may have done so before this.
+        house.store.delete(stored)
+    return False
 
 
 def move(house: House, pinned: Pinned, stored: StoredVersion, sha256: str, origin: str) -> bool:
@@ -62,6 +68,7 @@ def move(house: House, pinned: Pinned, stored: StoredVersion, sha256: str, origi
     jobs that waited for these bytes are queued again; what is released is locked.
     """
     with house.sessions.begin() as session:
+        waiting = _lock(session, pinned)
         if not _is_pinned_as(session, pinned):
             return False
         condemned.revive(session, [pinned.key])
@@ -82,10 +89,11 @@ def move(house: House, pinned: Pinned, stored: StoredVersion, sha256: str, origi
             session.rollback()
             return False
         damage.put(session, stored, None)
-        waiting = _queue_again(session, pinned.key)
+        _queue_again(session, waiting)
         locked = is_kept(house, session, pinned.key)
         records.repaired(session, row)
-        details = {"source": origin, "lost": pinned.stored.version_id, "version": stored.version_id, "jobs": waiting}
+        told = {"source": origin, "lost": pinned.stored.version_id, "version": stored.version_id}
+        details = {**told, "jobs": len(waiting)}
         audit.append(session, SYSTEM, "repair", pinned.key, details)
     logger.warning("integrity: object %s is repaired: %s", pinned.key, origin)
     if locked:
@@ -120,6 +128,14 @@ def released_with(house: House, session: Session, key: str) -> set[AccessionVers
 def is_kept(house: House, session: Session, key: str) -> bool:
     """Whether an object is locked: something released holds it."""
     return bool(released_with(house, session, key))
+
+
+def _lock(session: Session, pinned: Pinned) -> list[Job]:
+    """Let nobody erase or move the pin meanwhile, in the order of an erasure's locks; the jobs that wait for it."""
+    session.execute(select(col(UploadedFile.id)).where(*_same(UploadedFile, pinned)).with_for_update()).all()
+    waiting = _waiting_for(session, pinned.key)
+    session.execute(select(col(StoredObject.id)).where(*_same(StoredObject, pinned)).with_for_update()).all()
+    return waiting
 
 
 def _is_pinned_as(session: Session, pinned: Pinned) -> bool:
@@ -174,12 +190,12 @@ def _submitted_for(session: Session, key: str) -> list[tuple[str, int]]:
     return [(row[0], row[1]) for row in session.execute(query)]
 
 
-def _queue_again(session: Session, key: str) -> int:
-    """Give the jobs that met the damage another chance; how many."""
+def _waiting_for(session: Session, key: str) -> list[Job]:
+    """The jobs that met the damage."""
     names = {(each.accession, each.version) for each in _made_for(session, key, published_only=False)}
     names |= set(_submitted_for(session, key))
     if not names:
-        return 0
+        return []
     jobs = session.execute(
         select(Job)
         .where(
@@ -190,7 +206,10 @@ def _queue_again(session: Session, key: str) -> int:
         .order_by(col(Job.id))
         .with_for_update()
     ).scalars().all()  # fmt: skip
+    return list(jobs)
+
+
+def _queue_again(session: Session, jobs: Iterable[Job]) -> None:
     for job in jobs:
         job.failures = job.handbacks = 0
         hand_back(session, job, JobState.QUEUED, "its damaged bytes were restored")
-    return len(jobs)
