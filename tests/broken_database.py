@@ -25,14 +25,14 @@ def failing(sessions: Sessions, at: int, times: int = 1, instead: str = BROKEN) 
     came = 0
     left = times
 
-    def break_it(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    def break_it(connection: Any, cursor: Any, statement: str, parameters: Any, _: Any, many: bool) -> tuple[str, Any]:
         nonlocal came, left
         came += 1
         if came < at or not left:
             return statement, parameters
         left -= 1
         if sessions.dialect == "postgresql":
-            return instead, ()
+            return instead, [()] if many else ()
         fault = sqlite3.OperationalError("broken")
         raise OperationalError(statement, {}, fault, connection_invalidated=True)
 

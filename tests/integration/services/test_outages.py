@@ -112,7 +112,7 @@ def test_a_database_that_breaks_costs_no_attempt(house: House, monkeypatch: pyte
         statements = came()
     assert statements > 20
     tries = 0
-    for number in range(1, statements + 1, 4 if instead == BROKEN else 9):
+    for number in range(1, statements + 1, 7 if instead == BROKEN else 17):
         name, job_id = entry(house, group_id, files=(b"reads %d" % number,))
         with failing(house.sessions, at=number, instead=instead), suppress(SQLAlchemyError):
             _run(one, job_id)
