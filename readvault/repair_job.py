@@ -24,6 +24,17 @@ class RepairJob(ServerJob):
 
     _restored = 0
 
+    def is_needed(self) -> bool:
+        """Whether something is still lost; otherwise the job is done without any step."""
+        if self._lost():
+            return True
+        jobs.complete(self._house, self._claim)
+        return False
+
+    def _lost(self) -> int:
+        name = self._claim.accession_version
+        return making_again.still_lost(self._house, name.accession, name.version, self._claim.pipeline_version)
+
     def fetch(self) -> FetchReport:
         """Download the sealed originals.
 
@@ -44,10 +55,13 @@ class RepairJob(ServerJob):
 
     def register(self, result: LocalResult | None, refusals: Iterable[Annotation]) -> RegisterReport:
         """End the job; raises BytesLost, which needs attention, when something of the version is still lost."""
-        name = self._claim.accession_version
-        lost = making_again.still_lost(self._house, name.accession, name.version)
+        lost = self._lost()
+        if lost and result is None:
+            told = ", ".join(sorted({refusal.reason.value for refusal in refusals}))
+            raise BytesLost("repair", f"{IS_DAMAGED}, and the pipeline refuses the originals of {self.name}: {told}")
         if lost:
-            raise BytesLost("repair", f"{IS_DAMAGED}: made again, {lost} files of {name} have other bytes than before")
+            cause = f"{lost} files of {self.name} were made with other bytes than before, or not by readvault's steps"
+            raise BytesLost("repair", f"{IS_DAMAGED}: {cause}")
         jobs.complete(self._house, self._claim)
         return RegisterReport(
             accession_version=self.name, processing_result=ProcessingResult.NO_ISSUES, manifest_digest=""

@@ -45,7 +45,7 @@ def wish(house: House, pinned: Pinned) -> str:
                     f"it was made by pipeline version {pipeline_version}, and organism {organism} is at {ours} now"
                 )
                 continue
-            earlier = _job_since(session, accession, version, since)
+            earlier = _job_for(session, accession, version, since)
             if earlier is None:
                 session.add(_new_job(organism, accession, version, ours, clock.read(session)))
                 return f"it is being made again from the originals of {accession}.{version}"
@@ -70,14 +70,18 @@ def put_back_made(house: House, group_id: int, outputs: Iterable[tuple[str, Path
     return restored
 
 
-def still_lost(house: House, accession: str, version: int) -> int:
-    """How many processed files of an accession version are known to be damaged."""
+def still_lost(house: House, accession: str, version: int, pipeline_version: int) -> int:
+    """How many files are known to be damaged of the results that a pipeline version, or a chain on it, has made."""
     with house.sessions.read() as session:
         keys = session.execute(
             select(col(StoredObject.key))
             .join(ManifestFile, col(ManifestFile.stored_object_id) == col(StoredObject.id))
             .join(ManifestRow, col(ManifestRow.id) == col(ManifestFile.manifest_id))
-            .where(col(ManifestRow.accession) == accession, col(ManifestRow.version) == version)
+            .where(
+                col(ManifestRow.accession) == accession,
+                col(ManifestRow.version) == version,
+                col(ManifestRow.pipeline_version) >= pipeline_version,
+            )
         ).scalars()
         return len(damage.damaged_among(session, keys))
 
@@ -121,16 +125,18 @@ def _is_original(session: Session, key: str) -> bool:
     return session.execute(select(col(StoredObject.id)).where(col(StoredObject.key) == key).limit(1)).first() is None
 
 
-def _job_since(session: Session, accession: str, version: int, since: float) -> Job | None:
+def _job_for(session: Session, accession: str, version: int, since: float) -> Job | None:
+    """The job that has tried to mend this damage, or will: all files of a version are made by one."""
+    to_come = col(Job.state).in_((JobState.QUEUED.value, JobState.RUNNING.value))
     return session.execute(
         select(Job)
         .where(
             col(Job.accession) == accession,
             col(Job.version) == version,
             col(Job.kind) == JobKind.REPAIR.value,
-            col(Job.created_at) >= since,
+            to_come | (col(Job.created_at) >= since),
         )
-        .order_by(col(Job.created_at).desc())
+        .order_by(to_come.desc(), col(Job.created_at).desc())
         .limit(1)
     ).scalar_one_or_none()
 

@@ -247,7 +247,7 @@ def test_what_the_pipeline_can_make_again_is_made_again(house: House, name: Acce
     assert making_again.put_back_made(house, pinned.group_id, [("0" * 64, made), (pinned.sha256, made)]) == 1
     assert damaged(house) == []
     assert repairs(house)[0].source == "made again"
-    assert making_again.still_lost(house, name.accession, name.version) == 0
+    assert making_again.still_lost(house, name.accession, name.version, 1) == 0
 
 
 def test_a_pipeline_that_has_moved_on_makes_nothing_again(house: House, name: AccessionVersion) -> None:
