@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,6 +72,19 @@ class Scratch:
     def remove(self) -> None:
         """End: remove all of it."""
         shutil.rmtree(self.own, ignore_errors=True)
+
+
+@contextmanager
+def temporary(root: Path, purpose: str) -> Iterator[Path]:
+    """A new directory of this process, worker or not, gone when the block ends; swept like a job's after a kill."""
+    own = root / worker_name()
+    own.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{purpose}-", dir=own) as folder:
+            yield Path(folder)
+    finally:
+        with suppress(OSError):  # a worker's own has more in it
+            own.rmdir()
 
 
 def worker_name() -> str:

@@ -31,7 +31,7 @@ from readvault.services.house import House
 from readvault.services.processing import chain, jobs, neighbours
 from readvault.services.processing.jobs import Claim, ProcessedVersion, SealedFile, StagedFile
 from readvault.services.queue.lease import Lease
-from readvault.services.storage import garbage, repair
+from readvault.services.storage import garbage, making_again, repair
 
 SCRATCH_FACTOR = 4
 """How many times the size of its originals a job needs on the scratch disk."""
@@ -133,7 +133,7 @@ class ServerJob:
         )
 
     def stage(self, result: LocalResult) -> StageReport:
-        """Put the outputs into the vault, each once per group and content."""
+        """Put the outputs into the vault, each once per group and content, and put back what it has lost of them."""
         staged, already = [], 0
         for output, path in result.outputs:
             self._lease.check()
@@ -145,6 +145,8 @@ class ServerJob:
                 stored = self._house.store.store(path, key, sha256=output.sha256)
             else:
                 already += 1
+                if making_again.put_back_made(self._house, self._claim.group_id, [(output.sha256, path)]):
+                    stored = jobs.stored(self._house, self._claim, output.sha256) or stored
             staged.append(StagedFile(output.category, output.name, output.size, output.sha256, stored))
             failpoint("stage-between-files")
         self._staged = tuple(staged)

@@ -13,10 +13,11 @@ from readvault.db.tables import FixityCheck, Job, Repair, SecondCopy, UploadedFi
 from readvault.domain.errors import BytesLost, Damaged, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
-from readvault.ports import StoredVersion
+from readvault.ports import Delivery, StoredVersion
 from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.processing import jobs
+from readvault.services.processing.reprocessing import process_again
 from readvault.services.release import publication
 from readvault.services.release.downloads import file_url
 from readvault.services.review import review
@@ -25,6 +26,7 @@ from readvault.services.storage.fsck import fsck
 from readvault.services.storage.integrity import MISSING, damaged, verify
 from readvault.services.storage.pinned import pinned_at, pinned_versions
 from tests.fakes import MemoryStore
+from tests.faults.fake_pipeline import worker
 from tests.houses import ALICE, upload
 from tests.integration.services.published import released
 from tests.integration.services.scenes import (
@@ -248,6 +250,22 @@ def test_what_the_pipeline_can_make_again_is_made_again(house: House, name: Acce
     assert damaged(house) == []
     assert repairs(house)[0].source == "made again"
     assert making_again.still_lost(house, name.accession, name.version, 1) == 0
+
+
+def test_who_processes_a_version_again_puts_back_what_it_has_lost(house: House) -> None:
+    """The bytes are there, and a result that refers to lost ones would be born damaged."""
+    _, job_id = entry(house, group(house, "alice"))
+    at_work = worker(house, "worker")
+    at_work.run(Delivery(job_id, 1, JobKind.PROCESS_SUBMISSION.value, "x"))
+    key = key_of(house, "vault/")
+    lose(primary(house), key)
+    assert verify(house, days=0, survey_every=0).damaged == 1
+    name = AccessionVersion(job(house, job_id).accession, job(house, job_id).version)
+    again = process_again(house, name, "it is damaged", "maria")
+    at_work.run(Delivery(again, 1, JobKind.PROCESS_SUBMISSION.value, "x"))
+    assert job(house, again).state == JobState.DONE
+    assert damaged(house) == []
+    assert [row.source for row in repairs(house)] == ["made again"]
 
 
 def test_a_pipeline_that_has_moved_on_makes_nothing_again(house: House, name: AccessionVersion) -> None:
