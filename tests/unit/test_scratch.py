@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,21 @@ def test_a_job_has_a_directory_and_leaves_none(tmp_path: Path) -> None:
     assert not directory.exists()
     mine.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_repair_that_was_killed_left_is_swept_too(tmp_path: Path) -> None:
+    """A copy of somebody's reads would lie there for ever."""
+    begun = "from pathlib import Path; from readvault.scratch import temporary; import os, sys\n"
+    begun += "with temporary(Path(sys.argv[1]), 'repair') as place:\n"
+    begun += "    (place / 'bytes').write_text('ACGT'); os._exit(9)\n"
+    subprocess.run([sys.executable, "-c", begun, str(tmp_path)], check=False)
+    assert len(list(tmp_path.glob("*/repair-*/bytes"))) == 1
+    with scratch.temporary(tmp_path, "repair") as mine:
+        Scratch(tmp_path / "other", lease=60).take_over(lambda _: 0)
+        assert mine.is_dir()
+    assert len(list(tmp_path.glob("*/repair-*/bytes"))) == 1
+    Scratch(tmp_path, lease=60).take_over(lambda _: 0)
+    assert list(tmp_path.glob("*/repair-*")) == []
 
 
 def test_a_swept_worker_that_wakes_up_goes_on(tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 from sqlalchemy import delete, select
 from sqlmodel import Session, col
@@ -16,6 +14,7 @@ from readvault.db.tables import SecondCopy, StoredObject, UploadedFile
 from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.errors import ProcessingFailure
 from readvault.ports import StoredVersion
+from readvault.scratch import temporary
 from readvault.services.entries import damage
 from readvault.services.house import House
 
@@ -71,9 +70,8 @@ def copy(house: House, key: str, *, anew: bool = False) -> bool:
         _forget(house, key)
         return False
     stored, sha256 = source
-    house.settings.scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="copy-", dir=house.settings.scratch) as folder:
-        path = Path(folder) / "bytes"
+    with temporary(house.settings.scratch, "copy") as folder:
+        path = folder / "bytes"
         found = house.store.fetch(stored, path, expected=sha256)
         if sha256 not in (None, found):
             raise damage.noticed(house, stored, sha256, "copy")

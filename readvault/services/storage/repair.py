@@ -9,9 +9,7 @@ where it is until garbage is collected.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlmodel import col
@@ -19,6 +17,7 @@ from sqlmodel import col
 from readvault.db.tables import FixityCheck, StoredObject, UploadedFile
 from readvault.domain.errors import ProcessingFailure, Unavailable
 from readvault.ports import ReadStore, StoredVersion
+from readvault.scratch import temporary
 from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.storage import making_again, pin_moves
@@ -154,14 +153,8 @@ def _versions_with(store: ReadStore, key: str, size: int, sha256: str) -> Iterat
 
 
 def _copied(house: House, pinned: Pinned, store: ReadStore, stored: StoredVersion, sha256: str, origin: str) -> bool:
-    with scratch(house) as folder:
-        path = Path(folder) / "bytes"
+    with temporary(house.settings.scratch, "repair") as folder:
+        path = folder / "bytes"
         if store.fetch(stored, path, expected=sha256) != sha256:
             return False
         return pin_moves.put_back(house, pinned, path, sha256, origin)
-
-
-def scratch(house: House) -> tempfile.TemporaryDirectory[str]:
-    """A directory on the scratch disk, gone at the end."""
-    house.settings.scratch.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix="repair-", dir=house.settings.scratch)
