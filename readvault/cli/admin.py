@@ -29,6 +29,7 @@ for command in (
     admin_trail.who_read,
     admin_database.migrate,
     admin_rebuild.rebuild,
+    admin_rebuild.take_over_bucket,
     admin_jobs.jobs,
     admin_jobs.retry,
 ):

@@ -35,3 +35,17 @@ def rebuild(
         typer.echo(f"{count}\t{what}", err=True)
     if counts[rebuilding.LOST]:
         raise typer.Exit(EXIT_INCOMPLETE)
+
+
+def take_over_bucket() -> None:
+    """After a restored backup: let the database be the bucket's from now on; what came after the backup is given up.
+
+    New accessions go on beyond all that the bucket knows. Until then garbage is not collected.
+    """
+    from readvault.services.storage import lineage, records
+
+    office = open_office()
+    taken = lineage.take_over(office, maintainer())
+    records.export(office)
+    known = "nothing" if taken.unknown is None else f"row {taken.unknown.id} of the audit log and what followed it"
+    typer.echo(f"given up: {known}; new accessions have numbers above {taken.last_number}")

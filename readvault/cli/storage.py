@@ -17,16 +17,18 @@ def fsck(
 ) -> None:
     """Compare database and bucket both ways and name every difference, one a line; changes nothing.
 
-    Exit 1 when something is missing or has another size.
+    Exit 1 when something is missing or has another size, or the database is older than the bucket.
     """
     from readvault.cli.admin_office import open_office
+    from readvault.services.storage import lineage
     from readvault.services.storage.fsck import Difference
     from readvault.services.storage.fsck import fsck as differences
 
     found: Counter[str] = Counter()
     lost = False
     typer.echo("difference\tkey\tversionId\tsize\tageHours")
-    for finding in differences(open_office(), after=after):
+    house = open_office()
+    for finding in differences(house, after=after):
         if finding.difference is Difference.STRAY and finding.age < strays_older_than_hours * 3600:
             continue
         found[finding.difference.value] += 1
@@ -35,7 +37,10 @@ def fsck(
         typer.echo(f"{finding.difference}\t{finding.key}\t{finding.version_id or ''}\t{finding.size}\t{age}")
     told = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
     typer.echo(f"# {told or 'database and bucket agree'}", err=True)
-    if lost:
+    head = lineage.unknown_head(house)
+    if head is not None:
+        typer.echo(f"# the bucket knows row {head.id} of an audit log that this database does not have", err=True)
+    if lost or head is not None:
         raise typer.Exit(EXIT_DAMAGE)
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, and_, delete, func, o
 from sqlmodel import Session, col
 
 from readvault.db import audit, clock, condemned, references
+from readvault.db.erased import is_erased
 from readvault.db.tables import CondemnedVersion, FixityCheck, StoredObject, UploadedFile
 from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.errors import ProcessingFailure
@@ -25,7 +26,7 @@ from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.house import House
 from readvault.services.queue.fence import SYSTEM
-from readvault.services.storage import superseded, unfinished
+from readvault.services.storage import lineage, superseded, unfinished
 from readvault.services.storage.unreferenced import HOUR, Category, Garbage, old_before, unreferenced
 from readvault.services.uploads import quota
 
@@ -62,12 +63,12 @@ class Collection:
 def collect(house: House, *, dry_run: bool = True, check: Callable[[], None] = lambda: None) -> Collection:
     """Delete what was condemned long enough ago, and condemn what nothing refers to now.
 
-    A dry run only looks, and writes nothing at all. Call it again after whatever broke it off, `check`
-    among it. Raises ProcessingFailure when S3 can't be reached: nothing is lost by that.
+    A dry run only looks. Call it again after whatever broke it off, `check` among it. Raises ProcessingFailure
+    when S3 can't be reached, and Conflict (no dry run) for a database that isn't the bucket's: nothing is lost.
     """
-    done = Collection()
-    before = old_before(house)
+    done, before = Collection(), old_before(house)
     if not dry_run:
+        lineage.check(house)
         finish_begun(house, done)
         _delete_condemned(house, done, before, check)
     _note(done.found, Category.SUPERSEDED, superseded.drop_superseded(house, before, dry_run=dry_run), 0)
@@ -180,7 +181,9 @@ def _may_go(house: House, garbage: Garbage) -> bool:
             version_id or ""
             for table in (UploadedFile, StoredObject)
             for version_id in session.execute(
-                select(col(table.version_id)).where(col(table.key) == garbage.key)
+                select(col(table.version_id)).where(
+                    col(table.key) == garbage.key, ~is_erased(col(table.key), col(table.version_id))
+                )
             ).scalars()
         }
     listed = house.store.list_versions(garbage.key)
