@@ -22,9 +22,8 @@ EVERY = 10.0
 class Counting:
     """Shows how far a run came every ten seconds, and its counts at the end. A UI out of reach harms nothing."""
 
-    def __init__(self, key: str, *, every: float = EVERY) -> None:
+    def __init__(self, key: str) -> None:
         self._key = key
-        self._every = every
         self._shown = time.monotonic()
         self._artifact: UUID | None = None
         self._figures: dict[str, int] = {}
@@ -41,7 +40,7 @@ class Counting:
     def verification(self, done: Any) -> None:
         """Take what a verification has done so far."""
         self._figures = {name.replace("_", " "): int(value) for name, value in asdict(done).items()}
-        if time.monotonic() - self._shown >= self._every:
+        if time.monotonic() - self._shown >= EVERY:
             self._shown = time.monotonic()
             # How much is left is known only at the end: the figure moves, and never reaches its end before.
             self._show(100.0 * (1 - 1 / (1 + done.checked / 1000)))

@@ -21,6 +21,11 @@ from readvault.domain.reports import FetchReport, RegisterReport, Report, StageR
 from readvault.nursery import Nursery
 from readvault.pipeline import Hands
 from readvault.reads.sample import Sample
+from readvault.services.storage.choices import VerifyIntegrity
+from readvault.services.storage.garbage import Collection
+from readvault.services.storage.integrity import Verification
+from readvault.services.storage.unreferenced import Category
+from tasks import counting
 
 SECRET = "SECRET-label.fastq"
 ACCESSION_VERSION = "LOC_000001Y.1"
@@ -99,6 +104,28 @@ class FakeHouse:
     def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
         yield lambda: self.journal.note(f"{job_id} published")
 
+    @contextmanager
+    def open_external_registration(self, job_id: str) -> Iterator[Callable[[], object] | None]:
+        yield lambda: self.journal.note(f"{job_id} hashed")
+
+    @contextmanager
+    def open_repair(self, job_id: str) -> Iterator[FakeJob | None]:
+        yield FakeJob(job_id, self)
+
+    def verify(self, chosen: VerifyIntegrity, progress: Callable[[Verification], None]) -> Verification:
+        """Two damaged objects; one of them stays damaged unless all shall be repaired."""
+        self.journal.note(f"verify {chosen.days} {chosen.minutes} {chosen.repair}")
+        done = Verification()
+        for done.checked in range(1, 4):
+            progress(done)
+        done.damaged, done.repaired, done.finished = 2, 2 if chosen.repair else 1, True
+        progress(done)
+        return done
+
+    def collect_garbage(self, *, dry_run: bool) -> Collection:
+        self.journal.note(f"collect {dry_run}")
+        return Collection(found={Category.STRAY: (3, 300)})
+
     def job_for(self, accession_version: str, reason: str, actor: str) -> str:
         if accession_version != ACCESSION_VERSION:
             raise NotFound(f"There is no {accession_version}.")
@@ -137,6 +164,7 @@ def main() -> None:
     logs.to_stderr()
     journal = Path(sys.argv[1])
     house = FakeHouse(journal.parent, Journal(journal))
+    counting.EVERY = 0.0
     bootstrap.worker_house = lambda: house  # type: ignore[assignment]
     house.nursery.start()
     run_worker(Settings(), kill_job=house.nursery.kill, on_drain=house.nursery.stop)

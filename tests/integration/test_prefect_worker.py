@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -243,6 +244,56 @@ def test_release_and_recover_run_too(prefect: Prefect, worker: Worker) -> None:
     run = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", {})
     assert prefect.ended(run["id"])["state"]["message"] == "reaped: 0, delivered: 2, expired uploads: 1"
     assert [schedule["slug"] for schedule in deployment["schedules"]] == ["every-five-minutes"]
+
+
+STARTED_AT_ONCE: dict[str, tuple[dict[str, Any], str, str]] = {
+    "register-external/default": ({"job_id": "external-1"}, "COMPLETED", "external-1 hashed"),
+    "repair/default": ({"job_id": "good-repair"}, "COMPLETED", "good-repair registered NO_ISSUES"),
+    "verify-integrity/regularly": ({"chosen": {"minutes": 1.5, "repair": False}}, "FAILED", "verify None 1.5 False"),
+    "collect-garbage/regularly": ({"dry_run": True}, "COMPLETED", "collect True"),
+}
+"""What the form of Prefect's UI sends for the deployments of no other test, how the run ends, what was done."""
+
+
+def test_every_deployment_can_be_started_in_the_ui(prefect: Prefect, worker: Worker) -> None:
+    known = {
+        f"{prefect.get(f'/flows/{deployment["flow_id"]}')['name']}/{deployment['name']}": deployment
+        for deployment in prefect.post("/deployments/filter", {})
+    }
+    assert known.keys() == {"process-submission/default", "release/default", "recover/regularly", *STARTED_AT_ONCE}
+    runs = {
+        name: prefect.post(f"/deployments/{known[name]['id']}/create_flow_run", {"parameters": parameters})["id"]
+        for name, (parameters, _, _) in STARTED_AT_ONCE.items()
+    }
+    ended = {name: prefect.ended(run_id)["state"] for name, run_id in runs.items()}
+    for name, (_, state, journal) in STARTED_AT_ONCE.items():
+        assert ended[name]["type"] == state, ended[name]
+        assert worker.noted(journal)
+    verified = ended["verify-integrity/regularly"]
+    assert (verified["name"], verified["message"].partition(";")[0]) == (
+        "Damage", "1 damaged objects are not restored yet",
+    )  # fmt: skip
+    assert ended["collect-garbage/regularly"]["name"] == "Counted"
+    shown = until(lambda: len(found := _artifacts(prefect, runs["verify-integrity/regularly"])) == 2 and found)
+    assert [row for row in json.loads(shown["verify-integrity"]["data"]) if row["value"]] == [
+        {"figure": "checked", "value": 3}, {"figure": "damaged", "value": 2},
+        {"figure": "repaired", "value": 1}, {"figure": "finished", "value": 1},
+    ]  # fmt: skip
+    assert shown["verify-integrity-progress"]["data"] == 100.0
+    assert shown["verify-integrity-progress"]["description"].startswith("checked: 3, bytes: 0, damaged: 2")
+    assert _artifacts(prefect, runs["collect-garbage/regularly"]).keys() == {"collect-garbage"}
+
+
+@pytest.mark.parametrize("chosen", [{"minutes": 100_000}, {"days": -1}, {"bucket": "another"}])
+def test_bounds_are_kept_in_the_ui_too(prefect: Prefect, worker: Worker, chosen: dict[str, Any]) -> None:
+    deployment = prefect.get("/deployments/name/verify-integrity/regularly")["id"]
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        prefect.post(f"/deployments/{deployment}/create_flow_run", {"parameters": {"chosen": chosen}})
+    assert refused.value.response.is_client_error
+
+
+def _artifacts(prefect: Prefect, run_id: str) -> dict[str, dict[str, Any]]:
+    return {artifact["key"]: artifact for artifact in prefect.post("/artifacts/filter", _of(run_id))}
 
 
 def test_a_schedule_makes_runs(prefect: Prefect, worker: Worker) -> None:
