@@ -75,4 +75,5 @@ def _actions() -> set[str]:
 
 def test_every_action_is_documented() -> None:
     text = (ROOT / "docs" / "maintainers.md").read_text(encoding="utf-8")
-    assert [action for action in sorted(_actions()) if f"`{action}`" not in text] == []
+    listed = next(line for line in text.splitlines() if line.startswith("Actions in the log:"))
+    assert [action for action in sorted(_actions()) if f"`{action}`" not in listed] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from readvault.config import Settings
@@ -74,6 +75,13 @@ def test_every_status_is_documented(status: str) -> None:
 @pytest.mark.parametrize("category", list(ProcessedCategory))
 def test_every_processed_category_is_documented(category: ProcessedCategory) -> None:
     assert f"`{category}`" in (DOCS / "submitters.md").read_text(encoding="utf-8")
+
+
+def test_every_deployment_is_documented() -> None:
+    text = (DOCS / "maintainers.md").read_text(encoding="utf-8")
+    for each in yaml.safe_load((DOCS.parent / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]:
+        name = each["entrypoint"].rpartition(".")[2].replace("_", "-")
+        assert f"| `{name}/{each['name']}` |" in text
 
 
 def test_readme_tells_every_step_in_order() -> None:
