@@ -43,6 +43,8 @@ def repair(house: House, pinned: Pinned) -> str | None:
                 return None
         except (ProcessingFailure, Unavailable) as failure:
             obstacle = f"; {failure}"
+    if pinned_at(house, pinned.key) != pinned:
+        return None  # somebody else repaired it, or it was erased: nothing is left to put back
     return _remains(house, pinned, making_again.wish(house, pinned) + obstacle)
 
 

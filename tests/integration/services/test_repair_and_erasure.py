@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
-from readvault.db.tables import Erasure
+from readvault.db.tables import Erasure, Job
 from readvault.domain.errors import Conflict
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobKind
 from readvault.services.house import House
 from readvault.services.storage import erasure, erasure_plan, integrity, repair, shredding
 from readvault.services.storage.pinned import Pinned, pinned_at
@@ -78,7 +80,9 @@ def test_an_erasure_that_is_done_meanwhile_leaves_no_bytes(
         return store_again(*args, **options)
 
     monkeypatch.setattr(store, "store_again", put_late)
-    assert repair.repair(house, pinned) is not None
+    repair.repair(house, pinned)
+    with house.sessions.read() as session:
+        assert not session.exec(select(Job.id).where(Job.kind == JobKind.REPAIR.value)).all()
     assert pinned.key not in store.versions
     assert pinned.key not in second(house).versions
 
