@@ -9,6 +9,7 @@ import typer
 from readvault.cli.admin_office import maintainer, open_office
 
 EXIT_ALTERED = 1
+EXIT_NOT_COMPARED = 2
 audit_app = typer.Typer(help="The audit log.", no_args_is_help=True)
 
 
@@ -16,7 +17,7 @@ audit_app = typer.Typer(help="The audit log.", no_args_is_help=True)
 def verify() -> None:
     """Look over the audit log and the trail of reads; exit 1 and name the first row that was altered or is gone.
 
-    The ends of the log that lie in the bucket must be rows of it.
+    The ends of the log that lie in the bucket must be rows of it; exit 2 when the bucket can't be asked.
     """
     from readvault.services import trail
 
@@ -25,6 +26,10 @@ def verify() -> None:
     if not verdict.whole:
         typer.echo(f"ALTERED: {verdict.fault}", err=True)
         raise typer.Exit(EXIT_ALTERED)
+    if verdict.heads is None:
+        typer.echo("all are as they were written; whether rows were cut off at the end is not known", err=True)
+        typer.echo("NOT COMPARED: the bucket, which keeps the ends of the log, can't be asked", err=True)
+        raise typer.Exit(EXIT_NOT_COMPARED)
     typer.echo(f"all are as they were written; {verdict.heads} ends of the log that lie in the bucket are among them")
 
 

@@ -15,7 +15,7 @@ from readvault.db import audit, records
 from readvault.db.audit import Head
 from readvault.db.tables import AuditEntry, EntryFile, FileAccess, Manifest, ManifestFile
 from readvault.domain.actor import Actor
-from readvault.domain.errors import BadRequest, NotFound
+from readvault.domain.errors import BadRequest, NotFound, NotReady, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services import access_log
 from readvault.services.authorization import Action, authorize
@@ -34,8 +34,8 @@ class Verdict:
     reads: int
     first_bad: int | None = None
     fault: str = ""
-    heads: int = 0
-    """How many heads in the bucket are rows of the log."""
+    heads: int | None = None
+    """How many heads in the bucket are rows of the log; None when the bucket could not be asked."""
 
     @property
     def whole(self) -> bool:
@@ -82,12 +82,12 @@ def verify(house: House) -> Verdict:
     """Look over the whole log: every digest, every link, and every URL that the log names or that names it.
 
     Heads that lie in the bucket must be rows of it: so rows that were cut off at the end show, and a
-    log that was written anew. Reads all rows once, in flat memory. Raises ProcessingFailure when the
-    bucket can't be reached.
+    log that was written anew. Reads all rows once, in flat memory.
     """
-    heads = exported_heads(house)  # before the rows: every head that is there by now is a row by now
+    # Before the rows: every head that is there by now is a row by now.
+    heads = _heads_if_the_bucket_answers(house)
     with house.sessions.read() as session:
-        found = audit.examine(session, heads)
+        found = audit.examine(session, heads or [])
         if (bad := found.first_bad) is not None:
             fault = f"row {bad} of the audit log was altered, or a row before it is missing"
             return Verdict(found.rows, 0, bad, fault)
@@ -98,8 +98,15 @@ def verify(house: House) -> Verdict:
         reads, wrong = _reads_that_differ(session)
         if wrong is not None:
             fault = f"the trail of reads is not what row {wrong} of the audit log says"
-            return Verdict(found.rows, reads, wrong, fault, len(heads))
-        return Verdict(found.rows, reads, heads=len(heads))
+            return Verdict(found.rows, reads, wrong, fault)
+        return Verdict(found.rows, reads, heads=None if heads is None else len(heads))
+
+
+def _heads_if_the_bucket_answers(house: House) -> list[Head] | None:
+    try:
+        return exported_heads(house)
+    except (NotReady, ProcessingFailure):
+        return None
 
 
 def exported_heads(house: House) -> list[Head]:

@@ -40,6 +40,7 @@ ALLOWED: dict[Action, set[str]] = {
     Action.MANAGE_TOKENS: USERS,
     Action.BREAK_GLASS: {"maintainer"},
     Action.MAINTAIN: {"maintainer"},
+    Action.READ_FIGURES: {"maintainer"},
 }
 
 
@@ -122,6 +123,7 @@ SCOPED = {
     "pipeline": {Action.UPLOAD, Action.LOOK_UP_FILE},
     "external-metadata": set(),
     "maintain": {Action.READ_LIMITS},
+    "metrics": {Action.READ_FIGURES},
     "unheard-of": set(),
 }
 PUBLIC = {Action.READ_GROUP, Action.READ_GROUP_CONTACT, Action.READ_RELEASED}

@@ -100,7 +100,7 @@ def test_a_missing_or_other_object_stops_the_release_before_anything_is_locked(
     ((version_id, content),) = store.versions[key]
     for damaged in ([], [("other version", content)], [(version_id, content + b"!")]):
         store.versions[key] = damaged
-        with pytest.raises(ProcessingFailure, match="not in the store"):
+        with pytest.raises(ProcessingFailure, match="stored bytes are damaged"):
             publication.publish(house, claim)
     assert store.locked == {}
     assert job(house, claim.job_id).state == "running"
