@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from readvault.domain.errors import BadRequest, LeaseLost, NurseryDied, ReadvaultError
+from readvault.domain.errors import BadRequest, LeaseLost, NurseryDied, ReadvaultError, WorkerStops
 from readvault.domain.reports import RegisterReport, Report
 from readvault.domain.status import ProcessingResult
 
@@ -68,8 +68,8 @@ def verified(done: Any) -> State[Any]:
 
 
 def failed(fault: Exception) -> State[Any]:
-    """Our failure, or a job that went to other hands; of a stranger's error only its type is told."""
+    """Our failure, or work that goes on in other hands; of a stranger's error only its type is told."""
     name, text = type(fault).__name__, str(fault) if isinstance(fault, ReadvaultError) else ""
-    if isinstance(fault, LeaseLost | NurseryDied):
+    if isinstance(fault, LeaseLost | NurseryDied | WorkerStops):
         return Cancelled(name="HandedBack", message=text or name)
     return Failed(message=f"{name}: {text}" if text else name)

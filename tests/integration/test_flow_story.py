@@ -14,7 +14,7 @@ import yaml
 
 from readvault import pipeline
 from readvault.domain.annotations import Annotation, Reason
-from readvault.domain.errors import InvalidSubmission, LeaseLost, NurseryDied, ProcessingFailure
+from readvault.domain.errors import InvalidSubmission, LeaseLost, NurseryDied, ProcessingFailure, WorkerStops
 from readvault.domain.reports import CheckReport, FetchReport, QcVerdict, RegisterReport, Report
 from readvault.pipeline import Hands
 from readvault.ports import Delivery, RunState
@@ -182,6 +182,7 @@ def test_a_new_text_of_a_report_stays_out_of_artifacts() -> None:
         (ValueError(SECRET), "FAILED", "Failed", "ValueError"),
         (LeaseLost("job 1 is another's"), "CANCELLED", "HandedBack", "job 1 is another's"),
         (NurseryDied("the nursery ended"), "CANCELLED", "HandedBack", "the nursery ended"),
+        (WorkerStops("this worker stops"), "CANCELLED", "HandedBack", "this worker stops"),
     ],
 )
 def test_a_flow_ends_in_words_that_people_may_read(fault: Exception, kind: str, name: str, message: str) -> None:
