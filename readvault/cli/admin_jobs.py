@@ -13,12 +13,14 @@ def jobs() -> None:
     """List the jobs that need attention: ID, kind, organism, entry, since when, and why."""
     from readvault.services.processing import attention
 
-    waiting = attention.needing_attention(open_office(), maintainer())
-    for job in waiting:
-        since = datetime.fromtimestamp(job.created_at, UTC).isoformat(timespec="seconds")
-        entry, cause = f"{job.accession}.{job.version}", " ".join((job.last_error or "").split())
-        typer.echo("\t".join((job.id, job.kind, job.organism, entry, since, cause)))
-    typer.echo(f"{len(waiting)} jobs need attention", err=True)
+    house, count, last = open_office(), 0, None
+    while waiting := attention.needing_attention(house, maintainer(), after=last):
+        for job in waiting:
+            since = datetime.fromtimestamp(job.created_at, UTC).isoformat(timespec="seconds")
+            entry, cause = f"{job.accession}.{job.version}", " ".join((job.last_error or "").split())
+            typer.echo("\t".join((job.id, job.kind, job.organism, entry, since, cause)))
+        count, last = count + len(waiting), waiting[-1].id
+    typer.echo(f"{count} jobs need attention", err=True)
 
 
 def retry(job_id: str = typer.Argument(help="The job, as `readvault admin jobs` lists it.")) -> None:

@@ -11,6 +11,7 @@ from readvault.api.schemas import admin as schemas
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.interventions import Step
 from readvault.services import trail
+from readvault.services.processing import attention, jobs
 from readvault.services.release import interventions, originals
 
 router = APIRouter(prefix="/admin", tags=["maintenance"])
@@ -41,6 +42,22 @@ def list_interventions(
     """What maintainers did to a version, oldest first."""
     name = AccessionVersion(accession, version)
     return [schemas.InterventionInfo.of(name, each) for each in interventions.history(house, user, name)]
+
+
+@router.get("/jobs", openapi_extra=documented(schemas.JobQuery))
+def list_jobs(
+    user: UserDep, house: HouseDep, asked: Annotated[schemas.JobQuery, parameters(schemas.JobQuery)]
+) -> schemas.JobPage:
+    """The jobs that need attention and why, oldest first, page by page."""
+    waiting = attention.needing_attention(house, user, after=asked.after, size=asked.size)
+    following = waiting[-1].id if len(waiting) == asked.size else None
+    return schemas.JobPage(jobs=[schemas.JobInfo.of(each) for each in waiting], next=following)
+
+
+@router.post("/jobs/{job_id}/retry", status_code=204)
+def retry_job(job_id: Label, user: UserDep, house: HouseDep) -> None:
+    """Queue a job that needs attention once more, with fresh counts."""
+    jobs.retry(house, user, job_id)
 
 
 @router.get("/audit", openapi_extra=documented(schemas.AuditQuery))

@@ -12,6 +12,7 @@ from readvault.db.tables import AuditEntry, FileAccess
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.interventions import LONGEST_REASON
 from readvault.services.entries.visibility import Intervened
+from readvault.services.processing import attention
 from readvault.services.release.originals import OpenedFile
 from readvault.services.trail import LARGEST_PAGE
 
@@ -110,6 +111,49 @@ class AuditPage(Wire):
 
     entries: list[AuditRow]
     next: int | None
+
+
+class JobQuery(Wire):
+    """Which page of the jobs that need attention: those after the job `after`."""
+
+    after: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
+    size: Annotated[int, Field(ge=1, le=attention.LARGEST_PAGE)] = 100
+
+
+class JobInfo(Wire):
+    """A job that is not tried again until a maintainer has looked after its cause."""
+
+    id: str
+    kind: str
+    organism: str
+    accession: str
+    version: int
+    created_at: str
+    reason: str
+    failures: int
+    handbacks: int
+
+    @classmethod
+    def of(cls, job: attention.WaitingJob) -> JobInfo:
+        """As it goes over the wire."""
+        return cls(
+            id=job.id,
+            kind=job.kind,
+            organism=job.organism,
+            accession=job.accession,
+            version=job.version,
+            created_at=when(job.created_at),
+            reason=job.last_error or "",
+            failures=job.failures,
+            handbacks=job.handbacks,
+        )
+
+
+class JobPage(Wire):
+    """Jobs, oldest first. `next` is the `after` of the next page, null at the end."""
+
+    jobs: list[JobInfo]
+    next: str | None
 
 
 class FileQuery(Wire):

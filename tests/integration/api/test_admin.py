@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobState
 from readvault.services.house import House
 from readvault.services.review.approval import Scope, approve
 from tests.houses import ALICE, BOB, MAINTAINER
@@ -95,3 +96,33 @@ def test_the_audit_log_is_read_page_by_page(api: TestClient, headers: Any, relea
     for bad in ({"size": 0}, {"size": 1001}, {"before": -1}, {"before": 2**70}, {"size": "x"}):
         assert_problem(api.get("/admin/audit", params=bad, headers=root), 400)
     assert_problem(api.get("/admin/audit", headers=headers(BOB)), 403)
+
+
+def test_jobs_that_need_attention_are_seen_page_by_page_and_queued_again(
+    api: TestClient, headers: Any, house: House
+) -> None:
+    root, mine = headers(MAINTAINER), scenes.group(house, "alice")
+    stuck = [scenes.entry(house, mine) for _ in range(3)]
+    _, queued = scenes.entry(house, mine)
+    for _, job_id in stuck:
+        changed = {"state": JobState.NEEDS_ATTENTION.value, "last_error": "align: a tool crashed", "failures": 3}
+        scenes.change(house, job_id, **changed)
+    first = api.get("/admin/jobs", params={"size": 2}, headers=root).json()
+    rest = api.get("/admin/jobs", params={"size": 2, "after": first["next"]}, headers=root).json()
+    assert rest["next"] is None
+    told = [*first["jobs"], *rest["jobs"]]
+    assert [(each["id"], f"{each['accession']}.{each['version']}") for each in told] == [
+        (job_id, str(name)) for name, job_id in stuck
+    ]
+    assert {(each["reason"], each["failures"], each["handbacks"]) for each in told} == {("align: a tool crashed", 3, 0)}
+    again = stuck[0][1]
+    assert api.post(f"/admin/jobs/{again}/retry", headers=root).status_code == 204
+    assert (scenes.job(house, again).state, scenes.job(house, again).failures) == (JobState.QUEUED, 0)
+    assert [each["id"] for each in api.get("/admin/jobs", headers=root).json()["jobs"]] == [
+        each for _, each in stuck[1:]
+    ]
+    assert_problem(api.post(f"/admin/jobs/{again}/retry", headers=root), 409, "needs attention")
+    assert_problem(api.post(f"/admin/jobs/{queued}/retry", headers=root), 409)
+    assert_problem(api.post("/admin/jobs/none/retry", headers=root), 404)
+    for bad in ({"size": 0}, {"size": 1001}, {"after": "none"}):
+        assert_problem(api.get("/admin/jobs", params=bad, headers=root), 400)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from sqlmodel import select
+
+from readvault.db.tables import Job
+from readvault.domain.status import JobState
 from tests.integration.api.matrix.cells import Call, Row, role
 from tests.integration.api.matrix.scene import Scene
+from tests.integration.services import scenes
 
 REASON = {"reason": "a reason that says something"}
 
@@ -15,6 +20,21 @@ def _of_released(step: str | None = None) -> object:
         return Call(path=path, json=REASON)
 
     return make
+
+
+def _job(scene: Scene) -> str:
+    name = scene.processed.name
+    with scene.house.sessions.read() as session:
+        query = select(Job.id).where(Job.accession == name.accession, Job.version == name.version)
+        return session.exec(query).one()
+
+
+def _stuck(scene: Scene) -> None:
+    scenes.change(scene.house, _job(scene), state=JobState.NEEDS_ATTENTION.value, last_error="fetch: the disk")
+
+
+def _of_job(scene: Scene) -> Call:
+    return Call(path={"job_id": _job(scene)})
 
 
 ROWS = [
@@ -41,6 +61,16 @@ ROWS = [
         opens_originals={"maintainer"},
     ),
     Row("GET", "/admin/entries/{accession}/{version}/interventions", role("maintainer", 200)),
+    Row("GET", "/admin/jobs", role("maintainer", 200), prepare=_stuck),
+    Row("POST", "/admin/jobs/{job_id}/retry", role("maintainer", 204), _of_job, prepare=_stuck),
+    Row("POST", "/admin/jobs/{job_id}/retry", role("maintainer", 409), _of_job, note="done"),
+    Row(
+        "POST",
+        "/admin/jobs/{job_id}/retry",
+        role("maintainer", 404),
+        lambda scene: Call(path={"job_id": "none"}),
+        note="unknown",
+    ),
     Row("GET", "/admin/audit", role("maintainer", 200)),
     Row(
         "GET",
