@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, true
 from sqlmodel import Session, col
 
 from readvault.config import LimitSettings
@@ -48,6 +48,7 @@ NEAR = 0.9
 """The part of a limit from which it is near."""
 MOST_COUNTED = 100_000
 """What grows without end where nobody tidies up is counted up to here."""
+_PAGE = 200
 _OPEN_STATES = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.NEEDS_ATTENTION.value)
 
 FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -226,7 +227,7 @@ def _integrity(session: Session, now: float) -> Iterator[Figure]:
         damaged[kind] = count
     for kind, count in damaged.items():
         yield Figure("readvault_objects_damaged", (kind,), count)
-    oldest = session.execute(_oldest_check()).scalar()
+    oldest = _oldest_check(session)
     if oldest is not None:
         yield Figure("readvault_objects_oldest_check_seconds", (), max(0.0, now - oldest))
     source = col(Repair.source)
@@ -234,18 +235,32 @@ def _integrity(session: Session, now: float) -> Iterator[Figure]:
         yield Figure("readvault_repairs", (name,), count)
 
 
-def _oldest_check() -> Select[tuple[float]]:
-    """When the object was read that was read longest ago, of those that somebody still counts on."""
-    key = col(FixityCheck.key)
-    expected: ColumnElement[bool] = exists().where(col(StoredObject.key) == key) | exists().where(
-        col(UploadedFile.key) == key, col(UploadedFile.sealed_at).is_not(None)
+def _oldest_check(session: Session) -> float | None:
+    """When the object was read that was read longest ago, of those that somebody still counts on.
+
+    Page by page, as nearly always the first row is one: in one query PostgreSQL hashes all objects that there are.
+    """
+    key, checked_at = col(FixityCheck.key), col(FixityCheck.checked_at)
+    page = select(checked_at, key).order_by(checked_at, key).limit(_PAGE)
+    after: ColumnElement[bool] = true()
+    while oldest := session.execute(page.where(after)).all():
+        counted_on = _counted_on(session, [row[1] for row in oldest])
+        for when, name in oldest:
+            if name in counted_on:
+                return float(when)
+        when, name = oldest[-1]
+        after = or_(checked_at > when, and_(checked_at == when, key > name))
+    return None
+
+
+def _counted_on(session: Session, keys: list[str]) -> set[str]:
+    stored = select(col(StoredObject.key)).where(col(StoredObject.key).in_(keys))
+    sealed = select(col(UploadedFile.key)).where(
+        col(UploadedFile.key).in_(keys), col(UploadedFile.sealed_at).is_not(None)
     )
-    return (
-        select(col(FixityCheck.checked_at))
-        .where(expected, ~exists().where(col(ErasedObject.key) == key))
-        .order_by(col(FixityCheck.checked_at))
-        .limit(1)
-    )
+    erased = select(col(ErasedObject.key)).where(col(ErasedObject.key).in_(keys))
+    there = {key for query in (stored, sealed) for key in session.execute(query).scalars()}
+    return there - set(session.execute(erased).scalars())
 
 
 def _waiting(session: Session, now: float) -> Iterator[Figure]:
@@ -256,7 +271,9 @@ def _waiting(session: Session, now: float) -> Iterator[Figure]:
     pending, since = session.execute(select(func.count(), func.min(PendingRecord.created_at))).one()
     yield Figure("readvault_records_pending", (), pending)
     yield Figure("readvault_records_oldest_seconds", (), 0 if since is None else max(0.0, now - since))
-    count, size = session.execute(select(func.count(), func.coalesce(func.sum(CondemnedVersion.size), 0))).one()
+    garbage = select(func.count(), func.coalesce(func.sum(CondemnedVersion.size), 0))
+    # What is gone is remembered for a while, and waits for nothing.
+    count, size = session.execute(garbage.where(col(CondemnedVersion.deleted_at).is_(None))).one()
     yield Figure("readvault_condemned_versions", (), count)
     yield Figure("readvault_condemned_bytes", (), float(size))
     confirmed = col(Erasure.confirmed_at).is_not(None)

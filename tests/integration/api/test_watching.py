@@ -15,7 +15,7 @@ from sqlalchemy import text, update
 from readvault.adapters.s3_client import failures_of
 from readvault.api import readiness
 from readvault.db import clock
-from readvault.db.tables import FixityCheck, Job, LimitOverride, PendingRecord
+from readvault.db.tables import CondemnedVersion, FixityCheck, Job, LimitOverride, PendingRecord
 from readvault.domain.actor import Actor
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.errors import LeaseLost
@@ -116,6 +116,17 @@ def test_damage_backlog_and_quotas_are_told(told: Any, house: House) -> None:
     assert told("readvault_records_oldest_seconds") >= 49
     assert told("readvault_quota_near_limit", owner="group") == 1
     assert told("readvault_quota_largest_share", owner="group") == pytest.approx(0.9)
+
+
+def test_garbage_that_is_gone_waits_for_nothing(told: Any, house: House) -> None:
+    with house.sessions.begin() as session:
+        now = clock.read(session)
+        for name, deleted_at in (("waits", None), ("gone", now)):
+            row = CondemnedVersion(key=name, version_id="v", size=7, category="-", condemned_at=now)
+            row.deleted_at = deleted_at
+            session.add(row)
+    assert told("readvault_condemned_versions") == 1
+    assert told("readvault_condemned_bytes") == 7
 
 
 def test_requests_are_counted_by_template_and_no_label_holds_what_was_sent(
