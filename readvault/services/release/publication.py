@@ -11,6 +11,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from readvault.db import clock
+from readvault.db.erased import erased_among
 from readvault.db.tables import (
     CurrentResult,
     EntryFile,
@@ -18,6 +19,7 @@ from readvault.db.tables import (
     Manifest,
     ManifestFile,
     Release,
+    Repair,
     StoredObject,
     UploadedFile,
 )
@@ -47,9 +49,12 @@ class _File:
     stored: StoredVersion
     file_id: str
     may_be_public: bool
+    first_version: str | None
+    """The version that was sealed or stored: `stored` too, unless that was lost and repaired since."""
 
     def as_json(self) -> dict[str, Any]:
-        place = {"key": self.stored.key, "versionId": self.stored.version_id, "size": self.stored.size}
+        # A record is written once: what a repair moves later lies in the repair's own record.
+        place = {"key": self.stored.key, "versionId": self.first_version, "size": self.stored.size}
         said = {"category": self.category, "name": self.name, "sha256": self.sha256, "mayBePublic": self.may_be_public}
         return {"fileId": self.file_id, **said, **place}
 
@@ -72,9 +77,9 @@ def publish(house: House, claim: Claim) -> int:
     with house.sessions.read() as session:
         released = _load(session, claim.accession_version, claim.pipeline_version)
         until = clock.read(session) + LOCKED_FOR
+        files = _there(session, released)
     _refuse_unscreened(released)
     failpoint("release-before-verify")
-    files = (*released.files, *released.originals)
     for file in files:
         _verify(house, file)
     failpoint("release-verified")
@@ -113,6 +118,7 @@ def _load(session: Session, name: AccessionVersion, pipeline_version: int) -> _R
             StoredVersion(at.key, at.version_id, at.size),
             file.file_id,
             file.may_be_public,
+            _first_version(session, at.key, at.version_id),
         )
         for file, at in processed
     )
@@ -124,11 +130,31 @@ def _load(session: Session, name: AccessionVersion, pipeline_version: int) -> _R
     )
     originals = tuple(
         _File(
-            file.category, file.name, at.sha256, StoredVersion(at.key, at.version_id, at.size or 0), file.file_id, False
+            file.category,
+            file.name,
+            at.sha256,
+            StoredVersion(at.key, at.version_id, at.size or 0),
+            file.file_id,
+            False,
+            _first_version(session, at.key, at.version_id),
         )
         for file, at in submitted
     )
     return _Released(entry, release, manifest, files, originals)
+
+
+def _first_version(session: Session, key: str, version_id: str | None) -> str | None:
+    for repair in session.exec(select(Repair).where(Repair.key == key).order_by(col(Repair.id).desc())):
+        if repair.version_id == version_id:
+            version_id = repair.lost_version_id
+    return version_id
+
+
+def _there(session: Session, released: _Released) -> list[_File]:
+    """The files and originals that nobody shredded: a later result may come after the originals are gone."""
+    files = [*released.files, *released.originals]
+    erased = erased_among(session, ((file.stored.key, file.stored.version_id) for file in files))
+    return [file for file in files if (file.stored.key, file.stored.version_id) not in erased]
 
 
 def _published_since(session: Session, name: AccessionVersion, pipeline_version: int) -> Manifest | None:

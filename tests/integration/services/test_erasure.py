@@ -43,7 +43,7 @@ from readvault.domain.organism import Dehumanize, Originals, Pipeline
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.processing.reprocessing import process_again
-from readvault.services.release import downloads, interventions, originals
+from readvault.services.release import downloads, interventions, originals, publication
 from readvault.services.release.manifests import manifest
 from readvault.services.review.review import review
 from readvault.services.storage import erasure, erasure_proof, fsck, shred_dates, shredding
@@ -54,7 +54,7 @@ from readvault.services.uploads.upload_requests import request_uploads
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, MAINTAINER, organism, tsv, upload
 from tests.integration.services.life import METADATA, released, revised
-from tests.integration.services.scenes import ORGANISM, audit_log, claimed, entry, group, processed, result
+from tests.integration.services.scenes import ORGANISM, audit_log, change, claimed, entry, group, processed, result
 
 OTHER = Actor("other-maintainer", frozenset({MAINTAINER_ROLE}))
 REASON = "the patient took the consent back"
@@ -399,6 +399,18 @@ def test_what_lost_its_originals_on_purpose_says_so(shredding_house: House) -> N
         jobs.inputs_of(later, claimed(later, job_id))
     with pytest.raises(Unprocessable, match="were erased"):
         revised(house, {"accession": name.accession})
+
+
+def test_a_result_is_released_though_the_originals_are_gone(shredding_house: House, store: MemoryStore) -> None:
+    house = shredding_house
+    name = released(house, group(house, "alice"), files=(b"one",))
+    end_jobs(house)
+    assert (shred_dates.shred_due(house), shredding.carry_on_all(house)) == (1, 1)
+    with house.sessions.read() as session:
+        job_id = session.exec(select(Job.id).where(Job.kind == "release")).one()
+    change(house, job_id, state="queued")
+    assert publication.publish(house, claimed(house, job_id)) == 1
+    assert f"records/{name.accession}/1/release.json" in store.versions
 
 
 def _confirm_and_carry_out(house: House, asked: Erasure) -> Erasure:
