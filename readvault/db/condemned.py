@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import batched
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, delete, exists, func, select
 from sqlmodel import Session, col
 
 from readvault.db.tables import CondemnedVersion
@@ -47,6 +48,16 @@ def revive_possible(session: Session, keys: Iterable[str]) -> set[str]:
             undecided = delete(row).where(*present, col(row.deleting_since).is_(None))
             session.execute(undecided.execution_options(synchronize_session=False))
     return lost
+
+
+def is_being_deleted(key: SQLColumnExpression[str], version_id: SQLColumnExpression[Any]) -> ColumnElement[bool]:
+    """SQL: whether the deletion of the version that these columns pin has begun and its row is still to go."""
+    return exists().where(
+        col(CondemnedVersion.key) == key,
+        col(CondemnedVersion.version_id) == func.coalesce(version_id, ""),
+        col(CondemnedVersion.deleting_since).is_not(None),
+        col(CondemnedVersion.deleted_at).is_(None),
+    )
 
 
 def refuse_deleted(session: Session, versions: Iterable[tuple[str, str | None]]) -> None:

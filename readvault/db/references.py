@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from readvault.db.erased import is_erased
 from readvault.db.tables import (
     EntryFile,
-    ErasedObject,
     FixityCheck,
     ManifestFile,
     PartialFile,
@@ -32,7 +32,7 @@ REFERENCES = {
     "manifest_file.stored_object_id": "a result's file",
     "partial_file.key": "a file of readvault's part of a chain",
     "partial_file.file_id": "an upload of an external pipeline that waits for its hash",
-    "erased_object.key": "what is shredded belongs to its erasure, whose proof names every version",
+    "erased_object.key": "a version that is shredded belongs to its erasure, whose proof names it",
     "erased_object.version_id": "the same",
     "fixity_check.key": "a damaged object: its other versions may be what it is repaired from",
     "pending_record.key": "a document that is about to be written",
@@ -74,14 +74,16 @@ NO_REFERENCES = {
 }
 """Columns that hold keys, IDs of files, or anything (JSON), and keep nothing from being garbage, and why."""
 
+# Aliases, so that a query over these very tables isn't asked about its own row alone; made once, which takes long.
+_UPLOAD, _STORED, _PART = aliased(UploadedFile), aliased(StoredObject), aliased(PartialFile)
+
 
 def referenced(key: Any, version_id: Any, expired_before: float | ColumnElement[float]) -> ColumnElement[bool]:
     """SQL: whether anything refers to this object version; `version_id` is '' where there are no versions.
 
     An upload that wasn't submitted counts until it expired before that moment (seconds since 1970).
     """
-    # Aliases, so that a query over these very tables isn't asked about its own row alone.
-    upload, stored, part = aliased(UploadedFile), aliased(StoredObject), aliased(PartialFile)
+    upload, stored, part = _UPLOAD, _STORED, _PART
     in_use = or_(
         exists().where(col(EntryFile.file_id) == col(upload.id)),
         exists().where(col(ManifestFile.file_id) == col(upload.id)),
@@ -96,7 +98,7 @@ def referenced(key: Any, version_id: Any, expired_before: float | ColumnElement[
             col(stored.key) == key, func.coalesce(col(stored.version_id), "") == version_id, of_result
         ),
         exists().where(col(part.key) == key),
-        exists().where(col(ErasedObject.key) == key),
+        is_erased(key, version_id),
         exists().where(col(FixityCheck.key) == key, col(FixityCheck.damage).is_not(None)),
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from readvault.db import audit, immutability
+from readvault.db import audit, immutability, references
 from readvault.db.clock import now
 from readvault.db.erased import is_erased, is_tombstone
 from readvault.db.tables import (
@@ -21,7 +21,6 @@ from readvault.db.tables import (
     CurrentResult,
     EntryFile,
     EntryVersion,
-    ErasedObject,
     Job,
     Manifest,
     ManifestFile,
@@ -266,12 +265,12 @@ def _quota(session: Session) -> Iterator[str]:
 
 def _garbage(session: Session) -> Iterator[str]:
     """Nothing that anything refers to is about to be deleted."""
-    erased = select(ErasedObject.key)
-    condemned = select(CondemnedVersion.key).where(
-        col(CondemnedVersion.deleting_since).is_not(None), col(CondemnedVersion.key).not_in(erased)
+    row = CondemnedVersion
+    needed = references.referenced(col(row.key), col(row.version_id), now())
+    under_way = (
+        col(row.deleting_since).is_not(None),
+        col(row.deleted_at).is_(None),
+        ~is_erased(col(row.key), col(row.version_id)),
     )
-    for table in (StoredObject, UploadedFile):
-        query = select(table.key).where(col(table.key).in_(condemned))
-        sealed = query if table is StoredObject else query.where(col(UploadedFile.sealed_at).is_not(None))
-        for key in session.exec(sealed).all():
-            yield f"garbage: {key} is in use and is being deleted"
+    for key in session.exec(select(row.key).where(*under_way, needed)).all():
+        yield f"garbage: {key} is in use and is being deleted"

@@ -91,7 +91,7 @@ PLANTED: dict[str, str | Callable[[House], None]] = {
     "audit": "UPDATE audit_log SET actor = 'somebody else' WHERE id = 1",
     "quota": "UPDATE upload_usage SET sealed_bytes = 11",
     "garbage": "INSERT INTO condemned_version (key, version_id, size, category, condemned_at, deleting_since)"
-    " SELECT key, 'v', 1, 'stray', 1, 1 FROM stored_object",
+    " SELECT key, version_id, 1, 'unused processed file', 1, 1 FROM stored_object",
 }
 
 

@@ -16,15 +16,21 @@ from readvault.services.storage import erasure_plan
 from readvault.services.storage.erasure_plan import Line
 
 PAGE = 100
+UPLOADS = "incoming/"
 
 
 def left(house: House, row: Erasure, *, finished: bool = False) -> Iterator[Line]:
-    """What both buckets still hold of it. Bytes that came again after the proof are other people's new ones."""
+    """What both buckets still hold of it.
+
+    Processed files that came again after the proof are other people's new ones. The key of an upload is
+    never used again: what lies there came by a URL that was signed before, and is the erased file.
+    """
     for page in batched(candidates(house, row, only_noted=finished), PAGE):
         with house.sessions.read() as session:
             if finished:
                 noted = _noted(session, {line.key for line in page})
-                yield from (line for line in page if (line.place, line.key, line.version_id) in noted)
+                late = {line for line in going(session, page, noted_too=True) if line.key.startswith(UPLOADS)}
+                yield from (line for line in page if line in late or (line.place, line.key, line.version_id) in noted)
             else:
                 yield from going(session, page, noted_too=True)
 

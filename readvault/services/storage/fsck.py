@@ -11,10 +11,10 @@ from itertools import groupby, takewhile
 from sqlmodel import col, select
 
 from readvault.db import clock
-from readvault.db.tables import Repair, UploadedFile
+from readvault.db.tables import CondemnedVersion, Repair, UploadedFile
 from readvault.ports import ListedVersion
 from readvault.services.house import House
-from readvault.services.storage.pinned import Pinned, pinned_versions
+from readvault.services.storage.pinned import Pinned, pinned_at, pinned_versions
 
 PREFIXES = ("incoming/", "vault/")
 """Where objects lie that rows of the database stand for."""
@@ -131,9 +131,21 @@ def _unknown(house: House, page: list[Finding]) -> Iterator[Finding]:
     with house.sessions.read() as session:
         requested = set(session.exec(select(UploadedFile.key).where(col(UploadedFile.key).in_(strays))))
         lost = select(Repair.key, Repair.lost_version_id).where(col(Repair.key).in_(hidden))
+        deleted = select(CondemnedVersion.key, CondemnedVersion.version_id).where(
+            col(CondemnedVersion.key).in_(strays), col(CondemnedVersion.deleting_since).is_not(None)
+        )
+        going = set(session.exec(deleted))
         left_behind = {(key, version_id) for key, version_id in session.exec(lost)}
     for finding in page:
         is_requested = finding.difference is Difference.STRAY and finding.key in requested
         is_old = finding.difference is Difference.HIDDEN and (finding.key, finding.version_id) in left_behind
-        if not (is_requested or is_old):
+        is_going = finding.difference is Difference.STRAY and (finding.key, finding.version_id or "") in going
+        is_gone = finding.difference is Difference.MISSING and _is_dropped(house, finding)
+        if not (is_requested or is_old or is_going or is_gone):
             yield finding
+
+
+def _is_dropped(house: House, finding: Finding) -> bool:
+    """Whether its row went, or moved to another version, after it was read: garbage, an erasure, a repair."""
+    pinned = pinned_at(house, finding.key)
+    return pinned is None or pinned.stored.version_id != finding.version_id

@@ -6,9 +6,10 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, func, or_, select
 from sqlmodel import col
 
+from readvault.db.condemned import is_being_deleted
 from readvault.db.erased import is_erased
 from readvault.db.tables import FixityCheck, StoredObject, UploadedFile
 from readvault.ports import StoredVersion
@@ -36,7 +37,8 @@ _Source = tuple[ColumnElement[str], Select[_Row]]
 def pinned_versions(house: House, *, after: str = "", unchecked_since: float | None = None) -> Iterator[Pinned]:
     """Sealed originals and processed files, by key, only those beyond `after`; read page by page.
 
-    What was shredded is left out; what was repaired comes with the version that stands for it now.
+    What was shredded is left out, and garbage whose deletion has begun; what was repaired comes with the
+    version that stands for it now.
     With `unchecked_since` only those whose bytes were not read since that moment (seconds since 1970).
     """
     sources = (_pages(house, source, after, unchecked_since) for source in (_originals, _processed))
@@ -58,8 +60,7 @@ def _originals() -> _Source:
     size, sha256, group_id = col(UploadedFile.size), col(UploadedFile.sha256), col(UploadedFile.group_id)
     restorable = func.coalesce(sha256, col(UploadedFile.declared_sha256))
     query = select(key, version_id, size, sha256, group_id, restorable)
-    there = query.where(col(UploadedFile.sealed_at).is_not(None), ~is_erased(key, version_id))
-    return key, there  # type: ignore[return-value]
+    return key, query.where(col(UploadedFile.sealed_at).is_not(None), _is_expected(key, version_id))  # type: ignore[return-value]
 
 
 def _processed() -> _Source:
@@ -68,7 +69,11 @@ def _processed() -> _Source:
     query = select(key, version_id, col(StoredObject.size), sha256, col(StoredObject.group_id), sha256)
     # Files that an external pipeline uploaded itself stay where they are: the row of the upload stands for them.
     uploads = select(col(UploadedFile.key)).where(col(UploadedFile.key) == key)
-    return key, query.where(~uploads.exists(), ~is_erased(key, version_id))  # type: ignore[return-value]
+    return key, query.where(~uploads.exists(), _is_expected(key, version_id))  # type: ignore[return-value]
+
+
+def _is_expected(key: SQLColumnExpression[str], version_id: SQLColumnExpression[str | None]) -> ColumnElement[bool]:
+    return and_(~is_erased(key, version_id), ~is_being_deleted(key, version_id))
 
 
 def _pages(house: House, source: Callable[[], _Source], after: str, unchecked_since: float | None) -> Iterator[Pinned]:

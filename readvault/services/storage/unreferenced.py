@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import batched, groupby
 from typing import Any
@@ -113,7 +113,8 @@ class _Rows:
     pins: set[str]
     open: bool = False
     expired: bool = False
-    erased: bool = False
+    erased: set[str] = field(default_factory=set)
+    """Versions that belong to an erasure; what lies beside them came after it, and is judged like any other."""
 
 
 def _of_bucket(house: House, page: Sequence[tuple[str, list[ListedVersion]]], before: float) -> list[Garbage]:
@@ -137,23 +138,23 @@ def _rows_of(session: Session, keys: Sequence[str], before: float) -> dict[str, 
     stored = select(col(StoredObject.key), col(StoredObject.version_id)).where(col(StoredObject.key).in_(keys))
     for key, version_id in session.execute(stored):
         rows[key].pins.add(version_id or "")
-    for key in session.execute(select(col(ErasedObject.key)).where(col(ErasedObject.key).in_(keys))).scalars():
-        rows[key].erased = True
+    erased = select(col(ErasedObject.key), col(ErasedObject.version_id)).where(col(ErasedObject.place) == "bucket")
+    for key, version_id in session.execute(erased.where(col(ErasedObject.key).in_(keys))):
+        rows[key].erased.add(version_id)
     return dict(rows)
 
 
 def _judged(listed: Sequence[ListedVersion], row: _Rows | None, before: float) -> Iterator[Garbage]:
     versions = {each.stored.version_id or "" for each in listed if not each.deleted}
-    if row is None:
-        category, pins = Category.STRAY, set[str]()
-    elif row.open or row.erased or not row.pins <= versions:
+    row = row or _Rows(set())
+    standing = row.pins - row.erased
+    if row.open or not standing <= versions:
         return  # where a pinned version is lost, every other one may be what it is repaired from
-    else:
-        category = Category.EXPIRED_UPLOAD if row.expired and not row.pins else Category.BESIDE_PINNED
-        pins = row.pins
+    category = Category.BESIDE_PINNED if standing else Category.EXPIRED_UPLOAD if row.expired else Category.STRAY
+    kept = row.pins | row.erased
     for each in listed:
         version_id = each.stored.version_id or ""
-        if version_id not in pins and each.modified_at < before:
+        if version_id not in kept and each.modified_at < before:
             yield Garbage(each.stored.key, version_id, each.stored.size, category)
 
 

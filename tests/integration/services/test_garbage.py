@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, update
+from sqlalchemy import JSON, delete, update
 from sqlmodel import SQLModel, col, select
 
 from readvault.db import clock, condemned, references
 from readvault.db.tables import (
     AuditEntry,
     CondemnedVersion,
+    EntryFile,
     FixityCheck,
     Manifest,
     PartialResult,
@@ -21,9 +23,11 @@ from readvault.db.tables import (
     UploadUsage,
 )
 from readvault.domain.errors import ProcessingFailure, Unavailable
+from readvault.ports import ListedVersion
 from readvault.services.house import House
 from readvault.services.processing import jobs
-from readvault.services.storage import garbage
+from readvault.services.storage import fsck, garbage, integrity, shredding
+from readvault.services.storage.pinned import pinned_at, pinned_versions
 from readvault.services.storage.unreferenced import HOUR, Category
 from readvault.services.submission import deletion
 from readvault.services.submission.new_entries import submit
@@ -31,6 +35,7 @@ from tests.fakes import MemoryStore
 from tests.houses import ALICE, group_of, tsv, upload
 from tests.integration.services.life import METADATA, released
 from tests.integration.services.scenes import ORGANISM, claimed, entry, processed, result
+from tests.integration.services.test_erasure import erase
 
 TIMES: dict[type[SQLModel], tuple[str, ...]] = {
     CondemnedVersion: ("condemned_at",),
@@ -339,3 +344,68 @@ def test_every_column_that_may_hold_a_key_or_a_file_is_on_the_list() -> None:
     assert found - listed == set(), "say in db/references.py whether these keep an object from being garbage"
     known = {f"{table.name}.{column.name}" for table in SQLModel.metadata.tables.values() for column in table.columns}
     assert listed - known == set()
+
+
+def test_what_is_being_deleted_is_neither_missing_nor_stray(house: House, store: MemoryStore) -> None:
+    """A deletion that is broken off before or after S3 was asked is no damage, and nobody repairs it."""
+    group_id = group_of(house, ALICE)
+    name, _ = processed(house, group_id)
+    deletion.delete_versions(house, ALICE, ORGANISM, scope=deletion.Scope.ALL, accession_versions=[name])
+    pins = list(pinned_versions(house))
+    assert pins
+    with house.sessions.begin() as session:
+        session.add_all(
+            CondemnedVersion(
+                key=each.key, version_id=each.stored.version_id or "", size=each.stored.size, condemned_at=1.0,
+                category=Category.STRAY.value, deleting_since=2.0,
+            )
+            for each in pins
+        )  # fmt: skip
+    assert [pinned_at(house, each.key) for each in pins] == [None] * len(pins)
+    assert list(pinned_versions(house)) == list(fsck.fsck(house)) == []
+    for each in pins:
+        store.delete(each.stored)
+    assert list(fsck.fsck(house)) == []
+    assert integrity.verify(house).damaged == 0
+
+
+def test_fsck_asks_again_before_it_says_missing(house: House, store: MemoryStore) -> None:
+    """The row was read, then object and row went as garbage, then the bucket was listed."""
+    name, _ = processed(house, group_of(house, ALICE))
+    walk = store.walk
+
+    def after_all_went(prefix: str, *, after: str | None = None) -> Iterator[ListedVersion]:
+        with house.sessions.begin() as session:
+            session.execute(delete(UploadedFile).where(col(UploadedFile.id).in_(originals)))
+        for key in [key for key in store.versions if key.startswith("incoming/")]:
+            del store.versions[key]
+        yield from walk(prefix, after=after)
+
+    originals = [row.file_id for row in _all(house, EntryFile) if row.accession == name.accession]
+    deletion.delete_versions(house, ALICE, ORGANISM, scope=deletion.Scope.ALL, accession_versions=[name])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "walk", after_all_went)
+        assert list(fsck.fsck(house)) == []
+
+
+def test_what_comes_late_under_an_erased_key_is_garbage_and_no_proof_hides_it(house: House, store: MemoryStore) -> None:
+    """A signed URL may outlive the erasure of its upload: S3 takes the bytes, as the key is empty again."""
+    group_id = group_of(house, ALICE)
+    gone = released(house, group_id)
+    pins = list(pinned_versions(house))
+    erased = erase(house, gone)
+    assert erased.id is not None
+    assert erased.finished_at is not None
+    assert not store.versions.keys() & {each.key for each in pins}
+    original = next(each.key for each in pins if each.key.startswith("incoming/"))
+    output = next(each.key for each in pins if each.key.startswith("vault/"))
+    late, again = store.write(original, b"the same reads"), store.write(output, b"somebody's new result")
+    assert [(line.key, line.version_id) for line in shredding.left_of(house, erased.id)] == [
+        (original, late.version_id)
+    ]
+    old = _young_enough(house)
+    assert garbage.collect(old, dry_run=False).condemned >= 2
+    _later(house, 1000)
+    garbage.collect(old, dry_run=False)
+    assert not store.versions.keys() & {original, output}, again
+    assert shredding.left_of(house, erased.id) == []
