@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from readvault import recovery
 from readvault.db.faults import patiently
 from readvault.domain.errors import BytesLost, LeaseLost, NurseryDied, ProcessingFailure, StoreUnavailable, WorkerStops
 from readvault.domain.identifiers import AccessionVersion
@@ -24,15 +25,15 @@ from readvault.repair_job import RepairJob
 from readvault.rounds import Rounds
 from readvault.scratch import Scratch
 from readvault.server_job import ServerJob
-from readvault.services import housekeeping, idempotency
+from readvault.services import housekeeping
 from readvault.services.house import House
-from readvault.services.processing import jobs, pipeline_versions, reprocessing
+from readvault.services.processing import jobs, reprocessing
 from readvault.services.processing.external_registration import register_external
 from readvault.services.processing.jobs import Claim
 from readvault.services.queue import deliveries
 from readvault.services.queue.lease import Lease
 from readvault.services.release import publication
-from readvault.services.storage import garbage, integrity, records, shred_dates, shredding, unfinished
+from readvault.services.storage import garbage, integrity, records
 from readvault.services.storage.choices import VerifyIntegrity
 from readvault.services.storage.garbage import Collection
 
@@ -40,8 +41,6 @@ logger = logging.getLogger(__name__)
 
 STOPS_WITHIN = 10.0
 """Seconds that a worker waits for its own threads; what they do can be broken off at any point."""
-RECORDS_FOR = 60.0
-"""Seconds of a recovery that go into writing records: the export goes on beside it all the time."""
 NOTHING_THERE = "doctor/nothing"
 """A prefix under which nobody stores anything: to list it asks S3 for next to nothing."""
 
@@ -202,34 +201,9 @@ class WorkerHouse:
         return 0 if self._store_is_gone.is_set() else deliveries.dispatch(self.house, self.ready)
 
     def recover(self) -> dict[str, int]:
-        """Do what the dispatcher does, once, and expire old uploads; how many rows each step changed.
-
-        A step that fails keeps no other from its work; its error is raised at the end.
-        """
+        """Do what the dispatcher does, once, and all that was broken off elsewhere; how many rows each step changed."""
         self.look_at_indexes()
-        steps: dict[str, Callable[[], int]] = {
-            "reaped": functools.partial(housekeeping.reap, self.house),
-            "delivered": self._dispatch,
-            "upgraded pipelines": functools.partial(pipeline_versions.upgrade_all, self.house),
-            "expired uploads": functools.partial(unfinished.expire_uploads, self.house),
-            "originals due": functools.partial(shred_dates.shred_due, self.house),
-            "erasures": functools.partial(shredding.carry_on_all, self.house),
-            "records": functools.partial(records.export, self.house, seconds=RECORDS_FOR),
-            "finished deletions": functools.partial(garbage.finish_quietly, self.house),
-            "forgotten requests": functools.partial(idempotency.forget_old, self.house),
-        }
-        counts: dict[str, int] = {}
-        failures: list[Exception] = []
-        for name, step in steps.items():
-            self.check()
-            try:
-                counts[name] = step()
-            except Exception as fault:
-                logger.warning("recovering, %s: %s", name, type(fault).__name__)
-                failures.append(fault)
-        if failures:
-            raise failures[0]
-        return counts
+        return recovery.recover(self.house, self._dispatch, self.check)
 
     def collect_garbage(self, *, dry_run: bool) -> Collection:
         """Delete from the bucket what nothing has referred to for long, and condemn what nothing refers to now."""
@@ -274,7 +248,8 @@ class WorkerHouse:
         """Hand a job back after this fault. It counts only if it may be the job's own."""
         outage = outage_of(fault)
         # A drain raises what is no Exception (KeyboardInterrupt, CancelledError): not the job's fault.
-        counted = outage is None and isinstance(fault, Exception)
+        # Nor is what breaks while a worker ends: it may have broken for that.
+        counted = outage is None and isinstance(fault, Exception) and not self._stopping.is_set()
         cause = outage or (str(fault) if isinstance(fault, ProcessingFailure) else type(fault).__name__)
         give_up = functools.partial(jobs.give_up, self.house, claim, cause, counted=counted)
         patience = 0.0 if self._stopping.is_set() else self.house.settings.worker.lease

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from readvault.db import records
-from readvault.domain.errors import WorkerStops
+from readvault.domain.errors import ProcessingFailure, WorkerStops
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, StoredVersion
 from readvault.services.house import House
@@ -100,6 +100,23 @@ def test_a_download_ends_when_the_worker_does_and_nothing_is_counted(
     assert len(pieces) == 1
     worker.run(Delivery(job_id, 2, JobKind.PROCESS_SUBMISSION.value, "x"))
     assert job(house, job_id).attempt == 1  # a worker that stops begins nothing
+
+
+def test_what_breaks_while_a_worker_ends_is_not_counted(
+    house: House, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = WorkerHouse(house)
+    worker.ready = frozenset({ORGANISM})
+    _, job_id = entry(house, group(house, "alice"))
+
+    def breaks(*_: object, **__: object) -> str:
+        worker.drain()
+        raise ProcessingFailure("fetch", "a tool crashed")
+
+    monkeypatch.setattr(store, "fetch", breaks)
+    with pytest.raises(ProcessingFailure):
+        worker.run(Delivery(job_id, 1, JobKind.PROCESS_SUBMISSION.value, "x"), lambda step, body: body())
+    assert (job(house, job_id).state, job(house, job_id).failures) == (JobState.QUEUED, 0)
 
 
 def test_a_verification_ends_in_the_middle_of_a_file(

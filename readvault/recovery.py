@@ -1,0 +1,48 @@
+"""What got lost comes back: one round of everything that was broken off, or that nobody asked for in time."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+
+from readvault.services import housekeeping, idempotency
+from readvault.services.house import House
+from readvault.services.processing import pipeline_versions
+from readvault.services.storage import garbage, records, shred_dates, shredding, unfinished
+
+logger = logging.getLogger(__name__)
+
+RECORDS_FOR = 60.0
+"""Seconds of a recovery that go into writing records: workers export them all the time."""
+
+
+def recover(house: House, dispatch: Callable[[], int], check: Callable[[], None]) -> dict[str, int]:
+    """Do each step once; how many rows it changed.
+
+    A step that fails keeps no other from its work; its error is raised at the end. `check` raises between
+    two steps to break off.
+    """
+    steps: dict[str, Callable[[], int]] = {
+        "reaped": functools.partial(housekeeping.reap, house),
+        "delivered": dispatch,
+        "upgraded pipelines": functools.partial(pipeline_versions.upgrade_all, house),
+        "expired uploads": functools.partial(unfinished.expire_uploads, house),
+        "originals due": functools.partial(shred_dates.shred_due, house),
+        "erasures": functools.partial(shredding.carry_on_all, house),
+        "records": functools.partial(records.export, house, seconds=RECORDS_FOR),
+        "finished deletions": functools.partial(garbage.finish_quietly, house),
+        "forgotten requests": functools.partial(idempotency.forget_old, house),
+    }
+    counts: dict[str, int] = {}
+    failures: list[Exception] = []
+    for name, step in steps.items():
+        check()
+        try:
+            counts[name] = step()
+        except Exception as fault:
+            logger.warning("recovering, %s: %s", name, type(fault).__name__)
+            failures.append(fault)
+    if failures:
+        raise failures[0]
+    return counts
