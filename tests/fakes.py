@@ -218,6 +218,8 @@ class MemoryStore:
         for version_id, present in self.versions.get(key, []):
             if present == data:
                 return StoredVersion(key, version_id, len(data))
+        if self.versions.get(key):
+            raise ProcessingFailure("stage", "integrity: other bytes stand under this key in S3")
         return self.write(key, data)
 
     def store_again(self, source: Path, key: str, *, sha256: str) -> StoredVersion:
