@@ -285,6 +285,7 @@ def test_a_job_that_met_damage_waits_for_the_repair_and_goes_on(house: House) ->
     file = jobs.inputs_of(house, claim).files[0]
     failure = damage.noticed(house, file.stored, file.sha256, "fetch")
     assert isinstance(failure, BytesLost)
+    assert key not in str(failure)  # it is shown in Prefect, and to maintainers
     jobs.set_aside(house, claim, str(failure))
     assert job(house, job_id).state == JobState.NEEDS_ATTENTION
     assert [row.key for row in damaged(house)] == [key]
