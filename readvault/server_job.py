@@ -140,13 +140,12 @@ class ServerJob:
             key = f"vault/{self._claim.group_id}/{output.sha256}"
             # Before anything is looked up: what is found after this stays long enough to be registered.
             garbage.keep_or_finish(self._house, self._claim.group_id, output.sha256, key)
+            making_again.put_back_made(self._house, self._claim.group_id, [(output.sha256, path)])
             stored = jobs.stored(self._house, self._claim, output.sha256)
             if stored is None:
                 stored = self._house.store.store(path, key, sha256=output.sha256)
             else:
                 already += 1
-                if making_again.put_back_made(self._house, self._claim.group_id, [(output.sha256, path)]):
-                    stored = jobs.stored(self._house, self._claim, output.sha256) or stored
             staged.append(StagedFile(output.category, output.name, output.size, output.sha256, stored))
             failpoint("stage-between-files")
         self._staged = tuple(staged)
