@@ -35,7 +35,7 @@ from readvault.domain.identifiers import number_of
 from readvault.ports import ReadStore
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.storage import rebuild_end, rebuild_pins, tombstoning
+from readvault.services.storage import rebuild_end, rebuild_pins, records_back, tombstoning
 from readvault.services.storage.rebuild_rows import RowsRebuild, put
 from readvault.services.storage.record_reading import (
     AccessionRecords,
@@ -84,6 +84,8 @@ def rebuild(
         rebuild_end.go_on_counting(session)
         tombstoning.withdraw_restored(session)
     rebuild_pins.check(house, actor, counts, lost, say)
+    if source is not None:
+        counts["records brought back"] = records_back.bring(house.store, source)
     old = last_head(store)
     organisms = list(newest_documents(store, records.ORGANISMS, lost))
     with house.sessions.begin() as session:

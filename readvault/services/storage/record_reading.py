@@ -20,7 +20,7 @@ from readvault.ports import ReadStore, StoredVersion
 THREADS = 8
 AHEAD = 32
 Rows = dict[str, list[dict[str, Any]]]
-_DIGEST = re.compile(r"-([0-9a-f]{64})(?:-begins)?\.json$")
+_DIGEST = re.compile(r"-([0-9a-f]{64})\.json$")
 _OF_VERSION = re.compile(r"([0-9]+)/(?:state-|result-([0-9]{12})-)[0-9]+-[0-9a-f]{64}\.json")
 _TERMS = re.compile(r"terms-[0-9]+-[0-9a-f]{64}\.json")
 RELEASED = re.compile(r"([0-9]+)/release\.json")
@@ -91,17 +91,25 @@ def accessions(store: ReadStore) -> Iterator[AccessionRecords]:
 
 def read(store: ReadStore, found: Listed) -> dict[str, Any] | None:
     """A document whose bytes are those that its key names, whichever version has them; None when none does."""
-    expected = _DIGEST.search(found.key)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "record.json"
-        for version in found.versions:
-            try:
-                sha256 = store.fetch(version, path)
-            except BytesLost:
-                continue
-            if expected is None or sha256 == expected[1]:
-                body: dict[str, Any] = json.loads(path.read_bytes())
-                return body
+        if fetch(store, found, path) is None:
+            return None
+        body: dict[str, Any] = json.loads(path.read_bytes())
+        return body
+
+
+def fetch(store: ReadStore, found: Listed, path: Path) -> str | None:
+    """Write a document's bytes to `path`; their SHA-256, None when no version has those that the key names."""
+    # The key of an end of the audit log names a row, not its own bytes.
+    expected = None if found.key.startswith(f"{records.AUDIT}/") else _DIGEST.search(found.key)
+    for version in found.versions:
+        try:
+            sha256 = store.fetch(version, path)
+        except BytesLost:
+            continue
+        if expected is None or sha256 == expected[1]:
+            return sha256
     return None
 
 

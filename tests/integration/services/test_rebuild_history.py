@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,11 +14,12 @@ from readvault.db.tables import EntryVersion, Job, Manifest
 from readvault.domain.errors import Gone, NotFound
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services.house import House
+from readvault.services.release.downloads import file_url
 from readvault.services.release.manifests import manifest
 from readvault.services.storage import erasure, integrity, shredding
 from readvault.services.storage.fsck import fsck
 from readvault.services.storage.pinned import pinned_at
-from readvault.services.storage.rebuild import rebuild
+from readvault.services.storage.rebuild import LOST, rebuild
 from readvault.services.storage.records import export
 from readvault.services.submission.new_entries import submit
 from tests.conftest import MigratedDatabases
@@ -167,3 +169,23 @@ def test_a_tombstone_keeps_its_number_and_its_group(house: House, empty: Session
     [entry] = submit(new, MAINTAINER, ORGANISM, group_id=group, metadata=rows, metadata_name="m.tsv")
     assert entry.accession is not None
     assert entry.accession > name.accession
+
+
+def test_all_that_was_released_comes_back_from_the_second_bucket_alone(house: House, empty: Sessions) -> None:
+    both = replace(house, second_store=MemoryStore())
+    name, _ = released(both, group_of(house, ALICE), accession="LOC_000001Y", reads=b"@r\nA\n+\nI\n")
+    publish(both)
+    export(both)
+    fresh = MemoryStore()
+    fresh._numbers = itertools.count(100)  # another bucket gives other version IDs
+    new = replace(both, sessions=empty, store=fresh)
+    counts = rebuild(new, MAINTAINER, source=both.second_store)
+    assert counts[LOST] == 3  # files, each named
+    done = integrity.verify(new, days=0, survey_every=0)
+    assert (done.damaged, done.repaired) == (3, 3)
+    assert not list(fsck(new))
+    assert manifest(new, None, ORGANISM, name)
+    assert file_url(new, None, name.accession, name.version, "consensus", "consensus.fasta")
+    assert both.second_store is not None
+    there = {each.stored.key for each in both.second_store.walk("records/")}
+    assert there <= {each.stored.key for each in fresh.walk("records/")}  # the next rebuild needs this bucket alone
