@@ -38,7 +38,10 @@ def _rights(buckets: str) -> dict[str, list[dict[str, Any]]]:
     everything = f"{bucket}/*"
     return {
         "upload_signer": [_allow(f"{bucket}/incoming/*", "PutObject")],
-        "read_signer": [_allow(everything, "GetObject", "GetObjectVersion")],
+        # Manifests with their private parts, and records, are given to nobody by a URL.
+        "read_signer": [
+            _allow(f"{bucket}/{files}/*", "GetObject", "GetObjectVersion") for files in ("incoming", "vault")
+        ],
         "worker": [
             _allow(bucket, "ListBucket", "ListBucketVersions", "ListBucketMultipartUploads"),
             _allow(everything, "GetObject", "GetObjectVersion", "PutObject"),

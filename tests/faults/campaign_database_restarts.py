@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from fastapi.testclient import TestClient
 from sqlmodel import col, func, select
 
 from readvault.adapters.identity import EmbeddedIssuer, Identity
@@ -28,6 +28,10 @@ from readvault.worker_house import WorkerHouse
 from tests.faults import fake_pipeline
 from tests.faults.campaign import Campaign, Outcome
 from tests.faults.ground import LEASE, WORKER, Ground, of_scenes
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Starlette wants another HTTP library; the installed one works
+    from fastapi.testclient import TestClient
 from tests.faults.invariants import check
 from tests.houses import ALICE, BOB
 from tests.integration.services.scenes import entry, group, manifests

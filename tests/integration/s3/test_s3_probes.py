@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from readvault.adapters.embedded import SeaweedFS
 from readvault.adapters.s3 import S3Store
-from readvault.adapters.s3_client import ATTEMPTS
+from readvault.adapters.s3_client import ATTEMPTS, client
 from readvault.adapters.s3_probes import PROBES, Seen, examine
 from readvault.config import S3Credentials, S3Settings, Settings
 from readvault.doctor.examination import examine as examine_all
@@ -62,6 +63,17 @@ def test_an_identity_that_may_more_than_its_work_needs_is_told(
     too_strong = good.model_copy(update={identity: server.credentials(given)})
     [found] = examine(too_strong, origin=ORIGIN, only={probe})
     assert not found.passed, found.message
+
+
+def test_no_signed_url_reaches_private_documents(server: SeaweedFS, good: S3Settings) -> None:
+    writer = client(server.credentials("worker"), identity="worker", endpoint=server.endpoint, region=good.region)
+    status = {}
+    for key in ("vault/1/x", "incoming/x/y", "manifests/LOC_1/1/x.private.json", "records/LOC_1/1/x.json"):
+        version_id = writer.put_object(Bucket=good.bucket, Key=key, Body=b"private")["VersionId"]
+        url = S3Store(good).sign_get(key, version_id, name="x", expires=60)
+        status[key.partition("/")[0]] = httpx.get(url).status_code
+        writer.delete_object(Bucket=good.bucket, Key=key, VersionId=version_id)
+    assert status == {"vault": 200, "incoming": 200, "manifests": 403, "records": 403}
 
 
 def test_the_probes_leave_nothing_but_what_is_locked(good: S3Settings, seen: dict[str, Seen]) -> None:
