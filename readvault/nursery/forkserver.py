@@ -1,8 +1,8 @@
 """The forkserver: one single-threaded process without secrets that has the native parts and indexes loaded.
 
 Its whole work is to fork a child for each job, to tell how the child ended, and to take a child's
-whole process group along when it ends. It never looks at a file of a submitter itself. It ends
-with its worker: their socket closes.
+whole process group along when it ends, and whatever has left that group. It never looks at a file of
+a submitter itself. It ends with its worker: their socket closes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from readvault.nursery import hand, sandbox
 from readvault.nursery.sandbox import Limits
 
 _MESSAGE = 2**16
+_SECONDS_TO_END = 5.0
+"""After which the forkserver ends although something of a job is still there: it is stuck in the kernel."""
 HOST_INDEX = "readvault.reads.dehumanize.host_index"
 
 
@@ -56,8 +59,7 @@ class Forkserver:
             while self._turn():
                 pass
         finally:
-            for pid in self._jobs:
-                _kill_group(pid)
+            self._end()
 
     def _turn(self) -> bool:
         ready = {descriptor for descriptor, _ in self._poller.poll()}
@@ -127,6 +129,27 @@ class Forkserver:
                     with contextlib.suppress(BrokenPipeError):
                         os.write(job.status, status.to_bytes(4, "little"))
                     os.close(job.status)
+        self._kill_strays()
+
+    def _kill_strays(self) -> None:
+        """Kill what left the process group of a job and outlived it: the system makes it a child of ours."""
+        for pid in _children():
+            with contextlib.suppress(ProcessLookupError):
+                if pid not in self._jobs and os.getpgid(pid) not in self._jobs:
+                    os.kill(pid, signal.SIGKILL)
+
+    def _end(self) -> None:
+        """Kill all jobs, then what they leave behind, as long as something comes up."""
+        for pid in self._jobs:
+            _kill_group(pid)
+        end = time.monotonic() + _SECONDS_TO_END
+        with contextlib.suppress(ChildProcessError):
+            while time.monotonic() < end:
+                ended, _ = os.waitpid(-1, os.WNOHANG)
+                self._jobs.pop(ended, None)
+                self._kill_strays()
+                if not ended:
+                    time.sleep(0.005)
 
 
 def prepare(plan: dict[str, Any]) -> tuple[Callable[..., hand.LocalSteps], dict[str, Any]]:
@@ -162,6 +185,14 @@ def main() -> None:
     local_run, ready = prepare(plan)
     control.send(json.dumps(ready).encode())
     Forkserver(control, Limits(**plan["limits"]), local_run).serve()
+
+
+def _children() -> list[int]:
+    """The processes whose parent is this one; none where the system doesn't tell."""
+    try:
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _kill_group(pid: int) -> None:

@@ -106,6 +106,42 @@ def test_a_step_over_its_time_is_killed(tmp_path: Path) -> None:
         nursery.stop()
 
 
+@pytest.mark.parametrize("how", ["time limit", "cancelled"])
+def test_a_tool_that_hangs_and_hears_no_sigterm_leaves_no_process(tmp_path: Path, how: str) -> None:
+    """Fifty of them: READVAULT_HANGS=50."""
+    limit = 1.0 if how == "time limit" else 60.0
+    nursery = started(tmp_path, SETTINGS.model_copy(update={"step_limit": limit}))
+    make, again = samples_in(tmp_path), int(os.environ.get("READVAULT_HANGS", "1"))
+    try:
+        for number in range(again):
+            sample = make(f"LOC_{number:06}")
+            helpers = sample.directory / "helpers"
+            with nursery.child(sample) as child, ThreadPoolExecutor() as threads:
+                waiting = threads.submit(child.run, "hang")
+                if how == "cancelled":
+                    while not (helpers.exists() and helpers.read_text()):
+                        time.sleep(0.01)
+                    nursery.kill(sample.name)
+                with pytest.raises(ProcessingFailure, match=how):
+                    waiting.result(60)
+                assert is_gone(child.pid)
+            if how == "cancelled" or helpers.exists():
+                assert all(is_gone(int(pid)) for pid in helpers.read_text().split())
+            assert not _children_of(nursery.pid)
+    finally:
+        nursery.stop()
+
+
+def _children_of(pid: int | None) -> list[str]:
+    """The living processes below the forkserver, which takes over orphans."""
+    for _ in range(1000):
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if not found:
+            break
+        time.sleep(0.01)
+    return found
+
+
 def test_a_dead_forkserver_is_replaced_and_its_jobs_are_handed_back(tmp_path: Path) -> None:
     nursery = started(tmp_path)
     try:

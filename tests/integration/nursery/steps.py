@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,21 @@ class Steps:
         helper = subprocess.Popen(["sleep", "60"])
         (self._sample.directory / "helper").write_text(str(helper.pid))
         return FetchReport(files=helper.pid, bytes=0)
+
+    def hang(self) -> Report:
+        """A tool that hears no SIGTERM hangs, with a helper that hears none either and has left the process group."""
+        code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        pids = []
+        for leaves in (False, True):
+            helper = subprocess.Popen(
+                [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=leaves, cwd="/"
+            )
+            assert helper.stdout is not None
+            helper.stdout.readline()
+            pids.append(helper.pid)
+        (self._sample.directory / "helpers").write_text(" ".join(map(str, pids)))
+        return self.sleep()
 
     def be_killed(self) -> Report:
         os.kill(os.getpid(), signal.SIGKILL)
