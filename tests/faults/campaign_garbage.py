@@ -82,6 +82,6 @@ CAMPAIGN = Campaign(
     full=100_000,
     run=run,
     unit="steps",
-    part=2_000,
+    part=500,
     tiny=TINY,
 )

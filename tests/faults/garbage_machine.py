@@ -107,9 +107,9 @@ class CrashingStore(MemoryStore):
         self.modified[stored.version_id] = self.clock.now()
         return stored
 
-    def delete(self, stored: StoredVersion) -> bool:
+    def delete(self, stored: StoredVersion, *, bypass: bool = False) -> bool:
         self.pass_by()
-        gone = super().delete(stored) if stored.key in self.versions else True
+        gone = super().delete(stored, bypass=bypass) if stored.key in self.versions else True
         self.pass_by()
         return gone
 

@@ -176,16 +176,11 @@ def _may_go(house: House, garbage: Garbage) -> bool:
     """Beside a pinned version: only while that one is there, or this may be what it is repaired from."""
     if garbage.category is not Category.BESIDE_PINNED:
         return True
+    pins = set[str]()
     with house.sessions.read() as session:
-        pins = {
-            version_id or ""
-            for table in (UploadedFile, StoredObject)
-            for version_id in session.execute(
-                select(col(table.version_id)).where(
-                    col(table.key) == garbage.key, ~is_erased(col(table.key), col(table.version_id))
-                )
-            ).scalars()
-        }
+        for table in (UploadedFile, StoredObject):
+            here = (col(table.key) == garbage.key, ~is_erased(col(table.key), col(table.version_id)))
+            pins |= set(session.execute(select(func.coalesce(col(table.version_id), "")).where(*here)).scalars())
     listed = house.store.list_versions(garbage.key)
     return pins <= {each.version_id or "" for each in listed if each.key == garbage.key} - {garbage.version_id}
 
@@ -274,9 +269,11 @@ def _forget_one(session: Session, gone: Garbage, freed: defaultdict[str, int]) -
 
     stored = delete(StoredObject).where(col(StoredObject.key) == gone.key, pinned(col(StoredObject.version_id)))
     session.execute(_plain(stored))
+    # An erasure that came after the deletion's begin has freed the quota already, and keeps its row.
     sealed = delete(file).where(
-        col(file.key) == gone.key, col(file.sealed_at).is_not(None), pinned(col(file.version_id))
-    )
+        col(file.key) == gone.key, col(file.sealed_at).is_not(None), pinned(col(file.version_id)),
+        ~is_erased(col(file.key), col(file.version_id)),
+    )  # fmt: skip
     for group_id, uploader, size in session.execute(
         _plain(sealed.returning(col(file.group_id), col(file.uploader), func.coalesce(col(file.size), 0)))
     ):

@@ -15,7 +15,9 @@ from readvault.db.tables import (
     AuditEntry,
     CondemnedVersion,
     EntryFile,
+    EntryVersion,
     FixityCheck,
+    Job,
     Manifest,
     PartialResult,
     StoredObject,
@@ -23,13 +25,14 @@ from readvault.db.tables import (
     UploadUsage,
 )
 from readvault.domain.errors import ProcessingFailure, Unavailable
+from readvault.domain.identifiers import AccessionVersion
 from readvault.ports import ListedVersion
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.storage import fsck, garbage, integrity, shredding
 from readvault.services.storage.pinned import pinned_at, pinned_versions
 from readvault.services.storage.unreferenced import HOUR, Category
-from readvault.services.submission import deletion
+from readvault.services.submission import deletion, editing
 from readvault.services.submission.new_entries import submit
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, group_of, tsv, upload
@@ -409,3 +412,29 @@ def test_what_comes_late_under_an_erased_key_is_garbage_and_no_proof_hides_it(ho
     garbage.collect(old, dry_run=False)
     assert not store.versions.keys() & {original, output}, again
     assert shredding.left_of(house, erased.id) == []
+
+
+def test_quota_is_freed_once_by_a_deletion_that_an_erasure_overtakes(house: House, store: MemoryStore) -> None:
+    """A file that was edited away is garbage, and belongs to an erasure of its entry as well."""
+    group_id = group_of(house, ALICE)
+    file_id = _submitted(house, group_id, b"edited away")
+    [entry_version] = _all(house, EntryVersion)
+    name = AccessionVersion(entry_version.accession, entry_version.version)
+    claim = claimed(house, _all(house, Job)[0].id)
+    jobs.register(house, claim, result(house, claim))
+    [other] = upload(house, ALICE, group_id, b"the other file")
+    named = {"rawReads": [editing.NamedFile("b.fastq", other)]}
+    editing.edit(house, ALICE, ORGANISM, name, editing.EditedData(METADATA, {}, named))
+    [away] = [row for row in _all(house, UploadedFile) if row.id == file_id]
+    with house.sessions.begin() as session:
+        session.add(
+            CondemnedVersion(
+                key=away.key, version_id=away.version_id, size=away.size, category=Category.UNUSED_ORIGINAL.value,
+                condemned_at=1.0, deleting_since=2.0,
+            )
+        )  # fmt: skip
+    erase(house, name)
+    assert _usage(house) == {0}
+    assert garbage.finish_begun(house) == 1
+    assert _usage(house) == {0}
+    assert away.key not in store.versions
