@@ -99,6 +99,8 @@ class Stack:
             # Events are most of its database and of no use to us after a while.
             "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "2d",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            # In memory they would go with a restart, and what ran then would hold its deployment's only place for ever.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "DO_NOT_TRACK": "1",
         }
         return Child(
