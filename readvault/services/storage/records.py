@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -12,11 +13,11 @@ from sqlmodel import Session, col
 
 from readvault.db import audit, clock, record_documents, records
 from readvault.db.records import Kind
-from readvault.db.tables import AuditEntry, PendingRecord
+from readvault.db.tables import AuditEntry, ErasedVersion, PendingRecord
 from readvault.domain import manifest
 from readvault.domain.errors import ProcessingFailure
 from readvault.failpoints import failpoint
-from readvault.ports import ReadStore
+from readvault.ports import ReadStore, StoredVersion
 from readvault.services.house import House
 from readvault.services.release import second_bucket
 
@@ -29,6 +30,7 @@ GIVE_UP = 3
 """So many failures one after the other: the bucket can't be reached."""
 LOCKED_FOR = 10 * 365.25 * 86400
 """Seconds that heads of the audit log can't be deleted: ten years."""
+_OF_VERSION = re.compile(records.ROOT + r"/([^/]+)/([0-9]+)/")
 
 
 def export(house: House, *, seconds: float | None = None) -> int:
@@ -91,24 +93,25 @@ class _Second:
         self._is_down = False
         self.owed: list[str] = []
 
-    def write(self, path: Path, key: str, sha256: str, until: float) -> None:
+    def write(self, path: Path, key: str, sha256: str, until: float) -> StoredVersion | None:
         """Write a record there, or note that it is owed."""
         if self._store is None:
-            return
+            return None
         try:
             if not self._is_down:
-                _put(self._store, path, key, sha256, until)
-                return
+                return _put(self._store, path, key, sha256, until)
         except ProcessingFailure as failure:
             logger.warning("copies of records for the second bucket wait: %s", failure.cause)
             self._is_down = True
         self.owed.append(key)
+        return None
 
 
-def _put(store: ReadStore, path: Path, key: str, sha256: str, until: float) -> None:
+def _put(store: ReadStore, path: Path, key: str, sha256: str, until: float) -> StoredVersion:
     stored = store.store(path, key, sha256=sha256)
     if key.startswith(f"{records.AUDIT}/"):
         store.lock(stored, until=until)
+    return stored
 
 
 def _try(house: House, second: _Second, folder: Path, number: int, kind: str, subject: str, body: str | None) -> bool:
@@ -128,9 +131,26 @@ def _write(house: House, second: _Second, folder: Path, kind: str, subject: str,
         key, content = made
         path = folder / "record.json"
         path.write_bytes(content)
-        _put(house.store, path, key, manifest.digest(content), until)
-        second.write(path, key, manifest.digest(content), until)
+        stored = _put(house.store, path, key, manifest.digest(content), until)
+        copy = second.write(path, key, manifest.digest(content), until)
+        if not _still_true(house, Kind(kind), subject, made):
+            house.store.delete(stored)
+            if copy is not None and house.second_store is not None:
+                house.second_store.delete(copy)
+            raise ProcessingFailure("records", "the version was erased while it was written")
     failpoint("record-written")
+
+
+def _still_true(house: House, kind: Kind, subject: str, made: tuple[str, bytes]) -> bool:
+    """Whether an erasure, which may have looked for documents before this one came, leaves it as it is."""
+    name = _OF_VERSION.match(made[0])
+    if name is None:
+        return True
+    with house.sessions.read() as session:
+        if session.get(ErasedVersion, (name[1], int(name[2]))) is None:
+            return True
+        now = record_documents.document(session, kind, subject, clock.read(session))
+    return now is not None and now[1] == made[1]
 
 
 def _made(session: Session, kind: Kind, subject: str, body: str | None) -> tuple[str, bytes] | None:

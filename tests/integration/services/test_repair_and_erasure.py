@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from readvault.db import records
 from readvault.db.tables import Erasure, Job
 from readvault.domain.errors import Conflict
 from readvault.domain.identifiers import AccessionVersion
@@ -17,9 +19,11 @@ from readvault.domain.status import JobKind
 from readvault.services.house import House
 from readvault.services.storage import erasure, erasure_plan, integrity, repair, shredding
 from readvault.services.storage.pinned import Pinned, pinned_at
+from readvault.services.storage.records import export
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, MAINTAINER, group_of
 from tests.integration.services.published import released
+from tests.integration.services.scenes import processed
 from tests.integration.services.test_erasure import OTHER, REASON, erase
 from tests.integration.services.test_repair import flip, key_of, primary, publish, second
 
@@ -112,3 +116,26 @@ def test_of_two_erasures_of_one_version_the_second_is_refused(
     confirm(one)
     second_one.join(20)
     assert [type(fault) for fault in refused] == [Conflict]
+
+
+def test_a_record_that_was_being_written_leaves_nothing_of_what_was_erased(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _ = processed(house, group_of(house, ALICE))
+    export(house)
+    with house.sessions.begin() as session:
+        records.changed(session, [name])
+    both, put = (primary(house), second(house)), primary(house).store
+
+    def put_late(*args: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        assert erase(house, name).finished_at is not None
+        return put(*args, **options)
+
+    monkeypatch.setattr(primary(house), "store", put_late)
+    export(house)
+    export(house)
+    place = f"records/{name.accession}/1/"
+    told = [data for each in both for key in each.versions if key.startswith(place) for _, data in each.versions[key]]
+    assert told
+    assert not [data for data in told if json.loads(data)["rows"].get("entry_version")]
