@@ -10,8 +10,9 @@ import logging
 import time
 from collections.abc import Container, Iterable, Iterator
 from itertools import batched
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, tuple_, update
+from sqlalchemy import ColumnElement, case, func, or_, tuple_, update
 from sqlmodel import col, select
 
 from readvault.db.clock import now
@@ -166,7 +167,12 @@ def _deliver(house: House, job: Job) -> bool:
     with house.sessions.begin() as session:
         # Handed back in the meantime: the job needs a new delivery, so this run is forgotten.
         unchanged = or_(col(Job.attempt) == mine, col(Job.state) == JobState.RUNNING.value)
-        values = {"run_id": run_id} if run_id is not None else {"delivered_at": None}
+        values: dict[str, Any] = {"run_id": run_id}
+        if run_id is None:
+            # A run may have been made although no answer came in time. The next try is the same delivery, so
+            # that a busy orchestrator gets no further run for each; unless that run has claimed the job by now.
+            same_again = case((col(Job.attempt) == mine, job.deliveries), else_=number)
+            values = {"delivered_at": None, "deliveries": same_again}
         session.execute(
             update(Job).where(col(Job.id) == job.id, col(Job.deliveries) == number, unchanged).values(**values)
         )

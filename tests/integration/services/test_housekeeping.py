@@ -195,6 +195,33 @@ def test_nothing_is_delivered_on_the_word_of_an_orchestrator_that_cannot_be_reac
     assert job(house, job_id).deliveries == 1
 
 
+def test_a_delivery_that_nobody_answered_is_made_again_as_the_same_one(house: House, job_id: str) -> None:
+    """An answer that came too late may still have made a run: a busy Prefect must not get another one for each try."""
+
+    class Busy(RecordingOrchestrator):
+        def deliver(self, delivery: Delivery) -> str | None:
+            run_id = super().deliver(delivery)
+            return None if len(self.deliveries) == 1 else run_id
+
+    busy = Busy()
+    assert deliveries.dispatch(replace(house, orchestrator=busy), READY) == 0
+    assert deliveries.dispatch(replace(house, orchestrator=busy), READY) == 1
+    assert [delivery.number for delivery in busy.deliveries] == [1, 1]
+    assert (job(house, job_id).deliveries, job(house, job_id).run_id) == (1, f"run-{job_id}-1")
+
+
+def test_a_run_that_claims_before_the_late_answer_counts_as_a_delivery(house: House, job_id: str) -> None:
+    """Otherwise the next delivery, after that claim, would be a run that has ended."""
+
+    class Late(RecordingOrchestrator):
+        def deliver(self, delivery: Delivery) -> str | None:
+            claimed(house, delivery.job_id)
+            return None
+
+    assert deliveries.dispatch(replace(house, orchestrator=Late()), READY) == 0
+    assert job(house, job_id).deliveries == 1
+
+
 def test_jobs_in_hand_or_at_their_end_are_not_delivered(house: House, orchestrator: RecordingOrchestrator) -> None:
     running, done, stuck = _jobs(house, 3)
     claimed(house, running)
