@@ -17,7 +17,7 @@ from readvault.adapters.identity import Identity, InvalidToken
 from readvault.api.authentication import Callers
 from readvault.api.dependencies import FieldsDep
 from readvault.api.errors import STATUS, described
-from readvault.domain.errors import ProcessingFailure, ReadvaultError, RuleViolation
+from readvault.domain.errors import ProcessingFailure, ReadvaultError, RuleViolation, Unavailable
 from readvault.services.house import House
 from readvault.web.openid import OpenIdClient
 from readvault.web.rendering import page
@@ -129,7 +129,12 @@ class PageRoute(APIRoute):
 def fault_page(fault: Exception) -> Response:
     """What went wrong, in a sentence. Raises the fault again if it isn't one that people should read."""
     status, detail = status_and_text(fault)
-    return page("fault", status, title=TITLES.get(status, "That went wrong"), detail=detail, visit=None)
+    answer = page("fault", status, title=TITLES.get(status, "That went wrong"), detail=detail, visit=None)
+    if status == 503:
+        answer.headers["Retry-After"] = str(
+            fault.retry_after if isinstance(fault, Unavailable) else Unavailable.retry_after
+        )
+    return answer
 
 
 def status_and_text(fault: Exception) -> tuple[int, str]:
