@@ -39,6 +39,7 @@ class Action(StrEnum):
     MANAGE_TOKENS = "make and revoke tokens of one's own"
     BREAK_GLASS = "read another group's original files for a reason"
     MAINTAIN = "maintain the instance"
+    CONFIRM_ERASURE = "confirm an erasure"
     READ_FIGURES = "read the instance's figures"
 
 
@@ -80,6 +81,7 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
         Action.MANAGE_TOKENS: Rule(users=True),
         Action.BREAK_GLASS: Rule(),
         Action.MAINTAIN: Rule(),
+        Action.CONFIRM_ERASURE: Rule(),
         Action.READ_FIGURES: Rule(tokens=True),
     }
 )
@@ -100,7 +102,7 @@ SCOPES: Mapping[str, frozenset[Action]] = MappingProxyType(
     }
 )
 """What a machine token may be for. Its user must have the right too. Neither a token's making nor a break-glass
-is in any of them: both need the person."""
+nor the second yes to an erasure is in any of them: they need the person."""
 MAINTAINERS_SCOPES = frozenset({"metrics"})
 """Scopes of tokens that only maintainers make."""
 _ALWAYS_IN_SCOPE = frozenset({Action.READ_GROUP, Action.READ_GROUP_CONTACT, Action.READ_RELEASED})

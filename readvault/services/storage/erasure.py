@@ -95,11 +95,11 @@ def confirm(house: House, actor: Actor | None, erasure_id: int, *, objects: int,
 
     `objects` and `code` are those that the request showed. Released versions are withdrawn, jobs called
     off, quotas freed, unreleased versions deleted but for their tombstones. The bytes go after this
-    (`shredding.carry_on`). Raises Forbidden for the one who asked, NotFound, and Conflict when it is
-    confirmed or expired, or the list is another one than what was asked for.
+    (`shredding.carry_on`). Raises Forbidden for the one who asked and for machine tokens, NotFound, and
+    Conflict when it is confirmed or expired, or the list is another one than what was asked for.
     """
     with house.sessions.read() as session:
-        authorize(session, actor, Action.MAINTAIN)
+        authorize(session, actor, Action.CONFIRM_ERASURE)
         row = _found(session, erasure_id)
         _check_open(session, row)
     assert actor is not None

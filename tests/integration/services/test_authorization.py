@@ -39,6 +39,7 @@ ALLOWED: dict[Action, set[str]] = {
     Action.UPDATE_EXTERNAL_METADATA: {"external updater", "maintainer"},
     Action.MANAGE_TOKENS: USERS,
     Action.BREAK_GLASS: {"maintainer"},
+    Action.CONFIRM_ERASURE: {"maintainer"},
     Action.MAINTAIN: {"maintainer"},
     Action.READ_FIGURES: {"maintainer"},
 }
@@ -159,7 +160,7 @@ def test_a_token_without_scopes_may_do_nothing_but_what_is_public(house: House, 
 @pytest.mark.parametrize("scope", SCOPED)
 def test_no_token_makes_tokens_or_breaks_the_glass(house: House, group: int, scope: str) -> None:
     root = Actor("root", frozenset({MAINTAINER_ROLE, PIPELINE_ROLE}), scopes=frozenset({scope}))
-    assert not allowed_to(house, root, group) & {Action.MANAGE_TOKENS, Action.BREAK_GLASS}
+    assert not allowed_to(house, root, group) & {Action.MANAGE_TOKENS, Action.BREAK_GLASS, Action.CONFIRM_ERASURE}
 
 
 def test_a_token_for_one_group_opens_no_other(house: House, group: int) -> None:

@@ -199,6 +199,16 @@ def test_what_others_have_too_goes_only_with_them(house: House, store: MemorySto
     assert keys(store) == set()
 
 
+def test_a_machine_token_asks_but_never_confirms(house: House) -> None:
+    """Whoever finds two maintainers' tokens erases nothing."""
+    name = released(house, group(house, "alice"))
+    asking, confirming = (replace(each, scopes=frozenset({"maintain"})) for each in (MAINTAINER, OTHER))
+    asked, _ = erasure.request(house, asking, [name], REASON)
+    with pytest.raises(Forbidden, match="not meant to confirm an erasure"):
+        erasure.confirm(house, confirming, asked.id or 0, objects=asked.objects, code=asked.code)
+    assert erasure.find(house, OTHER, asked.id or 0)[1] is State.REQUESTED
+
+
 def test_who_may_ask_and_for_what(house: House) -> None:
     name = released(house, group(house, "alice"))
     with pytest.raises(Forbidden):
