@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlalchemy import update
@@ -13,14 +14,16 @@ from sqlmodel import col, select
 
 from readvault.db.tables import CondemnedVersion, EntryFile, StoredObject, UploadedFile, UploadUsage
 from readvault.domain.errors import ReadvaultError, RuleViolation
-from readvault.ports import StoredVersion
+from readvault.ports import ListedVersion, StoredVersion
 from readvault.services.house import House
 from readvault.services.processing.stored_objects import StagedFile, store_objects
 from readvault.services.storage import garbage
 from readvault.services.submission import deletion
 from readvault.services.submission.new_entries import submit
 from tests import postgres_server
+from tests.fakes import MemoryStore
 from tests.faults.campaign import Campaign, Outcome
+from tests.faults.garbage_machine import in_memory
 from tests.faults.ground import ground
 from tests.houses import ALICE, group_of, tsv, upload
 from tests.integration.services.life import METADATA
@@ -38,13 +41,36 @@ def run(trials: int, seed: int, folder: Path) -> Outcome:
     done = 0
     for number, kind in enumerate(kinds):
         share = -(-trials // len(kinds))
-        with ground(folder / kind, kind) as place:
-            house = place.house()
+        with in_memory(folder / kind) as here, ground(here, kind) as place:
+            house = replace(place.house(), store=OneAtATime())
             rounds = Rounds(house, random.Random(seed * 10 + number))
             while share > 0 and not failures:
                 failures += [f"{kind}, seed {seed}: {each}" for each in rounds.play()]
                 done, share = done + THREADS, share - THREADS
-    return Outcome(done, failures, f"{' and '.join(kinds)}, {THREADS} threads, store in a folder")
+    return Outcome(done, failures, f"{' and '.join(kinds)}, {THREADS} threads, store in memory")
+
+
+@dataclass
+class OneAtATime(MemoryStore):
+    """A store in memory that threads share: S3 does one thing to a key at a time, too."""
+
+    turn: threading.RLock = field(default_factory=threading.RLock)
+
+    def write(self, key: str, data: bytes) -> StoredVersion:
+        with self.turn:
+            return super().write(key, data)
+
+    def delete(self, stored: StoredVersion, *, bypass: bool = False) -> bool:
+        with self.turn:
+            return super().delete(stored, bypass=bypass)
+
+    def list_versions(self, prefix: str) -> Iterator[StoredVersion]:
+        with self.turn:
+            return iter(list(super().list_versions(prefix)))
+
+    def walk(self, prefix: str, *, after: str | None = None) -> Iterator[ListedVersion]:
+        with self.turn:
+            return iter(list(super().walk(prefix, after=after)))
 
 
 class Rounds:

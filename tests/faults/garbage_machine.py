@@ -480,11 +480,19 @@ class Garbage(RuleBasedStateMachine):
 
 
 @contextmanager
-def lives(folder: Path) -> Iterator[Ground]:
-    """A place for many lives, one after the other; in memory where the machine has a file system there."""
+def in_memory(folder: Path) -> Iterator[Path]:
+    """A folder in memory where the machine has a file system there, else one in `folder`."""
     memory = Path("/dev/shm")
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else folder) as place:
-        ground = Ground(Path(place))
+        yield Path(place)
+
+
+@contextmanager
+def lives(folder: Path) -> Iterator[Ground]:
+    """A place for many lives, one after the other."""
+    with in_memory(folder) as place:
+        ground = Ground(place)
         try:
             yield ground
         finally:

@@ -339,16 +339,16 @@ def test_a_prefect_that_has_forgotten_everything_is_told_again(prefect: Prefect,
     """As when its database is lost while the worker runs: nobody restarts the worker."""
     # The pool first: a run of a deployment that has just lost its pool would wait for ever.
     prefect.delete("/work_pools/reads")
-    for name in ("process-submission/default", "release/default", "register-external/default", "recover/regularly"):
-        prefect.delete(f"/deployments/{prefect.get(f'/deployments/name/{name}')['id']}")
+    for deployment in prefect.post("/deployments/filter", {}):
+        prefect.delete(f"/deployments/{deployment['id']}")
     assert prefect.ended(deliver(prefect, "good-4"))["state"]["type"] == "COMPLETED"
     assert worker.noted("good-4 registered NO_ISSUES")
     prefect.delete("/work_pools/reads")
     caught = deliver(prefect, "good-5")  # it may get no queue, and then waits in vain
     orchestrator = PrefectOrchestrator(prefect.settings)
     until(lambda: orchestrator.state_of(caught) in (RunState.MISSING, RunState.ENDED), 60)
-    regularly = {"deployments": {"name": {"any_": ["regularly"]}}}
-    [again] = until(lambda: prefect.post("/deployments/filter", regularly))
+    recover = {"flows": {"name": {"any_": ["recover"]}}}
+    [again] = until(lambda: prefect.post("/deployments/filter", recover))
     assert [schedule["slug"] for schedule in again["schedules"]] == ["every-five-minutes"]
 
 
