@@ -50,9 +50,9 @@ def run(trials: int, seed: int, folder: Path) -> Outcome:
             failures.append(f"p50 {p50:.0f} s until jobs were claimed again")
     conditions = (
         f"{site.database}, Prefect on SQLite, lease 60 s renewed every 15 s, {batches.killed} jobs of workers killed"
-        f" with SIGKILL and {batches.stopped} of workers stopped with SIGSTOP (outside of a"
-        f" transaction) and continued later, one standby worker"
-        f" on another host name with a place for each job; claimed again after p50 {p50:.0f} s, p99 {p99:.0f} s"
+        f" with SIGKILL and {batches.stopped} of workers stopped with SIGSTOP (outside of a transaction) and continued"
+        f" later, two jobs a worker, one standby worker on another host name with a place for each job;"
+        f" claimed again after p50 {p50:.0f} s, p99 {p99:.0f} s"
     )
     return Outcome(len(lags), failures, conditions)
 

@@ -301,7 +301,8 @@ class Rig:
     def fork(self, order: dict[str, Any]) -> Process:
         """A process of the warm one's."""
         if self._warm is None:
-            self._warm = self._start(order["environment"])
+            # Without what this one process has besides: all that are forked later would inherit it.
+            self._warm = self._start(self._sites[0].environment)
         orders, answers = self._warm.stdin, self._warm.stdout
         assert orders is not None
         assert answers is not None
