@@ -39,6 +39,8 @@ from readvault.services.storage.garbage import Collection
 
 logger = logging.getLogger(__name__)
 
+EXPORTS_FOR = 2.0
+"""Seconds of one export of records at least: less, and a slow database would use them up before the first record."""
 STOPS_WITHIN = 10.0
 """Seconds that a worker waits for its own threads; what they do can be broken off at any point."""
 NOTHING_THERE = "doctor/nothing"
@@ -258,7 +260,7 @@ class WorkerHouse:
     def _all_rounds(self) -> tuple[Rounds, ...]:
         """Each thread waits for one thing only: the database, S3, a record on its way to S3, the scratch disk."""
         every = self.house.settings.worker.dispatch_every
-        export = functools.partial(records.export, self.house, seconds=every)
+        export = functools.partial(records.export, self.house, seconds=max(every, EXPORTS_FOR))
         chores: dict[str, tuple[tuple[float, Callable[[], object]], ...]] = {
             "dispatcher": (
                 (every, self.look_at_indexes),

@@ -35,7 +35,7 @@ def _recorded(worker: WorkerHouse, monkeypatch: pytest.MonkeyPatch) -> list[str]
 
 
 def _until(met: Any) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not met():
         assert time.monotonic() < end
         time.sleep(0.005)
