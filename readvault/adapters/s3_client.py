@@ -42,6 +42,8 @@ BROKEN_TRANSFER = (HTTPClientError, IncompleteReadError, ResponseStreamingError)
 
 _NOT_THERE = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseParserError)
 _BUSY = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests"}
+_NO_BUCKET = "NoSuchBucket"
+"""A wrong name in the settings, or a bucket that is away as a whole: no damage of each object in it."""
 _NOT_IMPLEMENTED = 501
 _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
 """S3's words for a body that isn't the one we sent. It kept nothing, so it is sent again."""
@@ -151,7 +153,9 @@ def failures_of(step: str) -> Iterator[None]:
 
 def _is_down(fault: ClientError) -> bool:
     status = status_of(fault)
-    return (status >= 500 and status != _NOT_IMPLEMENTED) or status in (408, 429) or code_of(fault) in _BUSY
+    return (
+        (status >= 500 and status != _NOT_IMPLEMENTED) or status in (408, 429) or code_of(fault) in (*_BUSY, _NO_BUCKET)
+    )
 
 
 def pinned(key: str, version_id: str | None) -> dict[str, Any]:

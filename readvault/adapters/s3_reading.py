@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 READINGS = 4
 """How often the bytes are read at most until it is sure what they are."""
-GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "404", "405", "MethodNotAllowed"}
+GONE = {"NoSuchKey", "NoSuchVersion", "404", "405", "MethodNotAllowed"}
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 

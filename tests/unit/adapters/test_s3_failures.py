@@ -8,12 +8,14 @@ import traceback
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.stub import Stubber
 from pydantic import SecretStr
 
 from readvault.adapters.s3 import S3Store
 from readvault.adapters.s3_client import failures_of
 from readvault.config import S3Credentials, S3Settings
-from readvault.domain.errors import NotReady, ProcessingFailure
+from readvault.domain.errors import NotReady, ProcessingFailure, StoreUnavailable
+from readvault.ports import StoredVersion
 
 SECRET = "http://s3.example/bucket/incoming/key?X-Amz-Signature=abc"
 
@@ -58,3 +60,22 @@ def test_everything_that_matters_is_signed_and_addressed_to_the_public_endpoint(
     signed = request.url.split("X-Amz-SignedHeaders=")[1].split("&")[0].split("%3B")
     assert set(signed) >= {"host", "if-none-match", "content-length", "x-amz-checksum-sha256"}
     assert {name.lower() for name in request.headers} == set(signed) - {"host"}
+
+
+def test_a_bucket_that_is_not_there_is_an_outage_and_no_damage() -> None:
+    """A wrong name in the settings would else note every object as lost, and every erasure as done."""
+    missing = ClientError(
+        {"Error": {"Code": "NoSuchBucket"}, "ResponseMetadata": {"HTTPStatusCode": 404}},  # type: ignore[typeddict-item]
+        "GetObject",
+    )
+    with pytest.raises(StoreUnavailable), failures_of("fetch"):
+        raise missing
+    store = S3Store(S3Settings(worker=S3Credentials(access_key="only", secret_key=SecretStr("worker"))))
+    stored = StoredVersion("vault/1/x", "v", 1)
+    with Stubber(store._worker) as s3:
+        for call in ("get_object", "delete_object"):
+            s3.add_client_error(call, "NoSuchBucket", http_status_code=404)
+        with pytest.raises(StoreUnavailable):
+            store.sha256_of(stored)
+        with pytest.raises(StoreUnavailable):
+            store.delete(stored)
