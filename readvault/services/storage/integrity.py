@@ -76,7 +76,10 @@ class _Work:
         self.done.bytes += size
         self.progress(self.done)
         if self.rate:
-            ahead = self.done.bytes / self.rate - (time.monotonic() - self.started)
+            spent = time.monotonic() - self.started
+            ahead = self.done.bytes / self.rate - spent
+            if self.budget is not None:  # one large file must not hold up the run for hours
+                ahead = min(ahead, self.budget - spent)
             if ahead > 0:
                 self.pause(ahead)
 

@@ -127,3 +127,11 @@ def test_a_release_that_is_done_again_after_a_repair_writes_the_same_record(
     change(house, release, state=JobState.QUEUED.value)
     publication.publish(house, claimed(house, release))
     assert len(house.store.versions[record]) == 1
+
+
+def test_the_pause_after_a_large_file_ends_with_the_time_of_the_run(house: House, release: str) -> None:
+    waited: list[float] = []
+    done = verify(house, days=0, bytes_per_second=0.001, budget_seconds=60, pause=waited.append)
+    assert done.checked
+    assert waited
+    assert all(seconds <= 60 for seconds in waited)
