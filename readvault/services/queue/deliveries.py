@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 PAGE = 200
 CHECKS_PER_PASS = 100
 """How many runs one pass of the dispatcher asks the orchestrator about; the longest unasked come first."""
+REFUSALS_PER_PASS = 4
+"""After so many deliveries without an answer a pass ends. A busy Prefect on SQLite answers 503 to some only."""
 IN_FLIGHT = 30.0
 """Seconds that another dispatcher may need to hand a delivery to the orchestrator."""
 
@@ -71,7 +73,7 @@ def dispatch(house: House, ready: Container[str], *, budget_seconds: float = 10.
     """
     deadline = time.monotonic() + budget_seconds
     doable = _doable([name for name in house.organisms if name in ready])
-    delivered = 0
+    delivered = refused = 0
     try:
         for job, at in _unclaimed_jobs(house, doable):
             if _came_to_nothing(house, job, at):
@@ -79,7 +81,12 @@ def dispatch(house: House, ready: Container[str], *, budget_seconds: float = 10.
         for job in _undelivered_jobs(house, doable):
             if time.monotonic() >= deadline:
                 break
-            delivered += _deliver(house, job)
+            try:
+                delivered += _deliver(house, job)
+            except _OrchestratorUnreachableError:
+                refused += 1
+                if refused == REFUSALS_PER_PASS:
+                    raise
     except _OrchestratorUnreachableError:
         logger.warning("the orchestrator can't be reached; jobs wait and will be delivered later")
     return delivered

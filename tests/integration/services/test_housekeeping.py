@@ -210,6 +210,16 @@ def test_a_delivery_that_nobody_answered_is_made_again_as_the_same_one(house: Ho
     assert (job(house, job_id).deliveries, job(house, job_id).run_id) == (1, f"run-{job_id}-1")
 
 
+def test_a_busy_orchestrator_that_refuses_one_delivery_gets_the_others(house: House) -> None:
+    class Busy(RecordingOrchestrator):
+        def deliver(self, delivery: Delivery) -> str | None:
+            run_id = super().deliver(delivery)
+            return None if len(self.deliveries) == 1 else run_id
+
+    _jobs(house, 3)
+    assert deliveries.dispatch(replace(house, orchestrator=Busy()), READY) == 2
+
+
 def test_a_run_that_claims_before_the_late_answer_counts_as_a_delivery(house: House, job_id: str) -> None:
     """Otherwise the next delivery, after that claim, would be a run that has ended."""
 
