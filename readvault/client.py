@@ -278,7 +278,8 @@ class Client:
         self._token = token
 
     def _answered(self, method: str, address: str, **request: Any) -> httpx.Response:
-        attempts = ATTEMPTS if method == "GET" else 1  # what changes something is sent once, by us
+        # What changes something is sent once by us, unless its key tells the server that it is the same request.
+        attempts = ATTEMPTS if method == "GET" or "Idempotency-Key" in request.get("headers", {}) else 1
         for attempt in range(1, attempts + 1):
             try:
                 response = self._http.request(method, address, **request)

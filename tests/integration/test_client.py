@@ -139,6 +139,37 @@ def test_files_are_uploaded_once_and_submitted(
     assert [group["groupId"] for group in client.groups()] == [group_id]
 
 
+class _LosesAnswers(httpx.BaseTransport):
+    """Does what is asked, and the first answer never arrives, or says 503."""
+
+    def __init__(self, api: httpx.BaseTransport, *, says: int | None) -> None:
+        self._api, self._says, self.asked = api, says, 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self._api.handle_request(request)
+        self.asked += 1
+        if self.asked > 1:
+            return answer
+        if self._says is None:
+            raise httpx.ReadError("lost")
+        return httpx.Response(self._says)
+
+
+@pytest.mark.parametrize("says", [None, 503])
+def test_a_request_with_a_key_is_sent_again_and_any_other_is_not(
+    client: Client, network: Network, group_id: int, tmp_path: Path, says: int | None
+) -> None:
+    paths, plain = [_file(tmp_path, "r1.fastq", 1000)], network.api
+    network.api = lossy = _LosesAnswers(plain, says=says)
+    [ticket] = client.request_uploads(group_id, paths, key="a key")
+    assert lossy.asked == 2
+    assert client.request_uploads(group_id, paths, key="a key")[0].file_id == ticket.file_id
+    network.api = lossy = _LosesAnswers(plain, says=says)
+    with pytest.raises(ClientError):
+        client.request_uploads(group_id, paths)
+    assert lossy.asked == 1
+
+
 def test_the_token_goes_to_the_api_and_never_to_the_store(
     client: Client, network: Network, group_id: int, tmp_path: Path
 ) -> None:
