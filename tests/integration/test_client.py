@@ -65,7 +65,8 @@ class Network(httpx.BaseTransport):
         body = self.house.store.read(StoredVersion(key, version, 0))  # type: ignore[attr-defined]
         if "range" in request.headers:
             start = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
-            return httpx.Response(206, stream=httpx.ByteStream(body[start:]))
+            told = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
+            return httpx.Response(206, headers=told, stream=httpx.ByteStream(body[start:]))
         return httpx.Response(200, stream=httpx.ByteStream(body))
 
 
