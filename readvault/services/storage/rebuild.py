@@ -14,7 +14,7 @@ from itertools import batched
 from sqlalchemy import select
 from sqlmodel import Session, SQLModel, col
 
-from readvault.db import audit, records
+from readvault.db import audit, clock, records
 from readvault.db.audit import Head
 from readvault.db.tables import (
     AuditEntry,
@@ -83,9 +83,10 @@ def rebuild(
     with house.sessions.begin() as session:
         rebuild_end.go_on_counting(session)
         tombstoning.withdraw_restored(session)
+        now = clock.read(session)
     rebuild_pins.check(house, actor, counts, lost, say)
     if source is not None:
-        counts["records brought back"] = records_back.bring(house.store, source)
+        counts["records brought back"] = records_back.bring(house.store, source, now)
     old = last_head(store)
     organisms = list(newest_documents(store, records.ORGANISMS, lost))
     with house.sessions.begin() as session:

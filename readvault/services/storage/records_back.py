@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,10 @@ from readvault.services.storage.record_reading import Listed, fetch, listed
 from readvault.services.storage.records import LOCKED_FOR
 
 
-def bring(store: ReadStore, source: ReadStore) -> int:
+def bring(store: ReadStore, source: ReadStore, now: float) -> int:
     """Copy what `source` has under `records/` and `store` has not, byte by byte; how many records.
+
+    `now` (seconds since 1970, the database's clock) is from when the ends of the audit log are locked.
 
     It can be broken off anywhere and called again. Damaged records stay behind.
     """
@@ -26,7 +27,7 @@ def bring(store: ReadStore, source: ReadStore) -> int:
             if sha256 is not None:
                 stored = store.store(path, found.key, sha256=sha256)
                 if found.key.startswith(f"{records.AUDIT}/"):
-                    store.lock(stored, until=time.time() + LOCKED_FOR)
+                    store.lock(stored, until=now + LOCKED_FOR)
                 brought += 1
     return brought
 
