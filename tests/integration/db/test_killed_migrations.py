@@ -8,17 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from alembic import command
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine
 from sqlmodel import SQLModel
 
-from readvault.db.engine import alembic_config, create_engine, migrate
+from readvault.db.engine import migrate
 from tests.integration.db.test_migrations import (
     BEFORE_THE_WHOLE_PROTOCOL,
-    ENTRIES,
-    POPULATION,
     _rows,
+    build_older,
     empty_database,
 )
 
@@ -46,27 +43,9 @@ engines.migrate(sys.argv[1])
 """
 
 
-def _populate(url: str) -> Engine:
-    """A database of an older readvault with a release, a revision and a neighbour."""
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        command.upgrade(alembic_config(connection), BEFORE_THE_WHOLE_PROTOCOL)
-        connection.exec_driver_sql(POPULATION[0])
-        for accession, version, group, terms, until in ENTRIES:
-            connection.exec_driver_sql(
-                "INSERT INTO entry_version (accession, version, organism, group_id, submission_id, submitter,"
-                " submitted_at, is_revocation, terms_type, restricted_until, submitted_metadata, submitted_sequences)"
-                f" VALUES ('{accession}', {version}, 'o', {group}, 's', 'alice', {version}.5, false, '{terms}',"
-                f" {until}, '{{}}', '{{}}')"
-            )
-        for statement in POPULATION[1:]:
-            connection.exec_driver_sql(statement)
-    return engine
-
-
 def test_a_killed_migration_is_done_by_the_next_one(empty_database: str) -> None:
     """`kill -9` after one statement of the migration after the other: always all of it or nothing."""
-    engine = _populate(empty_database)
+    engine = build_older(empty_database)
     kept = _rows(engine, "SELECT accession, version, submitter FROM entry_version ORDER BY 1, 2")
     engine.dispose()
     for number in range(KILLS):

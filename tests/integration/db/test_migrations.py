@@ -56,10 +56,9 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
     _on(server.render_as_string(hide_password=False), f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-@pytest.fixture
-def populated(empty_database: str) -> Iterator[Engine]:
-    """`A.1` is released and restricted, `A.2` revises it, `B.1` waits; built before migration 0004, then migrated."""
-    engine = create_engine(empty_database)
+def build_older(url: str) -> Engine:
+    """A database of an older readvault with a release, a revision and a neighbour."""
+    engine = create_engine(url)
     with engine.begin() as connection:
         command.upgrade(alembic_config(connection), BEFORE_THE_WHOLE_PROTOCOL)
         connection.exec_driver_sql(POPULATION[0])
@@ -72,6 +71,14 @@ def populated(empty_database: str) -> Iterator[Engine]:
             )
         for statement in POPULATION[1:]:
             connection.exec_driver_sql(statement)
+    return engine
+
+
+@pytest.fixture
+def populated(empty_database: str) -> Iterator[Engine]:
+    """`A.1` is released and restricted, `A.2` revises it, `B.1` waits; built before migration 0004, then migrated."""
+    engine = build_older(empty_database)
+    with engine.begin() as connection:
         connection.exec_driver_sql(OLD_TRIGGER[engine.dialect.name])
     migrate(empty_database)
     yield engine
