@@ -33,7 +33,7 @@ from readvault.services.submission.editing import EditedData, edit
 from readvault.services.submission.revision import revise
 from readvault.services.submission.revocation import revoke
 from tests.fakes import MemoryStore
-from tests.faults.campaign import Outcome
+from tests.faults.campaign import Campaign, Outcome
 from tests.faults.ground import ground, of_scenes
 from tests.faults.invariants import check
 from tests.faults.linearizable import Operation, order_of
@@ -494,3 +494,22 @@ def run(trials: int, seed: int, folder: Path, database: str) -> Outcome:
             done += races.round()
         failures = races.failures + of_scenes(check(house, open_jobs=True))
     return Outcome(done, failures, f"{database}, {THREADS} threads, one or two entries a round")
+
+
+def campaign(database: str) -> Campaign:
+    """The campaign of these races on one kind of database."""
+
+    def on_it(trials: int, seed: int, folder: Path) -> Outcome:
+        return run(trials, seed, folder, database)
+
+    return Campaign(
+        name=f"approve_races_{database}",
+        promise="P5 What was reviewed is what is released; of those who change an entry at once one wins",
+        how="16 threads approve, revise, revoke, edit, delete, withdraw, suppress, restore, send back, reprocess and"
+        " register results of the same entries at once; an order must exist in which every answer is right",
+        full=32_000,
+        run=on_it,
+        unit="operations",
+        part=1600,
+        tiny=48,
+    )
