@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from readvault.domain.errors import Conflict
 
@@ -76,6 +76,15 @@ class JobKind(StrEnum):
     REGISTER_EXTERNAL = "register-external"
     REPAIR = "repair"
     """Makes lost processed files again, from the sealed originals."""
+
+
+class Priority(IntEnum):
+    """Which jobs go first: the smaller number."""
+
+    SUBMISSION = 0
+    """Somebody waits for it."""
+    BACKGROUND = 10
+    """Reprocessing: when nobody waits."""
 
 
 class Visibility(StrEnum):

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Float,
     ForeignKeyConstraint,
     Index,
+    Integer,
     Text,
     UniqueConstraint,
     text,
@@ -30,6 +31,21 @@ class Job(SQLModel, table=True):
         ForeignKeyConstraint(["accession", "version"], ["entry_version.accession", "entry_version.version"]),
         Index("ix_job_open", "state", "not_before"),
         Index("ix_job_entry", "accession", "version"),
+        Index(
+            "ix_job_queue",
+            "priority",
+            "created_at",
+            "id",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_job_reprocessing",
+            "reprocessing_id",
+            "state",
+            sqlite_where=text("reprocessing_id IS NOT NULL"),
+            postgresql_where=text("reprocessing_id IS NOT NULL"),
+        ),
         Index(
             "ix_job_external",
             "organism",
@@ -74,6 +90,12 @@ class Job(SQLModel, table=True):
     handbacks: int = 0
     """Claims that ended because a whole worker drained or died."""
     runs_alone: bool = False
+    priority: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    """Less goes first: `readvault.domain.status.Priority`."""
+    input_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    """The size of the files that the job reads, as it was when the job was written."""
+    reprocessing_id: int | None = Field(default=None, sa_column=Column(Integer, nullable=True))
+    """The reprocessing that wants it, or None."""
     lease_owner: str | None = None
     lease_until: float | None = None
     deliveries: int = 0
