@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
 
 from readvault.domain.errors import NotReady
 
 TIMEOUT = 10.0
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between tries: an S3 that is busy for a moment keeps nobody from starting."""
 
 
 class Silent(NotReady):
@@ -29,7 +33,14 @@ def refuse_anonymous(endpoint: str, bucket: str) -> None:
 
 
 def _status(http: httpx.Client, url: str) -> int:
-    try:
-        return http.get(url).status_code
-    except httpx.HTTPError as fault:
-        raise Silent(f"S3 doesn't answer at its endpoint: {type(fault).__name__}") from None
+    """The status of the first answer that says something: 429 and 5xx say nothing of who is let in."""
+    status = 0
+    for pause in (0.0, *_PAUSES):
+        time.sleep(pause)
+        try:
+            status = http.get(url).status_code
+        except httpx.HTTPError as fault:
+            raise Silent(f"S3 doesn't answer at its endpoint: {type(fault).__name__}") from None
+        if status != httpx.codes.TOO_MANY_REQUESTS and status < httpx.codes.INTERNAL_SERVER_ERROR:
+            return status
+    raise Silent(f"S3 answers nothing but {status} at its endpoint")

@@ -112,7 +112,9 @@ def _jobs(faults: tuple[Fault, ...], trials: int, rig: Rig, proxy: FaultProxy, d
     rough = rig.site("disturbed", READVAULT_S3__ENDPOINT=proxy.endpoint, READVAULT_S3__PUBLIC_ENDPOINT=rig.s3.endpoint)
     reads = Reads(rig.folder / "reads", rough.settings)
     expected = _expected(rig, trials, reads)
-    rough.worker()
+    started = rough.folder / "worker-is-ready"
+    rough.worker(READVAULT_READY_FILE=str(started))
+    until(started.exists, "the worker is ready", 60)
     for number in range(trials):
         try:
             proxy.rules = [_rule(dice.choice(faults), tuple(ANY), dice, times=12, chance=0.3)]
