@@ -50,7 +50,10 @@ class PrefectSettings(BaseModel):
     api_url: str | None = None
     auth_string: SecretStr | None = None
     work_pool: str = "reads"
+    huge_work_pool: str | None = None
     register_every: float = Field(30, gt=0)
+    server_database_url: SecretStr | None = None
+    """Where the server of `readvault up` keeps its database; a SQLite file in the data directory by default."""
 
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -128,6 +131,10 @@ class WorkerSettings(BaseModel):
     """The worker, its nursery and its jobs. Times are seconds."""
 
     concurrency: int = Field(2, ge=1)
+    large_concurrency: int = Field(1, ge=1)
+    large_bytes: Bytes = 2 * 10**9
+    huge_bytes: Bytes | None = None
+    memory_budget: Bytes | None = None
     scratch: Path | None = None
     lease: float = Field(60, gt=0)
     renew_every: float = Field(15, gt=0)

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from readvault.domain.lanes import Queue
+
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
@@ -165,6 +167,8 @@ class Delivery:
     number: int
     kind: str
     label: str
+    queue: str = Queue.DEFAULT
+    """Where it waits for a place (`readvault.domain.lanes.Queue`)."""
 
 
 class Orchestrator(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -22,10 +23,13 @@ from pydantic import BaseModel, ConfigDict
 
 from readvault.config import PrefectSettings
 from readvault.domain.errors import NotReady
+from readvault.domain.lanes import Queue
 
 logger = logging.getLogger(__name__)
 
 FILE = "prefect.yaml"
+_PRIORITIES = {Queue.DEFAULT: 1, Queue.LARGE: 2, Queue.BACKGROUND: 10, Queue.LARGE_BACKGROUND: 11}
+"""Less goes first. A delivery may be faster than this and make a queue: Prefect then gives it the next free number."""
 
 
 class _Entry(BaseModel):
@@ -76,6 +80,7 @@ async def register(
     """Make Prefect know our work pool and deployments."""
     async with get_client() as client:
         await ensure_work_pool(client, settings.work_pool, kind, template)
+        await ensure_work_queues(client, settings.work_pool)
         await register_deployments(client, settings.work_pool, only_missing=only_missing)
 
 
@@ -99,6 +104,15 @@ async def ensure_work_pool(client: PrefectClient, name: str, kind: str, template
     except ObjectAlreadyExists:
         return
     logger.info("made the work pool %s", name)
+
+
+async def ensure_work_queues(client: PrefectClient, work_pool: str) -> None:
+    """Make the queues of the pool that are not there; those that are keep the priority that somebody gave them."""
+    there = {queue.name for queue in await client.read_work_queues(work_pool_name=work_pool)}
+    for queue in Queue:
+        if queue in _PRIORITIES and queue not in there:
+            with contextlib.suppress(ObjectAlreadyExists):  # another worker was faster
+                await client.create_work_queue(queue, priority=_PRIORITIES[queue], work_pool_name=work_pool)
 
 
 async def register_deployments(

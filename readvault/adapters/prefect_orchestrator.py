@@ -12,6 +12,7 @@ import httpx
 from readvault.config import Settings
 from readvault.counters import PREFECT_FAILURES
 from readvault.domain.errors import NotReady
+from readvault.domain.lanes import Queue
 from readvault.ports import Delivery, RunState
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _STATES = {
 
 
 class PrefectOrchestrator:
-    """Wakes a worker by a flow run of the deployment `<kind>/default`.
+    """Wakes a worker by a flow run of the deployment `<kind>/default`, or `<kind>/huge` for a job of that size.
 
     A run's parameters are the job ID and nothing else: Prefect shows them to whoever has its password.
     """
@@ -99,30 +100,34 @@ class PrefectOrchestrator:
             "idempotency_key": f"{delivery.job_id}:{delivery.number}",
             "tags": [delivery.kind],
         }
+        huge = delivery.queue == Queue.HUGE  # its own work pool has queues of its own
+        if not huge:
+            body["work_queue_name"] = delivery.queue
+        deployment = f"{delivery.kind}/{'huge' if huge else 'default'}"
         for pause in _PAUSES:
             try:
-                answer = self._client.post(f"/deployments/{self._deployment(delivery.kind)}/create_flow_run", json=body)
+                answer = self._client.post(f"/deployments/{self._deployment(deployment)}/create_flow_run", json=body)
                 if answer.status_code == httpx.codes.NOT_FOUND:  # deployed anew since we asked
-                    self._forget(delivery.kind)
+                    self._forget(deployment)
                 elif answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                     return _id(answer)
             except (httpx.RemoteProtocolError, httpx.ReadError):
                 logger.debug("Prefect closed the connection; asking again")
             time.sleep(pause)
-        return _id(self._client.post(f"/deployments/{self._deployment(delivery.kind)}/create_flow_run", json=body))
+        return _id(self._client.post(f"/deployments/{self._deployment(deployment)}/create_flow_run", json=body))
 
-    def _deployment(self, kind: str) -> str:
+    def _deployment(self, name: str) -> str:
         with self._lock:
-            known = self._deployments.get(kind)
+            known = self._deployments.get(name)
         if known is None:
-            known = _id(self._client.get(f"/deployments/name/{kind}/default"))
+            known = _id(self._client.get(f"/deployments/name/{name}"))
             with self._lock:
-                self._deployments[kind] = known
+                self._deployments[name] = known
         return known
 
-    def _forget(self, kind: str) -> None:
+    def _forget(self, name: str) -> None:
         with self._lock:
-            self._deployments.pop(kind, None)
+            self._deployments.pop(name, None)
 
 
 def _id(answer: httpx.Response) -> str:

@@ -28,6 +28,7 @@ from readvault.services.house import House
 from readvault.services.processing.registration import ProcessedVersion, examine, lock_entry
 from readvault.services.processing.stored_objects import StagedFile
 from readvault.services.queue.fence import SYSTEM, UNDELIVERED, Claim, finish, held
+from readvault.services.queue.sizes import submitted_bytes
 
 OURS = "readvault"
 THEIRS = "external"
@@ -132,6 +133,7 @@ def _queue_external(session: Session, claim: Claim) -> None:
                 pipeline_version=claim.pipeline_version,
                 created_at=now,
                 not_before=now,
+                input_bytes=session.scalar(select(submitted_bytes(key.accession, key.version))) or 0,
             )
         )
 

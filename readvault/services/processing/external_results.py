@@ -37,6 +37,7 @@ from readvault.services.processing.registration import (
 from readvault.services.processing.stored_objects import store_objects
 from readvault.services.queue import deliveries
 from readvault.services.queue.fence import Claim, finish
+from readvault.services.queue.sizes import bytes_of
 from readvault.services.uploads import sealing
 
 PAGE = 500
@@ -276,6 +277,7 @@ def _keep(session: Session, claim: Claim, job: Job, sent: Sent) -> str:
         organism=claim.organism,
         created_at=at,
         not_before=at,
+        input_bytes=bytes_of(session, [file.file_id for file in sent.files]),
         **place,
     )
     session.add(following)

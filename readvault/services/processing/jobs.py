@@ -121,6 +121,7 @@ def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Clai
             worker=worker,
             group_id=entry.group_id,
             runs_alone=claimed.runs_alone,
+            input_bytes=claimed.input_bytes,
         )
 
 

@@ -16,6 +16,7 @@ from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House
 from readvault.services.processing import pipeline_versions
 from readvault.services.queue.new_jobs import first_kind
+from readvault.services.queue.sizes import submitted_bytes
 
 
 def process_again(house: House, accession_version: AccessionVersion, reason: str, actor: str) -> str:
@@ -86,4 +87,5 @@ def _new_job(session: Session, entry: EntryVersion, kind: JobKind, pipeline_vers
         pipeline_version=pipeline_version,
         created_at=now,
         not_before=now,
+        input_bytes=session.scalar(select(submitted_bytes(entry.accession, entry.version))) or 0,
     )

@@ -17,10 +17,12 @@ from sqlmodel import col, select
 
 from readvault.db.clock import now
 from readvault.db.tables import Job
-from readvault.domain.status import JobKind, JobState
+from readvault.domain.lanes import Lane, Queue
+from readvault.domain.status import JobKind, JobState, Priority
 from readvault.failpoints import failpoint
 from readvault.ports import Delivery, RunState
 from readvault.services.house import House
+from readvault.services.queue.sizes import lane_of
 
 logger = logging.getLogger(__name__)
 
@@ -108,19 +110,19 @@ def _doable(organisms: list[str]) -> ColumnElement[bool]:
 
 
 def _undelivered_jobs(house: House, doable: ColumnElement[bool]) -> Iterator[Job]:
-    """Due jobs without a delivery, oldest first."""
-    last = (0.0, "")
-    place = tuple_(col(Job.created_at), col(Job.id))
+    """Due jobs without a delivery: the urgent ones first, of those the oldest."""
+    last: tuple[int, float, str] | None = None
+    order = (col(Job.priority), col(Job.created_at), col(Job.id))
     while True:
-        query = (
-            select(Job).where(_due(), _undelivered(), doable, place > last).order_by(col(Job.created_at), col(Job.id))
-        )
+        query = select(Job).where(_due(), _undelivered(), doable).order_by(*order)
+        if last is not None:
+            query = query.where(tuple_(*order) > last)
         with house.sessions.read() as session:
             page = session.exec(query.limit(PAGE)).all()
         if not page:
             return
         yield from page
-        last = (page[-1].created_at, page[-1].id)
+        last = (page[-1].priority, page[-1].created_at, page[-1].id)
 
 
 def _unclaimed_jobs(house: House, doable: ColumnElement[bool]) -> Iterator[tuple[Job, float]]:
@@ -155,6 +157,16 @@ def _came_to_nothing(house: House, job: Job, at: float) -> bool:
     return False
 
 
+def _queue_of(house: House, job: Job) -> Queue:
+    """Where a job waits; a huge one waits among the large ones where nobody has a machine for it."""
+    lane = lane_of(house.settings.worker, job.input_bytes)
+    if lane is Lane.HUGE and (
+        house.settings.prefect.huge_work_pool is None or job.kind != JobKind.PROCESS_SUBMISSION.value
+    ):
+        lane = Lane.LARGE
+    return Queue.of(lane, background=job.priority >= Priority.BACKGROUND)
+
+
 def _deliver(house: House, job: Job) -> bool:
     """Make the next delivery of a job, unless another dispatcher was faster or the job has moved on."""
     number = job.deliveries + 1
@@ -169,7 +181,7 @@ def _deliver(house: House, job: Job) -> bool:
         return False
     failpoint("deliver-before-handing-over")
     label = f"{job.accession}.{job.version}"
-    run_id = house.orchestrator.deliver(Delivery(job.id, number, job.kind, label))
+    run_id = house.orchestrator.deliver(Delivery(job.id, number, job.kind, label, _queue_of(house, job)))
     failpoint("deliver-after-handing-over")
     with house.sessions.begin() as session:
         # Handed back in the meantime: the job needs a new delivery, so this run is forgotten.

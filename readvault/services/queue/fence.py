@@ -39,6 +39,7 @@ class Claim:
     """The right to do a job, as long as its lease is renewed. `attempt` is the fence of all writes.
 
     `runs_alone`: the last worker that held the job died, so run it with nothing beside it.
+    `input_bytes`: how much it reads, for its lane and its memory.
     """
 
     job_id: str
@@ -50,6 +51,7 @@ class Claim:
     worker: str
     group_id: int
     runs_alone: bool = False
+    input_bytes: int = 0
 
 
 def held(session: Session, claim: Claim) -> Job:

@@ -16,6 +16,7 @@ from readvault.domain.status import JobKind, JobState
 from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.queue.new_jobs import first_kind
+from readvault.services.queue.sizes import submitted_bytes
 from readvault.services.storage import pin_moves
 from readvault.services.storage.pinned import Pinned, pinned_at
 
@@ -47,7 +48,9 @@ def wish(house: House, pinned: Pinned) -> str:
                 continue
             earlier = _job_for(session, accession, version, since)
             if earlier is None:
-                session.add(_new_job(organism, accession, version, ours, clock.read(session)))
+                again = _new_job(organism, accession, version, ours, clock.read(session))
+                again.input_bytes = session.scalar(select(submitted_bytes(accession, version))) or 0
+                session.add(again)
                 return f"it is being made again from the originals of {accession}.{version}"
             tried.append(earlier)
         return _of_tried(tried) or moved_on

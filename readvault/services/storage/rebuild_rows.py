@@ -39,6 +39,7 @@ from readvault.domain import manifest
 from readvault.domain.organism import Organism
 from readvault.domain.status import JobKind
 from readvault.services.queue.new_jobs import job_rows
+from readvault.services.queue.sizes import note_sizes
 from readvault.services.storage.record_reading import AccessionRecords, Rows
 
 PAGE = 200
@@ -100,6 +101,7 @@ class RowsRebuild:
         put(session, Release, rows[Release])
         for table in AFTER_RELEASE:
             put(session, table, rows[table])
+        note_sizes(session, (row["id"] for row in rows[Job] if row["kind"] != JobKind.RELEASE))
 
     def pin_what_came_again(self, session: Session) -> None:
         """Where one record pins a version that was erased and another one its successor, pin that."""

@@ -24,6 +24,7 @@ from readvault.services.entries.candidates import locked
 from readvault.services.entries.finding import find_versions
 from readvault.services.house import House
 from readvault.services.queue.new_jobs import call_off, job_rows
+from readvault.services.queue.sizes import note_sizes
 from readvault.services.submission import latest, reading, writing
 from readvault.services.submission.metadata_file import MAX_CELL, NamedFile, is_metadata_column
 from readvault.services.uploads import sealing
@@ -195,5 +196,6 @@ def _replace(session: Session, actor: Actor, organism: Organism, name: Accession
     call_off(session, [name])
     jobs = job_rows(organism, [version], now)
     session.execute(insert(Job), jobs)
+    note_sizes(session, (str(job["id"]) for job in jobs))
     records.changed(session, [name])
     return [str(job["id"]) for job in jobs]

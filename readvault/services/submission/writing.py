@@ -21,6 +21,7 @@ from readvault.services.house import House
 from readvault.services.idempotency import Once
 from readvault.services.queue import deliveries
 from readvault.services.queue.new_jobs import job_rows
+from readvault.services.queue.sizes import note_sizes
 from readvault.services.submission.metadata_file import NamedFile
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def write_versions(
     insert_rows(session, EntryVersion, entries)
     insert_rows(session, EntryFile, file_rows)
     insert_rows(session, Job, jobs)
+    note_sizes(session, (str(job["id"]) for job in jobs))
     records.changed(session, ((entry["accession"], entry["version"]) for entry in entries))
     return [str(job["id"]) for job in jobs]
 
