@@ -103,6 +103,8 @@ class Stack:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "DO_NOT_TRACK": "1",
         }
+        if elsewhere := self.settings.prefect.server_database_url:
+            environment["PREFECT_API_DATABASE_CONNECTION_URL"] = elsewhere.get_secret_value()
         return Child(
             name="prefect",
             argv=(sys.executable, "-m", "prefect", "server", "start"),
