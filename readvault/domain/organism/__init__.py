@@ -27,6 +27,7 @@ from readvault.domain.organism.pipeline import (
     OutputCategory,
     Pipeline,
     PlatformThresholds,
+    Qc,
     QcRule,
 )
 from readvault.domain.organism.submission import FileCategory, Submission
@@ -53,6 +54,7 @@ __all__ = [
     "OutputCategory",
     "Pipeline",
     "PlatformThresholds",
+    "Qc",
     "QcRule",
     "Reference",
     "Review",

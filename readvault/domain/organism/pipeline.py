@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from readvault.domain.organism.metadata_field import MetadataField
 from readvault.domain.organism.parts import Fraction, SampleType, Strict
@@ -136,6 +136,28 @@ class QcRule(Strict):
         )
 
 
+class Qc(Strict):
+    """The rules, and what a broken one means. A list of rules, or `default`, may stand in its place.
+
+    With `block` whoever breaks the error limit of a rule can't be approved; with `label` it is a warning,
+    and is released with the label visible in its metadata. What submitters did wrong is an error always.
+    """
+
+    on_error: Literal["block", "label"] = "block"
+    rules: Literal["default"] | tuple[QcRule, ...] = "default"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rules_alone(cls, said: Any) -> Any:
+        return {"rules": said} if isinstance(said, str | list | tuple) else said
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_before_there_were_labels(self, dump: SerializerFunctionWrapHandler) -> Any:
+        """Manifests name the parameters: those of instances without labels keep their digests."""
+        said = dump(self)
+        return said if self.on_error == "label" else said["rules"]
+
+
 class OutputCategory(Strict):
     """A file category that an external pipeline may send."""
 
@@ -168,7 +190,7 @@ class Pipeline(Strict):
     align: Align = Align()
     platforms: dict[Platform, PlatformThresholds] = Field(default_factory=dict)
     consensus: Consensus = Consensus()
-    qc: Literal["default"] | tuple[QcRule, ...] = "default"
+    qc: Qc = Qc()
     mixtures_expected: bool = False
     known_frameshifts: tuple[str, ...] = ()
     outputs: tuple[ProcessedCategory, ...] = tuple(ProcessedCategory)

@@ -10,7 +10,7 @@ import json
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from readvault.reads.check.submitted_consensus import Agreement
 from readvault.reads.sample import ChosenReference, PrimerSite, Sample
 
 LISTED = 20
+A_LABEL = "It may be released: everybody sees this label."
 READS = Field(FieldType.FILE, "rawReads")
 SEQUENCE = Field(FieldType.NUCLEOTIDE_SEQUENCE, "main")
 
@@ -117,13 +118,17 @@ def check(sample: Sample, reference: ChosenReference, found: Findings) -> CheckR
         metrics["platformMismatch"] = sum(w.reason is Reason.PLATFORM_MISMATCH for w in (*earlier, *warnings))
     verdicts = tuple(_judge(rule, metrics[rule.metric]) for rule in _rules(sample, found) if rule.metric in metrics)
     details = _details(sample, found, agreement, tiles)
-    errors += _annotations(verdicts, "error", details)
-    told = {warning.reason for warning in earlier} | {error.reason for error in errors} & {Reason.CONSENSUS_DISAGREES}
+    broken = _annotations(verdicts, "error", details)
+    blocks = sample.organism.pipeline.qc.on_error == "block"
+    errors += broken if blocks else []
+    labels = [] if blocks else [replace(each, message=f"{each.message} {A_LABEL}") for each in broken]
+    told = {each.reason for each in (*errors, *labels)} & {Reason.CONSENSUS_DISAGREES}
+    told |= {warning.reason for warning in earlier}
     told |= {warning.reason for warning in warnings} & {Reason.PLATFORM_MISMATCH}
-    warnings += [each for each in _annotations(verdicts, "warn", details) if each.reason not in told]
+    warnings += [*labels, *(each for each in _annotations(verdicts, "warn", details) if each.reason not in told)]
     metadata = {
         **_searchable(sample, reference, found, tiles),
-        **_quality(errors, [*earlier, *warnings], verdicts),
+        **_quality([*errors, *labels], [*earlier, *warnings], verdicts),
     }
     return CheckReport(
         verdicts,
@@ -137,8 +142,9 @@ def check(sample: Sample, reference: ChosenReference, found: Findings) -> CheckR
 
 def _rules(sample: Sample, found: Findings) -> tuple[QcRule, ...]:
     platform = found.validation.platform if found.validation else None
-    if sample.organism.pipeline.qc != "default":
-        return tuple(rule for rule in sample.organism.pipeline.qc if rule.applies(platform, sample.sample_type))
+    rules = sample.organism.pipeline.qc.rules
+    if rules != "default":
+        return tuple(rule for rule in rules if rule.applies(platform, sample.sample_type))
     return qc_rules.shipped(sample, platform, with_primers=bool(found.sites))
 
 

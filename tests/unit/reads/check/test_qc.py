@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from readvault.domain.annotations import Annotation, Reason
-from readvault.domain.organism import Metric, Organism, QcRule, SampleType
+from readvault.domain.organism import Metric, Organism, Qc, QcRule, SampleType
 from readvault.domain.reads import PROCESSED_FIELDS, LibraryLayout, Platform
 from readvault.domain.reports import (
     AlignmentReport,
@@ -154,7 +154,7 @@ def test_an_earlier_step_that_warned_is_not_repeated_but_counts(organism: Organi
 
 def test_an_organism_may_bring_its_own_rules(organism: Organism) -> None:
     rule = QcRule(metric="meanDepth", warn="< 200", error="<= 100", message="only {value} ({limit})")
-    own = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"qc": (rule,)})})
+    own = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"qc": Qc(rules=(rule,))})})
     (error,) = with_reads(own).errors
     assert error.message == "only 100 (<= 100) (rule meanDepth <= 100)"
 
@@ -335,8 +335,41 @@ def test_a_rule_may_be_for_some_samples_only(organism: Organism) -> None:
         QcRule.model_validate({"metric": "meanDepth", "warn": "< 200", "message": text, **only})
         for text, only in (("ont", {"platforms": ["OXFORD_NANOPORE"]}), ("sewage", {"sampleTypes": ["wastewater"]}))
     )
-    own = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"qc": rules})})
+    own = organism.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"qc": Qc(rules=rules)})})
     assert with_reads(own).verdicts == ()
     assert [v.message for v in with_reads(own, validation=validation(Platform.OXFORD_NANOPORE)).verdicts] == ["ont"]
     sewage = {"declared": Declared(sample_type=SampleType.WASTEWATER)}
     assert [v.message for v in with_reads(own, of=sewage).verdicts] == ["sewage"]
+
+
+def labelled(organism: Organism) -> Organism:
+    pipeline = organism.pipeline.model_copy(update={"qc": Qc(on_error="label")})
+    return organism.model_copy(update={"pipeline": pipeline})
+
+
+def test_where_errors_of_quality_are_labels_they_are_warnings_and_the_verdict_stays(organism: Organism) -> None:
+    blocked = with_reads(organism, alignment=alignment(50))
+    label = with_reads(labelled(organism), alignment=alignment(50))
+    assert [error.reason for error in blocked.errors] == [Reason.FEW_MAPPED_READS]
+    assert label.errors == ()
+    assert label.warnings[0].reason is Reason.FEW_MAPPED_READS
+    assert "may be released" in label.warnings[0].message
+    for report in (blocked, label):
+        assert report.processed_metadata["qualityControlDetermination"] == "FAIL"
+        assert "fewMappedReads" in report.processed_metadata["qualityControlIssues"]
+
+
+def test_what_a_submitter_did_wrong_is_an_error_with_labels_too(organism: Organism) -> None:
+    found = checked(labelled(organism), submitted={"main": "ACGT!"})
+    assert found.errors
+    assert found.processed_metadata["qualityControlDetermination"] == "FAIL"
+
+
+def test_labels_change_the_parameters_of_a_manifest_and_blocking_leaves_them_as_they_were() -> None:
+    rules = [QcRule(metric="mappedReads", error="< 5", message="few")]
+    written = rules[0].model_dump(mode="json", by_alias=True)
+    assert Qc().model_dump(mode="json", by_alias=True) == "default"
+    assert Qc(rules=tuple(rules)).model_dump(mode="json", by_alias=True) == [written]
+    said = Qc.model_validate({"onError": "label", "rules": [written]})
+    assert said.model_dump(mode="json", by_alias=True) == {"onError": "label", "rules": [written]}
+    assert Qc.model_validate(said.model_dump(mode="json", by_alias=True)) == said
