@@ -13,14 +13,31 @@ from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, case, e
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, OrganismState, PartialResult, Release
+from readvault.db.tables import (
+    ComparedResult,
+    CurrentResult,
+    EntryVersion,
+    Job,
+    Manifest,
+    OrganismState,
+    PartialResult,
+    Release,
+)
+from readvault.domain.reprocessing import NOT_STANDING
 from readvault.domain.status import JobKind, JobState, Status
 
 _candidate = aliased(Manifest)
 
 
 def current_manifest_id() -> ColumnElement[int | None]:
-    """The manifest that processing last made: not superseded, of the newest pipeline version that counts yet."""
+    """The manifest that processing last made: not superseded, of the newest pipeline version that counts yet.
+
+    A result that was found worse than the one before it counts from when a maintainer accepts it.
+    """
+    held_back = exists().where(
+        col(ComparedResult.manifest_id) == col(_candidate.id),
+        col(ComparedResult.state).in_([state.value for state in NOT_STANDING]),
+    )
     return (
         select(col(_candidate.id))
         .where(
@@ -28,6 +45,7 @@ def current_manifest_id() -> ColumnElement[int | None]:
             col(_candidate.version) == col(EntryVersion.version),
             col(_candidate.superseded_at).is_(None),
             or_(col(EntryVersion.is_revocation), _counts_yet(col(_candidate.pipeline_version))),
+            ~held_back.correlate(_candidate),
         )
         .order_by(col(_candidate.pipeline_version).desc())
         .limit(1)

@@ -27,6 +27,7 @@ from readvault.db.tables.release import (
     Release,
     ReleasedCount,
 )
+from readvault.db.tables.reprocessing import ComparedResult, Reprocessing
 from readvault.db.tables.trail import AuditEntry, FileAccess, IdempotentRequest
 from readvault.db.tables.uploads import LimitOverride, UploadedFile, UploadUsage
 
@@ -34,6 +35,7 @@ __all__ = [
     "AccessionCounter",
     "AuditEntry",
     "Bookmark",
+    "ComparedResult",
     "CondemnedVersion",
     "CurrentResult",
     "DataUseTerms",
@@ -62,6 +64,7 @@ __all__ = [
     "Release",
     "ReleasedCount",
     "Repair",
+    "Reprocessing",
     "SecondCopy",
     "SentBack",
     "StoredObject",

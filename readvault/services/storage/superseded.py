@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, delete, exists, select
+from sqlalchemy import ColumnElement, delete, exists, or_, select
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
-from readvault.db.tables import CurrentResult, EntryVersion, Manifest, ManifestFile, Release, SentBack
+from readvault.db.tables import (
+    ComparedResult,
+    CurrentResult,
+    EntryVersion,
+    Manifest,
+    ManifestFile,
+    Release,
+    SentBack,
+)
 from readvault.services.house import House
 
 PAGE = 200
+_newer = aliased(Manifest)
 
 
 def drop_superseded(house: House, before: float, *, dry_run: bool) -> int:
@@ -41,6 +51,12 @@ def _unwanted(before: float) -> tuple[ColumnElement[bool], ...]:
             col(Release.accession) == col(Manifest.accession), col(Release.version) == col(Manifest.version)
         ),
         ~exists().where(col(CurrentResult.manifest_id) == col(Manifest.id)),
+        # What a living result was compared with stays beside it.
+        ~exists().where(
+            col(ComparedResult.compared_manifest_id) == col(Manifest.id),
+            col(ComparedResult.manifest_id) == col(_newer.id),
+            col(_newer.superseded_at).is_(None),
+        ),
     )
 
 
@@ -53,6 +69,8 @@ def _drop(session: Session, page: list[int], before: float) -> int:
     session.execute(select(*place).where(of_page).order_by(*place).with_for_update(key_share=True)).all()
     query = select(col(Manifest.id)).where(*_unwanted(before), col(Manifest.id).in_(page))
     still = list(session.execute(query).scalars())
+    told = or_(col(ComparedResult.manifest_id).in_(still), col(ComparedResult.compared_manifest_id).in_(still))
+    session.execute(delete(ComparedResult).where(told).execution_options(synchronize_session=False))
     for table, column in (
         (SentBack, SentBack.manifest_id),
         (ManifestFile, ManifestFile.manifest_id),

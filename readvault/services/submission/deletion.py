@@ -12,6 +12,7 @@ from sqlmodel import Session, SQLModel, col
 from readvault.db import audit, clock, entry_state, records
 from readvault.db.names import among
 from readvault.db.tables import (
+    ComparedResult,
     DeletedEntryVersion,
     EntryFile,
     EntryVersion,
@@ -32,7 +33,7 @@ from readvault.services.house import House
 
 PAGE = 500
 _DELETABLE = (Status.RECEIVED.value, Status.PROCESSED.value)
-_TABLES: tuple[type[SQLModel], ...] = (PartialResult, Manifest, EntryFile, Job, EntryVersion)
+_TABLES: tuple[type[SQLModel], ...] = (ComparedResult, PartialResult, Manifest, EntryFile, Job, EntryVersion)
 """What goes with a version, in an order that its references allow."""
 
 
