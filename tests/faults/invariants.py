@@ -224,10 +224,11 @@ def _has_result(session: Session, job: Job, name: str) -> Iterator[str]:
         select(func.count()).where(*mine, Manifest.pipeline_version == job.pipeline_version)
     ).one()  # fmt: skip
     part = session.get(PartialResult, (job.accession, job.version, job.pipeline_version, "readvault"))
-    handed_on = select(func.count()).where(
-        Job.accession == job.accession, Job.version == job.version, Job.kind == JobKind.EXTERNAL_PROCESSING.value
-    )
-    if not found and part is None and not session.exec(handed_on).one():
+    of_same = select(func.count()).where(Job.accession == job.accession, Job.version == job.version)
+    handed_on = of_same.where(Job.kind == JobKind.EXTERNAL_PROCESSING.value)
+    # An edit drops what a part of a chain made, and begins anew.
+    edited = of_same.where(Job.kind == job.kind, col(Job.created_at) > job.created_at)
+    if not (found or part or session.exec(handed_on).one() or session.exec(edited).one()):
         yield f"jobs: {name} is done and has no result"
 
 
