@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from readvault import yaml_files
 from readvault.domain.errors import NotReady
 from readvault.domain.organism import Bytes, Organism, Reference
 
@@ -212,62 +212,36 @@ class Settings(BaseSettings):
         return None if index is None else self.host_indexes / f"{index}.idx"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which only `true` and `false` are truth values.
-
-    In YAML 1.1 `off` and `NO` are too: the key `dehumanize.off` and the country Norway would be lost.
-    """
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML declares it
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    """A mapping whose keys are all different: YAML would silently take the last value of a repeated one."""
-    seen = set()
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            continue
-        if key.value in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
-        seen.add(key.value)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
 def load_organism(path: Path) -> Organism:
     """Read one organism file; paths in it count from the file's own folder.
 
     Raises NotReady with every fault of the file, in one line.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-        organism = Organism.model_validate(content)
+        organism = Organism.model_validate(yaml_files.load(path.read_text(encoding="utf-8")))
     except ValidationError as fault:
-        raise NotReady(f"organism file {path}: {'; '.join(map(_told, fault.errors()))}") from fault
+        raise NotReady(f"organism file {path}: {'; '.join(map(told, fault.errors()))}") from fault
     except OSError as fault:
         raise NotReady(f"organism file {path}: {fault.strerror}") from fault
     except (UnicodeDecodeError, yaml.YAMLError) as fault:
-        raise NotReady(f"organism file {path}: {' '.join(str(fault).split())}") from fault
+        raise NotReady(f"organism file {path}: {yaml_files.quoted(str(fault))}") from fault
     return _with_absolute_paths(organism, path.absolute().parent)
 
 
-def _told(fault: ErrorDetails) -> str:
+def told(fault: ErrorDetails) -> str:
     """A fault of a value as `place.in.file: what is wrong`."""
-    message = {
+    message = meaning(fault)
+    place = ".".join(str(part) for part in fault["loc"])
+    return f"{place}: {message}" if place else f"the file {message}"
+
+
+def meaning(fault: ErrorDetails) -> str:
+    """What is wrong with a value, without its place."""
+    return {
         "extra_forbidden": "unknown key",
         "missing": "is missing",
         "model_type": "must be a mapping of keys to values",
     }.get(fault["type"], fault["msg"])
-    place = ".".join(str(part) for part in fault["loc"])
-    return f"{place}: {message}" if place else f"the file {message}"
 
 
 def load_organisms(directory: Path) -> dict[str, Organism]:
