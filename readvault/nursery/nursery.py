@@ -31,7 +31,9 @@ from readvault.reads.sample import Sample
 logger = logging.getLogger(__name__)
 
 LOCAL_RUN = "readvault.reads.local_run:LocalRun"
-_HANDED_DOWN = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "NUMBA_CACHE_DIR", FAILPOINTS)
+_NUMBA = ("NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+"""Which compiled code is used: the children's must be the worker's."""
+_HANDED_DOWN = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", *_NUMBA, FAILPOINTS)
 _MESSAGE = 2**16
 _TO_STOP = 5.0
 _BETWEEN_STARTS = 1.0

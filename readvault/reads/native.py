@@ -15,7 +15,8 @@ from types import FunctionType
 from typing import Any, cast
 
 import numpy as np
-from numba import njit
+from numba import config, njit
+from numba.core.caching import CacheImpl, UserProvidedCacheLocator
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
@@ -23,11 +24,31 @@ _PLAIN = (bool, int, float, str, bytes, tuple, np.generic)
 _loaders: dict[FunctionType, Callable[[], object]] = {}
 
 
+class _BroughtAlong(UserProvidedCacheLocator):
+    """A `NUMBA_CACHE_DIR` that may only be read, as in an image: what lies there is used, nothing is added.
+
+    numba's own locators pass a folder by that they can't write to.
+    """
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> _BroughtAlong | None:
+        """The locator, or None where nothing was brought along for this source file."""
+        if not config.CACHE_DIR:
+            return None
+        found = cls(py_func, py_file)
+        return found if Path(found.get_cache_path()).is_dir() else None
+
+
+_numbas_own = CacheImpl._locator_classes
+_after = _numbas_own.index(UserProvidedCacheLocator) + 1
+CacheImpl._locator_classes = [*_numbas_own[:_after], _BroughtAlong, *_numbas_own[_after:]]
+
+
 def compiled[F: Callable[..., object]](signature: str) -> Callable[[F], F]:
     """Compile the function for `signature`, as numba writes it, when it is first called.
 
     Where nothing may be written beside the source, nor to `NUMBA_CACHE_DIR`, nor to the user's cache,
-    the function is compiled in each process anew.
+    the function is compiled in each process anew, unless `NUMBA_CACHE_DIR` has it for this processor.
     """
 
     def decorate(function: F) -> F:
@@ -39,6 +60,8 @@ def compiled[F: Callable[..., object]](signature: str) -> Callable[[F], F]:
             made = njit(nogil=True)(function)
         else:
             made._cache._cache_file._source_stamp = stamp(function)
+            if isinstance(made._cache._impl.locator, _BroughtAlong):
+                made._cache.save_overload = lambda *_: None
         _compile_when_called(made, signature)
         _loaders[cast(FunctionType, function)] = made.load
         return cast("F", made)

@@ -106,6 +106,32 @@ def test_a_kept_function_is_compiled_anew_when_a_helper_in_another_file_changed(
     assert answer(HELPER.replace("2", "3")) == (61, False)
 
 
+def test_what_an_image_brings_along_is_used_where_nobody_may_write(
+    tmp_path: Path, loaders: dict[Any, Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "compiled"
+    monkeypatch.setattr(native.config, "CACHE_DIR", str(kept))
+
+    def answer(helper: str) -> tuple[int, bool]:
+        doubled = module(tmp_path, "helpers", helper)["doubled"]
+        made = module(tmp_path, "callers", f"@native.compiled('int64(int64)')\n{CALLER}", doubled=doubled, MORE=1)
+        return made["answer"](20), bool(made["answer"].stats.cache_hits)
+
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in kept.rglob("*.nb?")}
+
+    def refused(locator: object) -> None:
+        raise PermissionError("read-only file system")
+
+    assert answer(HELPER) == (41, False)
+    before = contents()
+    assert len(before) == 2
+    monkeypatch.setattr("numba.core.caching._CacheLocator.ensure_cache_path", refused)
+    assert answer(HELPER) == (41, True)
+    assert answer(HELPER.replace("2", "3")) == (61, False)  # compiled for this process alone
+    assert contents() == before
+
+
 def test_another_fault_of_the_compiler_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def njit(**options: Any) -> Any:
         raise RuntimeError("no such option")
