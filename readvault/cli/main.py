@@ -12,6 +12,7 @@ from readvault.cli.demo import demo
 from readvault.cli.doctor import doctor
 from readvault.cli.garbage import collect_garbage
 from readvault.cli.host_index import host_index_app
+from readvault.cli.organisms import organisms_app
 from readvault.cli.process import process
 from readvault.cli.serve import api, worker
 from readvault.cli.storage import fsck, verify_integrity
@@ -38,6 +39,7 @@ app.command("collect-garbage")(collect_garbage)
 app.command()(worker)
 app.command()(api)
 app.add_typer(host_index_app, name="host-index")
+app.add_typer(organisms_app, name="organisms")
 app.add_typer(admin_app, name="admin")
 
 

@@ -1,0 +1,76 @@
+"""`organisms diff` says which changes need a raised pipeline version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from readvault.cli.main import app
+from readvault.config import load_organism
+from readvault.organisms.differences import Effect, difference
+from readvault.organisms.effective import by_content
+
+START = "name: a\nreference: {fasta: reference.fasta}\n"
+
+
+def differing(folder: Path, before: str, after: str) -> tuple[list[tuple[str, Effect]], tuple[str, ...]]:
+    (folder / "reference.fasta").write_text(">x\nACGT\n")
+    sides = []
+    for number, keys in enumerate((before, after)):
+        path = folder / f"{number}.yaml"
+        path.write_text(START + keys)
+        sides.append({"a": by_content(load_organism(path))})
+    found = difference(*sides)
+    return [(change.key, change.effect) for change in found.changes], found.unraised
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "key", "effect"),
+    [
+        ("", "pipeline: {platforms: {ILLUMINA: {minDepth: 11}}}", "pipeline.platforms.ILLUMINA.minDepth",
+         Effect.RESULTS),
+        ("", "pipeline: {qc: {onError: label}}", "pipeline.qc.onError", Effect.RESULTS),
+        ("", "sampleType: wastewater", "sampleType", Effect.RESULTS),
+        ("", "submission: {consensusSequences: required}", "submission.consensusSequences", Effect.RESULTS),
+        ("", "submission: {consensusSequences: forbidden}", "submission.consensusSequences", Effect.SUBMISSIONS),
+        ("", "submission: {files: {rawReads: {maxFiles: 3}}}", "submission.files.rawReads.maxFiles",
+         Effect.SUBMISSIONS),
+        ("metadata: [{name: x}]", "metadata: [{name: x, required: true}]", "metadata[x].required",
+         Effect.SUBMISSIONS),
+        ("metadata: [{name: x}]", "metadata: [{name: x, guidance: Say it}]", "metadata[x].guidance", Effect.SHOWN),
+        ("", "review: {requireDigest: true}", "review.requireDigest", Effect.AT_ONCE),
+        ("", "pipeline: {dehumanize: {originals: {shredAfterDays: 9}}}",
+         "pipeline.dehumanize.originals.shredAfterDays", Effect.AT_ONCE),
+        ("", "pipeline: {version: 2}", "pipeline.version", Effect.VERSION),
+    ],
+)  # fmt: skip
+def test_each_change_has_its_effect(tmp_path: Path, before: str, after: str, key: str, effect: Effect) -> None:
+    changes, unraised = differing(tmp_path, before, after)
+    assert (key, effect) in changes
+    assert unraised == (("a",) if effect is Effect.RESULTS else ())
+
+
+def test_defaults_that_are_written_out_are_no_change(tmp_path: Path) -> None:
+    said = "pipeline: {version: 1, platforms: {ILLUMINA: {minDepth: 10}}, qc: default}"
+    assert differing(tmp_path, "", said) == ([], ())
+
+
+def test_a_raised_version_is_enough(tmp_path: Path) -> None:
+    _, unraised = differing(tmp_path, "", "pipeline: {version: 2, qc: {onError: label}}")
+    assert unraised == ()
+
+
+def test_another_content_of_a_file_is_a_change(tmp_path: Path) -> None:
+    folders = [tmp_path / "old", tmp_path / "new"]
+    for folder, bases in zip(folders, ("ACGT", "ACGA"), strict=True):
+        folder.mkdir()
+        (folder / "reference.fasta").write_text(f">x\n{bases}\n")
+        (folder / "a.yaml").write_text(START)
+    result = CliRunner().invoke(app, ["organisms", "diff", str(folders[1]), "--against", str(folders[0])])
+    assert result.exit_code == 1
+    assert "reference.fasta" in result.stdout
+    assert "pipeline.version was not raised" in result.stdout
+    same = CliRunner().invoke(app, ["organisms", "diff", str(folders[1]), "--against", str(folders[1])])
+    assert (same.exit_code, same.stdout) == (0, "no difference\n")
