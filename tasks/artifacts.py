@@ -8,11 +8,12 @@ a report stays out until somebody lets it in.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from readvault.domain.reports import CheckReport, ConsensusReport, Report
 
@@ -29,12 +30,48 @@ def show(step: str, report: Report) -> None:
     _create(step, rows(report))
 
 
-def _create(key: str, table: list[Row]) -> None:
+class Figures:
+    """What the steps of a job found, in one table: a request to Prefect for each step would cost more than a small job.
+
+    Of a job that takes long the figures are shown while it goes on.
+    """
+
+    KEY = "figures"
+    EVERY = 10.0
+    """Seconds for which figures of a job that goes on may wait."""
+
+    def __init__(self) -> None:
+        self._table: list[Row] = []
+        self._shown = 0
+        self._since = time.monotonic()
+
+    def add(self, step: str, report: Report) -> None:
+        """Take the figures of a step; shown at once when the last ones were shown a while ago."""
+        self._table += [{"step": step, **row} for row in rows(report)]
+        if time.monotonic() - self._since >= self.EVERY:
+            self.show()
+
+    def show(self) -> None:
+        """Show all figures so far, unless they are shown already."""
+        if len(self._table) > self._shown:
+            self._shown, self._since = len(self._table), time.monotonic()
+            _create(self.KEY, self._table, "What the steps found.")
+
+
+def _create(key: str, table: list[Row], description: str | None = None) -> None:
     """A UI that can't be reached harms no job."""
     try:
-        create_table_artifact(key=key, table=table, description=f"What `{key}` found.")
+        create_table_artifact(key=key, table=table, description=description or f"What `{key}` found.")
     except Exception as fault:
         logger.warning("the figures of a step can't be shown: %s", type(fault).__name__)
+
+
+def show_text(key: str, text: str, description: str) -> None:
+    """Show Markdown; Prefect's page of the key shows the ones before it, too."""
+    try:
+        create_markdown_artifact(key=key, markdown=text, description=description)
+    except Exception as fault:
+        logger.warning("a text can't be shown: %s", type(fault).__name__)
 
 
 def show_counts(key: str, counts: Mapping[str, int]) -> None:

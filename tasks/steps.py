@@ -19,7 +19,7 @@ from prefect.states import Failed
 
 from readvault.domain.errors import BytesLost, ChildDied, InvalidSubmission, ProcessingFailure, ReadvaultError
 from readvault.domain.reports import Report
-from readvault.pipeline import Body
+from readvault.pipeline import STEPS, Body
 from tasks import artifacts
 from tasks.policy import FAILED, POLICIES, REFUSED, may_pass
 
@@ -31,6 +31,7 @@ class StepTasks:
 
     def __init__(self) -> None:
         self._before: list[Any] = []
+        self._figures = artifacts.Figures()
 
     def __call__(self, step: str, body: Body) -> Report:
         """Do a step as a task; its report, or the error that its body raised."""
@@ -40,7 +41,17 @@ class StepTasks:
             self._before = [allow_failure(state)]
         except Exception as fault:
             logger.warning("Prefect lost sight of the step %s (%s)", step, type(fault).__name__)
-        return outcome.settled()
+        try:
+            report = outcome.settled()
+        except InvalidSubmission:  # it will be registered, so the job goes on
+            raise
+        except Exception:
+            self._figures.show()
+            raise
+        self._figures.add(step, report)
+        if step == STEPS[-1]:
+            self._figures.show()
+        return report
 
 
 class _Outcome:
@@ -84,11 +95,7 @@ class _Outcome:
 
 
 def _do(outcome: _Outcome) -> Any:
-    report = outcome.attempt()
-    if report is None:
-        return outcome.state()
-    artifacts.show(outcome.step, report)
-    return None
+    return outcome.state() if outcome.attempt() is None else None
 
 
 def _task(step: str) -> Task[..., Any]:
