@@ -10,21 +10,23 @@ from prefect.states import Completed
 
 from readvault.bootstrap import worker_house
 from tasks import artifacts, endings
+from tasks.forms import CollectGarbage
 
 
-@flow(name="collect-garbage", persist_result=False)
-def collect_garbage(dry_run: bool = True) -> State[Any]:
+@flow(name="collect-garbage", persist_result=False, validate_parameters=True)
+def collect_garbage(chosen: CollectGarbage = CollectGarbage()) -> State[Any]:  # noqa: B008 - it is frozen
     """Delete what was condemned long enough ago, and condemn what nothing refers to now.
 
     Args:
-        dry_run: Only count what is garbage. Switch it off to condemn and delete.
+        chosen: By hand it only counts.
     """
     try:
-        counts = worker_house().collect_garbage(dry_run=dry_run).counts()
+        counts = worker_house().collect_garbage(dry_run=chosen.dry_run).counts()
     except Exception as fault:
         return endings.failed(fault)
     artifacts.show_counts("collect-garbage", counts)
-    return Completed(name="Counted" if dry_run else "Completed", message=", ".join(_told(counts)) or "no garbage")
+    name = "Counted" if chosen.dry_run else "Completed"
+    return Completed(name=name, message=", ".join(_told(counts)) or "no garbage")
 
 
 def _told(counts: dict[str, int]) -> list[str]:

@@ -9,31 +9,25 @@ from prefect.client.schemas.objects import State
 
 from readvault import pipeline
 from readvault.bootstrap import worker_house
-from tasks import endings
+from tasks import asked, endings
+from tasks.forms import NOT_ASKED, EntryAgain
 from tasks.steps import StepTasks
 
 
 @flow(name="process-submission", persist_result=False, validate_parameters=True)
-def process_submission(
-    job_id: str | None = None, accession_version: str | None = None, reason: str | None = None
-) -> State[Any]:
+def process_submission(entry: EntryAgain = NOT_ASKED, job_id: str = "") -> State[Any]:
     """Fetch the originals, validate, dehumanize, align, call the consensus, check, stage, register.
 
-    To process an entry again, give its accession version and a reason; the backend gives a job ID.
-
     Args:
-        job_id: The job to do. Leave it empty when you start a run by hand.
-        accession_version: What to process again, for example LOC_000001Y.1.
-        reason: Why; it is written into the audit log.
+        entry: What is processed again, and why.
+        job_id: Leave it empty. The instance fills it in when it starts a run by itself.
     """
     try:
-        house = worker_house()
-        if job_id is None:
-            job_id = house.job_for(*endings.asked_for(accession_version, reason), actor=endings.ACTOR)
-        with house.open_job(job_id) as job:
+        job_id = job_id or asked.to_process_again(entry)
+        with worker_house().open_job(job_id) as job:
             if job is None:
                 return endings.nothing_to_do()
             report = pipeline.run(job, around=StepTasks())
     except Exception as fault:
-        return endings.failed(fault)
+        return endings.failed(fault, job_id)
     return endings.registered(report)

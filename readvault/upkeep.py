@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from readvault.rounds import Rounds
 from readvault.services import housekeeping
+from readvault.services.housekeeping.day_as_text import headline
 from readvault.services.storage.choices import VerifyIntegrity
 from readvault.worker_house import WorkerHouse
 
@@ -17,13 +18,13 @@ FIRST_AFTER = 60.0
 RECOVER_EVERY = 300.0
 VERIFY_EVERY = 3600.0
 """Seconds. A slice each hour has the time of a night's run together."""
-COLLECT_EVERY = 86_400.0
+COLLECT_EVERY = SUMMARIZE_EVERY = 86_400.0
 
 
 class Upkeep:
-    """Recovers every five minutes, verifies a slice of what is stored every hour and collects garbage every day.
+    """Recovers every five minutes, verifies a slice of what is stored every hour, collects garbage every day.
 
-    Of several workers one verifies and one collects.
+    Once a day the figures of the day before are logged. Of several workers one verifies, one collects, one tells.
     """
 
     def __init__(self, house: WorkerHouse, *, first_after: float = FIRST_AFTER) -> None:
@@ -33,6 +34,7 @@ class Upkeep:
             (RECOVER_EVERY, house.recover),
             (VERIFY_EVERY, self._verify),
             (VERIFY_EVERY, self._collect),
+            (VERIFY_EVERY, self._summarize),
         )
         self._rounds = Rounds("upkeep", self._stopping, steps, first_after=first_after)
 
@@ -55,3 +57,7 @@ class Upkeep:
             counts = self._house.collect_garbage(dry_run=False).counts()
             told = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
             logger.info("garbage was collected: %s", told or "there was none")
+
+    def _summarize(self) -> None:
+        if housekeeping.take_turn(self._house.house, "summarize without Prefect", SUMMARIZE_EVERY):
+            logger.info("%s", headline(self._house.day_in_figures(days_ago=1)))

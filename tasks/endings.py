@@ -1,23 +1,23 @@
-"""How a flow run ends, in words that people with Prefect's password may read."""
+"""How a flow run ends, in words that people with Prefect's password may read.
+
+docs/maintainers.md tells what each state means; the automations of `readvault admin prefect-setup` wait
+for some of them by their names.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from prefect import runtime
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from readvault.domain.errors import BadRequest, LeaseLost, NurseryDied, ReadvaultError, WorkerStops
+from readvault.bootstrap import worker_house
+from readvault.domain.errors import LeaseLost, NurseryDied, ReadvaultError, WorkerStops
 from readvault.domain.reports import RegisterReport, Report
 from readvault.domain.status import ProcessingResult
 
 logger = logging.getLogger(__name__)
-
-ACTOR = "prefect"
-"""Who the audit log names for a run that was started in Prefect's UI: it knows one password, no person."""
 
 _NAMES = {
     ProcessingResult.NO_ISSUES: "Completed",
@@ -26,24 +26,14 @@ _NAMES = {
 }
 
 
-def asked_for(accession_version: str | None, reason: str | None) -> tuple[str, str]:
-    """What a maintainer asked for in the form; the run takes the accession version as its name.
-
-    Raises BadRequest when one of the two is missing.
-    """
-    if not accession_version or not reason or not reason.strip():
-        raise BadRequest("Give an accession version and a reason, or a job ID.")
-    try:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(runtime.flow_run.id, name=accession_version)
-    except Exception as fault:  # a run without its name is still a run
-        logger.warning("a run can't be named: %s", type(fault).__name__)
-    return accession_version, reason.strip()
-
-
 def nothing_to_do() -> State[Any]:
     """The job is done, in other hands, or not due."""
     return Completed(name="NothingToDo", message="The job is done, in other hands, or not due.")
+
+
+def requested(what: str, where: str) -> State[Any]:
+    """What changes something public waits for a named maintainer: Prefect knows one password and no person."""
+    return Completed(name="Requested", message=f"{what} waits for a maintainer's confirmation: {where}")
 
 
 def registered(report: Report) -> State[Any]:
@@ -67,9 +57,24 @@ def verified(done: Any) -> State[Any]:
     return Completed(message=told if done.finished else f"{told}; the time was up, the next run goes on")
 
 
-def failed(fault: Exception) -> State[Any]:
-    """Our failure, or work that goes on in other hands; of a stranger's error only its type is told."""
+def failed(fault: Exception, job_id: str = "") -> State[Any]:
+    """Our failure, or work that goes on in other hands; of a stranger's error only its type is told.
+
+    When it was the last attempt of the job `job_id`, the state is `NeedsAttention`: nobody tries again.
+    """
     name, text = type(fault).__name__, str(fault) if isinstance(fault, ReadvaultError) else ""
+    told = f"{name}: {text}" if text else name
+    if job_id and _nobody_tries_again(job_id):
+        return Failed(name="NeedsAttention", message=told)
     if isinstance(fault, LeaseLost | NurseryDied | WorkerStops):
         return Cancelled(name="HandedBack", message=text or name)
-    return Failed(message=f"{name}: {text}" if text else name)
+    return Failed(message=told)
+
+
+def _nobody_tries_again(job_id: str) -> bool:
+    """Whether the job waits for a maintainer now. A database that can't say so leaves the plain state."""
+    try:
+        return worker_house().needs_attention(job_id)
+    except Exception as fault:
+        logger.warning("a job can't be looked up: %s", type(fault).__name__)
+        return False

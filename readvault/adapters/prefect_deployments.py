@@ -8,13 +8,16 @@ import hashlib
 import importlib.util
 import json
 import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -28,6 +31,7 @@ from readvault.domain.lanes import Queue
 logger = logging.getLogger(__name__)
 
 FILE = "prefect.yaml"
+_VARIABLE = re.compile(r"{{\s*\$(\w+)\s*}}")
 _PRIORITIES = {Queue.DEFAULT: 1, Queue.LARGE: 2, Queue.BACKGROUND: 10, Queue.LARGE_BACKGROUND: 11}
 """Less goes first. A delivery may be faster than this and make a queue: Prefect then gives it the next free number."""
 
@@ -56,7 +60,7 @@ class Concurrency(_Entry):
 
 
 class Deployment(_Entry):
-    """One entry under `deployments`."""
+    """One entry under `deployments`, and the steps that all of them begin with."""
 
     name: str
     entrypoint: str
@@ -66,12 +70,32 @@ class Deployment(_Entry):
     schedules: list[Schedule] = []
     concurrency_limit: Concurrency | None = None
     work_pool: dict[str, str]
+    pull: list[dict[str, dict[str, str]]] = []
 
 
 def described_deployments(path: Path | None = None) -> list[Deployment]:
     """What `prefect.yaml` describes. Raises NotReady when it isn't there, pydantic's error when it is wrong."""
     content = yaml.safe_load((path or _installed_file()).read_text(encoding="utf-8"))
-    return [Deployment.model_validate(entry) for entry in content["deployments"]]
+    return [Deployment.model_validate({"pull": content["pull"], **entry}) for entry in content["deployments"]]
+
+
+def with_environment[T](template: T) -> T | None:
+    """Fill in `{{ $NAME }}` from the environment, as `prefect deploy` does; None where a variable isn't set.
+
+    >>> with_environment([{"directory": "{{ $NOBODY_SETS_THIS }}"}]), with_environment({"limit": 1})
+    (None, {'limit': 1})
+    """
+    if isinstance(template, str):
+        names = _VARIABLE.findall(template)
+        known = all(name in os.environ for name in names)
+        return _VARIABLE.sub(lambda found: os.environ[found[1]], template) if known else None  # type: ignore[return-value]
+    if isinstance(template, list):
+        values = [with_environment(value) for value in template]
+        return None if None in values else values  # type: ignore[return-value]
+    if isinstance(template, dict):
+        filled = {key: with_environment(value) for key, value in template.items()}
+        return None if None in filled.values() else filled  # type: ignore[return-value]
+    return template
 
 
 async def register(
@@ -120,27 +144,55 @@ async def register_deployments(
 ) -> None:
     """Register every described deployment that Prefect doesn't have in this form.
 
-    One that is unchanged is left alone: a schedule that a maintainer paused stays paused. With
-    `only_missing` another form is left alone too, or workers of two versions, one being replaced by
-    the other, would overwrite each other's in turn.
+    One that is unchanged is left alone, whoever put it there: a schedule that a maintainer paused stays
+    paused. With `only_missing` another form is left alone too, or workers of two versions, one being
+    replaced by the other, would overwrite each other's in turn.
     """
     for described in described_deployments(path):
         flow: Flow[..., Any] = load_flow_from_entrypoint(described.entrypoint, use_placeholder_flow=False)
         schema = parameter_schema(flow).model_dump(exclude_unset=True)
         version = _digest(described, schema)
-        found = await _version_of(client, f"{flow.name}/{described.name}", work_pool)
-        if found != version and not (found is not None and only_missing):
-            await _register(client, described, flow, schema, version, work_pool)
-            logger.info("registered the deployment %s/%s", flow.name, described.name)
+        found = await _found(client, f"{flow.name}/{described.name}", work_pool)
+        if found is not None and (only_missing or found.version == version):
+            continue
+        if found is not None and await _is_as_described(client, found, described, schema):
+            # `prefect deploy` put it there: from now on it is left alone, as one of ours.
+            await client.update_deployment(found.id, DeploymentUpdate(version=version))
+            continue
+        await _register(client, described, flow, schema, version, work_pool)
+        logger.info("registered the deployment %s/%s", flow.name, described.name)
 
 
-async def _version_of(client: PrefectClient, name: str, work_pool: str) -> str | None:
-    """In which form Prefect has a deployment for this work pool; None when it has none."""
+async def _found(client: PrefectClient, name: str, work_pool: str) -> DeploymentResponse | None:
+    """The deployment as Prefect has it for this work pool, if it has."""
     try:
         found = await client.read_deployment_by_name(name)
     except ObjectNotFound:
         return None
-    return found.version or "" if found.work_pool_name == work_pool else None
+    return found if found.work_pool_name == work_pool else None
+
+
+async def _is_as_described(
+    client: PrefectClient, found: DeploymentResponse, described: Deployment, schema: dict[str, Any]
+) -> bool:
+    """Whether a deployment has all that is described, but for where the workers' directory is."""
+    limit, kept = described.concurrency_limit, found.global_concurrency_limit
+    return (
+        found.entrypoint == described.entrypoint
+        and (found.description or "").strip() == described.description.strip()
+        and sorted(found.tags) == sorted(described.tags)
+        and found.parameters == described.parameters
+        and found.parameter_openapi_schema == schema
+        and found.enforce_parameter_schema is True
+        and (kept.limit if kept else None) == (limit.limit if limit else None)
+        and {_of_schedule(each) for each in found.schedules} == {_of_schedule(each) for each in described.schedules}
+    )
+
+
+def _of_schedule(schedule: Schedule | DeploymentSchedule) -> tuple[str | None, str, str | None, str]:
+    said: Any = schedule if isinstance(schedule, Schedule) else schedule.schedule
+    parameters = json.dumps(schedule.parameters, sort_keys=True)
+    return schedule.slug, getattr(said, "cron", ""), said.timezone, parameters
 
 
 async def _register(
@@ -171,7 +223,7 @@ async def _register(
         concurrency_limit=limit.limit if limit else None,
         concurrency_options=ConcurrencyOptions(collision_strategy=limit.collision_strategy) if limit else None,
         work_pool_name=work_pool,
-        pull_steps=[],
+        pull_steps=with_environment(described.pull) or [],
     )
 
 

@@ -130,6 +130,7 @@ def test_every_deployment_leads_to_a_flow_of_that_module() -> None:
         "repair/default",
         "verify-integrity/regularly",
         "collect-garbage/regularly",
+        "summarize/daily",
     }
 
 
