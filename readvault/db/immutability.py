@@ -27,11 +27,14 @@ from readvault.db.tables import (
     Intervention,
     Manifest,
     ManifestFile,
+    OriginalOpening,
     Release,
     Repair,
+    Screening,
     StoredObject,
     SubmittedDataArchive,
     UploadedFile,
+    Withholding,
 )
 
 PREFIX = "readvault_keeps_"
@@ -125,6 +128,9 @@ ONLY_GROWING: dict[type[SQLModel], str] = {
     DeletedEntryVersion: "a deleted name is never used again",
     Repair: "a repair never changes",
     ErasedVersion: "a tombstone stays",
+    Screening: "what a screening found never changes",
+    Withholding: "when reads were withheld never changes",
+    OriginalOpening: "who opened originals never changes",
 }
 
 

@@ -32,12 +32,15 @@ from readvault.db.tables import (
     Manifest,
     ManifestFile,
     OrganismState,
+    OriginalOpening,
     PartialResult,
     Release,
+    Screening,
     SentBack,
     StoredObject,
     SubmittedDataArchive,
     UploadedFile,
+    Withholding,
 )
 from readvault.db.upsert import columns_of
 from readvault.domain import manifest
@@ -54,6 +57,9 @@ _OF_VERSION: tuple[type[SQLModel], ...] = (
     Release,
     CurrentResult,
     Intervention,
+    Withholding,
+    Screening,
+    OriginalOpening,
     ExternalMetadata,
 )
 _NAME_OF_RESULT = ("id", "pipeline_version", "digest")

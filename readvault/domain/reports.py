@@ -61,6 +61,19 @@ class HostDepletionReport(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class ScreeningReport(Report):
+    """How many reads of a released file hit another host index than the one that they were screened with.
+
+    A pair is two reads. `reads_too_short`: this index can't see anything in them.
+    """
+
+    index_sha256: str
+    reads: int
+    hits: int
+    reads_too_short: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceChoice:
     """The genome that was chosen for a segment, of several.
 

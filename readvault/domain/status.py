@@ -76,6 +76,8 @@ class JobKind(StrEnum):
     REGISTER_EXTERNAL = "register-external"
     REPAIR = "repair"
     """Makes lost processed files again, from the sealed originals."""
+    SCREEN = "screen"
+    """Looks for human reads in released files with a newer host index."""
 
 
 class Priority(IntEnum):

@@ -31,7 +31,7 @@ from readvault.reads.call.calls import Calls
 from readvault.reads.call.gene_annotation import load_genes
 from readvault.reads.check import metrics, on_reference, provenance, qc, report, submitted_consensus
 from readvault.reads.check.on_reference import OnReference
-from readvault.reads.dehumanize import dehumanization, published_reads
+from readvault.reads.dehumanize import dehumanization, published_reads, rescreening
 from readvault.reads.local_result import FILES, LocalResult, described
 from readvault.reads.sample import Alignment, ChosenReference, ReadFiles, Sample
 from readvault.reads.validate import validation
@@ -69,6 +69,7 @@ class LocalRun:
             "align": self._align,
             "consensus": self._call_consensus,
             "check": self._check,
+            "screen": self._screen_again,
         }
 
     def run(self, step: str) -> Report:
@@ -133,6 +134,9 @@ class LocalRun:
             threads=sample.threads,
         )
         return found
+
+    def _screen_again(self) -> Report:
+        return rescreening.rescreen(self._sample, self._directory("screened"))
 
     def _align(self) -> Report:
         sample = self._sample

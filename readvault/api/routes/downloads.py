@@ -33,17 +33,31 @@ def head_file(
 
 @router.get(STABLE, status_code=307)
 def get_released_file(
-    accession: Label, version: Number, pipeline_version: Number, category: Label, name: Label, house: HouseDep
+    accession: Label,
+    version: Number,
+    pipeline_version: Number,
+    category: Label,
+    name: Label,
+    caller: CallerDep,
+    house: HouseDep,
 ) -> RedirectResponse:
     """The published file of one pipeline version: always the same bytes, also when newer ones have taken its place."""
-    url = downloads.released_file_url(house, accession, version, pipeline_version, category, name)
+    url = downloads.released_file_url(house, accession, version, pipeline_version, category, name, actor=caller)
     return RedirectResponse(url, status_code=307)
 
 
 @router.head(STABLE, status_code=307)
 def head_released_file(
-    accession: Label, version: Number, pipeline_version: Number, category: Label, name: Label, house: HouseDep
+    accession: Label,
+    version: Number,
+    pipeline_version: Number,
+    category: Label,
+    name: Label,
+    caller: CallerDep,
+    house: HouseDep,
 ) -> RedirectResponse:
     """The same for HEAD."""
-    url = downloads.released_file_url(house, accession, version, pipeline_version, category, name, head=True)
+    url = downloads.released_file_url(
+        house, accession, version, pipeline_version, category, name, actor=caller, head=True
+    )
     return RedirectResponse(url, status_code=307)

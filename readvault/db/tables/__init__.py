@@ -28,6 +28,7 @@ from readvault.db.tables.release import (
     ReleasedCount,
 )
 from readvault.db.tables.reprocessing import ComparedResult, Reprocessing
+from readvault.db.tables.screening import OriginalOpening, Screening, Withholding
 from readvault.db.tables.trail import AuditEntry, FileAccess, IdempotentRequest
 from readvault.db.tables.uploads import LimitOverride, UploadedFile, UploadUsage
 
@@ -58,6 +59,7 @@ __all__ = [
     "Manifest",
     "ManifestFile",
     "OrganismState",
+    "OriginalOpening",
     "PartialFile",
     "PartialResult",
     "PendingRecord",
@@ -65,6 +67,7 @@ __all__ = [
     "ReleasedCount",
     "Repair",
     "Reprocessing",
+    "Screening",
     "SecondCopy",
     "SentBack",
     "StoredObject",
@@ -72,4 +75,5 @@ __all__ = [
     "UploadUsage",
     "UploadedFile",
     "UserAccount",
+    "Withholding",
 ]

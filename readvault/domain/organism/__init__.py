@@ -29,6 +29,8 @@ from readvault.domain.organism.pipeline import (
     PlatformThresholds,
     Qc,
     QcRule,
+    Reprocessing,
+    Rescreen,
 )
 from readvault.domain.organism.submission import FileCategory, Submission
 
@@ -57,6 +59,8 @@ __all__ = [
     "Qc",
     "QcRule",
     "Reference",
+    "Reprocessing",
+    "Rescreen",
     "Review",
     "SampleType",
     "Strict",

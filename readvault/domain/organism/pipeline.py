@@ -22,6 +22,17 @@ class Originals(Strict):
     shred_after_days: int | None = Field(None, ge=1)
 
 
+class Rescreen(Strict):
+    """How many reads of a released result may hit a newer host index before all of its reads are withheld."""
+
+    max_human_reads: int = Field(10, ge=0)
+    max_human_fraction: Fraction = 0.0001
+
+    def is_over(self, hits: int, reads: int) -> bool:
+        """Whether so many of `reads` are too many: one limit is enough."""
+        return hits > self.max_human_reads or hits > self.max_human_fraction * reads
+
+
 class Dehumanize(Strict):
     """How human reads are removed. `off` needs a written reason."""
 
@@ -32,6 +43,7 @@ class Dehumanize(Strict):
     max_human_bases: int | None = Field(None, ge=0)
     publish: Literal["depleted", "mappedOnly"] = "depleted"
     originals: Originals = Originals()
+    rescreen: Rescreen = Rescreen()
     off: str | None = Field(None, min_length=10)
 
     @model_validator(mode="after")
@@ -182,6 +194,16 @@ class External(Strict):
         return self
 
 
+class Reprocessing(Strict):
+    """What happens to older results when `version` is raised, and when a new one takes an older one's place."""
+
+    automatic: bool = True
+    versions: Literal["all", "latest"] = "all"
+    per_hour: int | None = Field(None, ge=1)
+    switch: Literal["byRule", "byMaintainer"] = "byRule"
+    breadth_tolerance: Fraction = 0.005
+
+
 class Pipeline(Strict):
     """What the pipeline does with reads."""
 
@@ -195,6 +217,7 @@ class Pipeline(Strict):
     known_frameshifts: tuple[str, ...] = ()
     outputs: tuple[ProcessedCategory, ...] = tuple(ProcessedCategory)
     external: External | None = None
+    reprocessing: Reprocessing = Reprocessing()
 
     @field_validator("platforms")
     @classmethod

@@ -18,7 +18,7 @@ _NO_SAY: Any = {
     "version": True,
     "outputs": True,
     "align": {"primers", "primer_schemes"},
-    "dehumanize": {"originals"},
+    "dehumanize": {"originals", "rescreen"},
 }
 """Parameters of the pipeline that change no byte of a result, or are named by their digests instead of their paths."""
 

@@ -9,11 +9,11 @@ leave together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from isal import igzip_threaded
@@ -21,7 +21,7 @@ from isal import igzip_threaded
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.organism import Dehumanize
 from readvault.domain.reads import LibraryLayout
-from readvault.domain.reports import HostDepletionReport
+from readvault.domain.reports import HostDepletionReport, ScreeningReport
 from readvault.reads.bgzf import BgzfWriter
 from readvault.reads.dehumanize import host_index
 from readvault.reads.dehumanize.host_screen import STEP, HostScreen
@@ -75,6 +75,24 @@ def dehumanize(
     return result, report
 
 
+def count_hits(
+    lanes: Sequence[tuple[Path, ...]], index: Path, *, rules: Dehumanize, directory: Path, threads: int
+) -> ScreeningReport:
+    """How many reads of these FASTQ files (alone, or two of mates) hit the host; nothing is written.
+
+    Raises ProcessingFailure unless the index is the pinned one and every read is accounted for.
+    """
+    if rules.sha256 is None:
+        raise ProcessingFailure(STEP, "no host index is pinned")
+    screen = HostScreen.with_index(index, rules, directory, threads)
+    tally = HostTally()
+    for mates in lanes:
+        _screen(mates, screen, _Keeper([_Nowhere() for _ in mates], tally, screen.shortest))
+    if tally.reads_in != tally.reads_kept + tally.reads_removed + tally.reads_too_short:
+        raise ProcessingFailure(STEP, "reads are not accounted for")
+    return ScreeningReport(rules.sha256, tally.reads_in, tally.reads_removed, tally.reads_too_short)
+
+
 def _lanes(reads: ReadFiles) -> list[tuple[Path, ...]]:
     if reads.layout is LibraryLayout.SINGLE:
         return [(path,) for path in reads.r1]
@@ -88,11 +106,22 @@ def _outputs(directory: Path, layout: LibraryLayout) -> list[Path]:
     return [directory / f"{name}.fastq.gz" for name in names]
 
 
+class _Writer(Protocol):
+    def write(self, data: memoryview, /) -> object: ...
+
+
+class _Nowhere:
+    """Where reads go that are only counted."""
+
+    def write(self, data: memoryview, /) -> None:
+        """Let it go."""
+
+
 @dataclass(slots=True)
 class _Keeper:
     """Drops what can't be screened, renames what is kept, and writes it. `shortest` 0 keeps all."""
 
-    writers: list[BgzfWriter]
+    writers: Sequence[_Writer]
     tally: HostTally
     shortest: int
 

@@ -35,7 +35,7 @@ IN_FLIGHT = 30.0
 """Seconds that another dispatcher may need to hand a delivery to the orchestrator."""
 
 
-_NEEDS_INDEX = (JobKind.PROCESS_SUBMISSION.value, JobKind.REPAIR.value)
+_NEEDS_INDEX = (JobKind.PROCESS_SUBMISSION.value, JobKind.REPAIR.value, JobKind.SCREEN.value)
 
 
 class _OrchestratorUnreachableError(Exception):

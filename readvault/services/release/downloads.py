@@ -22,9 +22,11 @@ from readvault.services import access_log
 from readvault.services.authorization import Action, authorize, is_member
 from readvault.services.entries import giving
 from readvault.services.entries.visibility import refuse_withdrawn, state_of
+from readvault.services.entries.withheld import refuse_withheld, withheld_among
 from readvault.services.house import House
 from readvault.services.release.originals import public_original_url
 from readvault.services.release.public_files import is_screened
+from readvault.services.release.results import may_review
 
 PURPOSE = "download"
 NOT_FOUND = "File not found"
@@ -48,7 +50,8 @@ def file_url(
     all. Unreleased, or never to be public: for the group, and written down. Reads that no complete
     screen for human reads has seen are given to nobody. Original files are for everybody only where
     `may_everyone_read` is certain that none is human. Raises NotFound, Unauthenticated, Forbidden, and
-    Gone for what was withdrawn, which only maintainers still read.
+    Gone for what was withdrawn, which only maintainers still read, and for reads that are withheld,
+    which the group reads too.
     """
     subject = AccessionVersion(accession, version)
     try:
@@ -76,12 +79,13 @@ def released_file_url(
     category: str,
     name: str,
     *,
+    actor: Actor | None = None,
     head: bool = False,
 ) -> str:
     """A short-lived pre-signed URL of a published file of one pipeline version, for everybody: always the same bytes.
 
     Results that others have taken the place of stay. Raises NotFound for all that is not public, Gone
-    for what was withdrawn.
+    for what was withdrawn and, but for the group and maintainers, for reads that are withheld.
     """
     subject = AccessionVersion(accession, version)
     published = or_(
@@ -112,7 +116,19 @@ def released_file_url(
         raise NotFound(NOT_FOUND)
     found = _Found(row[0], True, row[1], row[2], row[3])
     _refuse_unscreened(found)
+    if category in READ_LEVEL:
+        _note_withheld(house, actor, subject, found)
     return _signed(house, found, head=head)
+
+
+def _note_withheld(house: House, actor: Actor | None, subject: AccessionVersion, found: _Found) -> None:
+    """Let nobody but the group and maintainers by where these reads are withheld, and write down who came."""
+    with house.sessions.read() as session:
+        if not _is_withheld_for(session, actor, found):
+            return
+    with house.sessions.begin() as session:
+        if _is_withheld_for(session, actor, found) and actor is not None:
+            access_log.note(session, actor.name, subject, [(found.file.file_id, found.file.category)], PURPOSE)
 
 
 def _look(
@@ -142,7 +158,8 @@ def _look(
     if not found.file.may_be_public and not _may_read_originals(session, actor, found.group_id):
         raise NotFound(NOT_FOUND)
     _refuse_unscreened(found)
-    return found, found.is_released and found.file.may_be_public and not withdrawn
+    withheld = found.is_released and category in READ_LEVEL and _is_withheld_for(session, actor, found)
+    return found, found.is_released and found.file.may_be_public and not withdrawn and not withheld
 
 
 def _is_withdrawn_for(session: Session, actor: Actor | None, subject: AccessionVersion) -> bool:
@@ -151,6 +168,15 @@ def _is_withdrawn_for(session: Session, actor: Actor | None, subject: AccessionV
         refuse_withdrawn(session, subject)
         return False
     return state_of(session, [subject])[subject] is Visibility.WITHDRAWN
+
+
+def _is_withheld_for(session: Session, actor: Actor | None, found: _Found) -> bool:
+    """Whether these reads are withheld, for somebody who may read them all the same; raises Gone for all others."""
+    if not withheld_among(session, [found.file.manifest_id]):
+        return False
+    if not may_review(session, actor, found.group_id):
+        refuse_withheld(session, found.file.manifest_id)
+    return True
 
 
 def _may_read_originals(session: Session, actor: Actor | None, group_id: int) -> bool:

@@ -19,6 +19,7 @@ from readvault.domain import manifest as manifests
 from readvault.domain.actor import Actor
 from readvault.domain.errors import NotFound
 from readvault.domain.identifiers import AccessionVersion
+from readvault.services.entries.withheld import Withheld, withheld_among
 from readvault.services.house import House
 from readvault.services.release.originals import public_originals
 from readvault.services.release.public_files import PublicFile, get_url, public_files
@@ -50,7 +51,7 @@ def manifest(
         if _is_for_group(session, actor, name):
             return _exact(found.manifest)
         row = found.manifest
-        files = public_files(session, [row.id or 0]).get(row.id or 0, [])
+        files = public_files(session, [row.id or 0], withheld_too=True).get(row.id or 0, [])
     return as_published(row, files)
 
 
@@ -73,12 +74,13 @@ def results(house: House, actor: Actor | None, organism: str, name: AccessionVer
     """The results of an accession version by pipeline version, with files and data use terms.
 
     Files have a URL once they are published. Originals are listed only where everybody may read
-    them. Raises NotFound, always in the same words, and Gone for a withdrawn version.
+    them, and why reads are withheld. Raises NotFound, always in the same words, and Gone for a withdrawn version.
     """
     house.organism(organism)
     with house.sessions.read() as session:
         found = visible_results(session, actor, organism, name)
         files = public_files(session, [each.manifest.id or 0 for each in found])
+        withheld = withheld_among(session, files)
         terms = terms_of_accessions(house, session, [name.accession]).get(name.accession, {})
         originals = [_original(house, name, *row) for row in public_originals(house, session, name)]
     return {
@@ -87,7 +89,10 @@ def results(house: House, actor: Actor | None, organism: str, name: AccessionVer
         "accessionVersion": str(name),
         **terms,
         **({"originals": originals} if originals else {}),
-        "results": [_result(house, name, each, files.get(each.manifest.id or 0, [])) for each in found],
+        "results": [
+            _result(house, name, each, files.get(each.manifest.id or 0, []), withheld.get(each.manifest.id or 0))
+            for each in found
+        ],
     }
 
 
@@ -131,7 +136,9 @@ def _original(house: House, name: AccessionVersion, file: EntryFile, at: Uploade
     return {"category": file.category, "name": file.name, "size": at.size, "sha256": at.sha256, "url": url}
 
 
-def _result(house: House, name: AccessionVersion, each: Result, files: list[PublicFile]) -> dict[str, Any]:
+def _result(
+    house: House, name: AccessionVersion, each: Result, files: list[PublicFile], withheld: Withheld | None
+) -> dict[str, Any]:
     pipeline_version = each.manifest.pipeline_version
     listed = [file.as_json(house.settings.public_url, name, pipeline_version) for file in files]
     if each.published_at is None:
@@ -143,4 +150,5 @@ def _result(house: House, name: AccessionVersion, each: Result, files: list[Publ
         "isCurrent": each.is_current,
         "publishedAtTimestamp": None if each.published_at is None else int(each.published_at),
         "files": listed,
+        **({"readsWithheld": withheld.reason} if withheld is not None else {}),
     }

@@ -15,6 +15,7 @@ from sqlmodel import Session, col
 from readvault.db.tables import Manifest, ManifestFile, StoredObject
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
+from readvault.services.entries.withheld import withheld_among
 
 PAGE = 500
 
@@ -40,11 +41,14 @@ class PublicFile:
         }
 
 
-def public_files(session: Session, manifest_ids: Iterable[int]) -> dict[int, list[PublicFile]]:
+def public_files(
+    session: Session, manifest_ids: Iterable[int], *, withheld_too: bool = False
+) -> dict[int, list[PublicFile]]:
     """For each manifest its public files, by category and name; manifests without any are absent.
 
     Left out is what is the group's own for ever, and reads that no complete screen for human reads
-    has seen, whatever the database says of them.
+    has seen, whatever the database says of them; reads that are withheld unless `withheld_too`, for
+    those who only name files.
     """
     found: dict[int, list[PublicFile]] = {}
     for page in batched(sorted(set(manifest_ids)), PAGE):
@@ -61,7 +65,8 @@ def public_files(session: Session, manifest_ids: Iterable[int]) -> dict[int, lis
         for manifest_id, category, name, file_id, size, sha256 in session.execute(query):
             found.setdefault(manifest_id, []).append(PublicFile(category, name, file_id, size, sha256))
     with_reads = [number for number, files in found.items() if any(file.category in READ_LEVEL for file in files)]
-    for number in set(with_reads) - _screened(session, with_reads):
+    closed = set() if withheld_too else set(withheld_among(session, with_reads))
+    for number in closed | (set(with_reads) - _screened(session, with_reads)):
         found[number] = [file for file in found[number] if file.category not in READ_LEVEL]
     return found
 

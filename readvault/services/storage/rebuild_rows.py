@@ -27,12 +27,15 @@ from readvault.db.tables import (
     Job,
     Manifest,
     ManifestFile,
+    OriginalOpening,
     PartialResult,
     Release,
+    Screening,
     SentBack,
     StoredObject,
     SubmittedDataArchive,
     UploadedFile,
+    Withholding,
 )
 from readvault.db.upsert import columns_of, insert_into
 from readvault.domain import manifest
@@ -57,6 +60,9 @@ AFTER_RELEASE: tuple[type[SQLModel], ...] = (
     CurrentResult,
     SentBack,
     Intervention,
+    Screening,
+    Withholding,
+    OriginalOpening,
     ExternalMetadata,
     PartialResult,
     Job,
@@ -184,6 +190,9 @@ class RowsRebuild:
             Release: "its release",
             CurrentResult: "that a later result was published",
             SentBack: "why it was sent back",
+            Screening: "which host index has seen its reads",
+            Withholding: "that its reads were withheld or given again",
+            OriginalOpening: "who opened its originals",
         }
         for table, what in said.items():
             for row in told.get(str(table.__tablename__), ()):

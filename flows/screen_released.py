@@ -1,0 +1,34 @@
+"""A newer host index may know human reads that an older one let through: what is released is looked at again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from readvault.bootstrap import worker_house
+from tasks import artifacts, endings
+
+
+@flow(name="screen", persist_result=False)
+def screen_released(job_id: str | None = None) -> State[Any]:
+    """Look up released reads in the host index of today; where too many hit it, nobody gets them from then on.
+
+    Args:
+        job_id: The job to do. Leave it empty to look for released reads that the index has not seen.
+    """
+    try:
+        house = worker_house()
+        if job_id is None:
+            queued = house.screen_anew()
+            return Completed(message=f"{queued} entries are queued; the others follow, a few at a time")
+        with house.open_screening(job_id) as screen:
+            if screen is None:
+                return endings.nothing_to_do()
+            report = screen()
+        artifacts.show("screen", report)
+    except Exception as fault:
+        return endings.failed(fault)
+    return Completed(message="The reads are screened.")
