@@ -33,7 +33,7 @@ _ANYBODY = re.compile(
     r"|/[^/]+/(get-released-data|metadata-template|lapis/sample/.+|manifests?/[^/]+/[^/]+|manifests)"
 )
 _LOGIN = re.compile(r"/realms/loculus/.+|/web/(login|logout|callback)")
-_PAGES = re.compile(r"/web(/|/(organisms|static)/.+)?")
+_PAGES = re.compile(r"/web(/|/(organisms|static|maintain)/.+|/maintain/?)?")
 """Pages know people by a cookie of their own, and send strangers to the login."""
 
 

@@ -68,7 +68,7 @@ def parse(lines: Iterable[str]) -> dict[Key, Called]:
             continue
         columns = text.split("\t")
         if len(columns) < 8 or not columns[1].isascii() or not columns[1].isdecimal() or len(columns[1]) > 12:
-            raise NotVcf(f"line {number} is none of a VCF")
+            raise NotVcf(f"line {number} is none of a VCF.")
         info = dict(each.partition("=")[::2] for each in columns[7].split(";"))
         depth, frequencies = _number(info.get("DP", "")), info.get("AF", "").split(",")
         for place, alternative in enumerate(columns[4].split(",")):

@@ -8,6 +8,8 @@ from readvault.adapters.identity import Identity
 from readvault.api.authentication import Callers
 from readvault.services.house import House
 from readvault.web import batches, entries, login, static_files
+from readvault.web.maintain import jobs, overview
+from readvault.web.maintain.index_look import IndexLook
 from readvault.web.openid import OpenIdClient
 from readvault.web.sessions import Cookies
 from readvault.web.site import HOME, Site
@@ -17,7 +19,8 @@ def add_pages(app: FastAPI, house: House, identity: Identity) -> FastAPI:
     """The same app, which now also shows pages under /web to people whom `identity` knows."""
     https = house.settings.public_url.startswith("https://")
     app.state.site = Site(house, identity, Callers(house, identity), Cookies(https=https), _openid(house, identity))
-    for room in (static_files, login, batches, entries):
+    app.state.index_look = IndexLook(house)
+    for room in (static_files, login, batches, entries, overview, jobs):
         app.include_router(room.router)
     return app
 

@@ -63,6 +63,17 @@ def size(count: int | None) -> str:
     raise AssertionError("unreachable")
 
 
+def age(seconds: float | None) -> str:
+    """A time that went by, for people: `12 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
+
+
 def figure(value: Any, name: str = "") -> str:
     """A figure for people: fractions in percent, large numbers with thousands."""
     if value is None:
@@ -87,7 +98,7 @@ def _made() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"moment": moment, "size": size, "figure": figure, "word": word}
+    environment.filters |= {"moment": moment, "size": size, "figure": figure, "word": word, "age": age}
     return environment
 
 

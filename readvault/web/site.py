@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -52,7 +52,7 @@ class Site:
 
 def _site(request: Request) -> Site:
     site: Site = request.app.state.site
-    return site
+    return replace(site, house=site.house.steady())  # one set of organisms for the whole request
 
 
 SiteDep = Annotated[Site, Depends(_site)]

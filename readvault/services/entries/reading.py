@@ -16,7 +16,7 @@ from readvault.services.house import House
 
 STEP = "read"
 """What this is called where S3 is at fault."""
-_DAMAGED = "The stored bytes are damaged. They are being restored."
+_DAMAGED = "its stored bytes are damaged, and are being restored."
 
 
 def bytes_of(house: House, stored: StoredVersion, sha256: str, *, most: int) -> bytes:
@@ -26,7 +26,7 @@ def bytes_of(house: House, stored: StoredVersion, sha256: str, *, most: int) -> 
     lost or altered (which is noted, so that it is repaired), ProcessingFailure when S3 can't be reached.
     """
     if stored.size > most:
-        raise TooLarge(f"It has {stored.size} bytes; at most {most} are read here.")
+        raise TooLarge(f"it has {stored.size} bytes, and at most {most} are read here.")
     with house.sessions.read() as session:
         refuse_shredded(session, stored.key, stored.version_id)
         if damage.damaged_among(session, [stored.key]):
@@ -55,7 +55,7 @@ def unpacked(content: bytes, *, most: int) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
             text = packed.read(most + 1)
     except (EOFError, OSError, zlib.error) as fault:
-        raise ValueError("it can't be unpacked") from fault
+        raise ValueError("it can't be unpacked.") from fault
     if len(text) > most:
-        raise TooLarge(f"It unpacks to more than {most} bytes, which is too much here.")
+        raise TooLarge(f"it unpacks to more than {most} bytes, which is too much here.")
     return text

@@ -30,6 +30,8 @@ class WaitingJob:
     last_error: str | None
     failures: int
     handbacks: int
+    run_id: str | None = None
+    """The orchestrator's run that last tried it."""
 
 
 def needing_attention(
@@ -59,6 +61,7 @@ def needing_attention(
                 row.last_error,
                 row.failures,
                 row.handbacks,
+                row.run_id,
             )
             for row in session.exec(query)
         ]

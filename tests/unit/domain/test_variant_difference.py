@@ -28,7 +28,7 @@ def test_a_vcf_is_read_one_variant_for_each_alternative() -> None:
 def test_what_is_no_vcf_is_refused_without_quoting_it(line: str) -> None:
     with pytest.raises(NotVcf) as refused:
         parse([*HEADER, line])
-    assert str(refused.value) == "line 3 is none of a VCF"
+    assert str(refused.value) == "line 3 is none of a VCF."
 
 
 def test_odd_numbers_are_none() -> None:
