@@ -49,6 +49,7 @@ class PrefectSettings(BaseModel):
 
     api_url: str | None = None
     auth_string: SecretStr | None = None
+    ui_url: str | None = None
     work_pool: str = "reads"
     huge_work_pool: str | None = None
     register_every: float = Field(30, gt=0)
@@ -140,6 +141,7 @@ class WorkerSettings(BaseModel):
     renew_every: float = Field(15, gt=0)
     dispatch_every: float = Field(2, gt=0)
     pending_limit: float = Field(60, gt=0)
+    background_jobs: int = Field(20, ge=1)
     max_attempts: int = Field(3, ge=1)
     max_handbacks: int = Field(10, ge=1)
     retry_after: tuple[float, ...] = (60, 240, 900)
@@ -170,6 +172,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".readvault")
     database_url: str | None = None
     organisms_dir: Path = Path("deployments/organisms")
+    organisms_reload_every: float = Field(5, ge=0)
     host_index_dir: Path | None = None
     public_url: str = "http://127.0.0.1:8079"
     lapis_url: str | None = None
