@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Literal
 
-from readvault import demo_organism
 from readvault.adapters.inline_orchestrator import NoOrchestrator
 from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
 from readvault.adapters.s3 import S3Store
 from readvault.adapters.s3_probe import refuse_anonymous
-from readvault.config import S3Credentials, S3Settings, Settings, load_organisms
+from readvault.config import S3Credentials, S3Settings, Settings
 from readvault.db.engine import Sessions, create_engine
 from readvault.domain.erasures import BUCKET, SECOND
-from readvault.domain.organism import Organism
+from readvault.domain.organism.loaded import LiveOrganisms, OrganismSet
 from readvault.host_index_readiness import organism_readiness
+from readvault.organisms import loading
+from readvault.organisms.watch import OrganismWatch
 from readvault.ports import Orchestrator, ReadStore
 from readvault.services.house import House
 from readvault.worker_house import WorkerHouse
@@ -32,6 +34,7 @@ __all__ = [
     "organisms",
     "refuse_open_store",
     "settings",
+    "watch",
     "worker_house",
 ]
 
@@ -42,12 +45,9 @@ def settings() -> Settings:
     return Settings()
 
 
-def organisms(chosen: Settings) -> dict[str, Organism]:
+def organisms(chosen: Settings) -> OrganismSet:
     """All organisms of the instance; `demo` among them only when it was asked for."""
-    found = load_organisms(chosen.organisms_dir)
-    if chosen.load_demo_organism:
-        found[demo_organism.NAME] = demo_organism.load(chosen)
-    return found
+    return loading.load(chosen)
 
 
 def house(chosen: Settings, orchestrator: Orchestrator | None = None) -> House:
@@ -56,7 +56,7 @@ def house(chosen: Settings, orchestrator: Orchestrator | None = None) -> House:
         sessions=Sessions(create_engine(chosen.database)),
         store=S3Store(chosen.s3),
         orchestrator=orchestrator or _orchestrator(chosen),
-        organisms=organisms(chosen),
+        organisms=LiveOrganisms(organisms(chosen), time.time()),
         settings=chosen,
         second_store=_second_store(chosen),
     )
@@ -72,6 +72,12 @@ def office(chosen: Settings) -> House:
         settings=chosen,
         second_store=_second_store(chosen),
     )
+
+
+def watch(house: House, on_change: Callable[[OrganismSet], object] = lambda _: None) -> OrganismWatch:
+    """What keeps the organisms of a house as their files are; it has yet to be started."""
+    assert isinstance(house.organisms, LiveOrganisms)
+    return OrganismWatch(house, house.organisms, on_change=on_change)
 
 
 @functools.cache

@@ -51,6 +51,14 @@ REFUSALS = Counter(
     ("organism", "reason"),
     registry=REGISTRY,
 )
+ORGANISM_FILES_REFUSED = Gauge(
+    "readvault_organism_files_refused",
+    "1 while changed organism files are refused and what counted before still does.",
+    registry=REGISTRY,
+)
+ORGANISM_RELOADS = Counter(
+    "readvault_organism_reloads", "Changed sets of organism files, taken or refused.", ("how",), registry=REGISTRY
+)
 _WORD = re.compile(r"[A-Za-z0-9_]{1,40}")
 
 

@@ -31,6 +31,7 @@ from readvault.api.routes import (
     limits,
     manifests,
     metrics,
+    organisms,
     pipelines,
     released,
     review,
@@ -81,7 +82,7 @@ def create_app(house: House, identity: Identity) -> FastAPI:
         app.include_router(login_router(identity.embedded, app.state.login_limit))
     # Paths that begin with an organism's name come last.
     rooms = (
-        *(admin, erasures, limits, files, downloads, groups, terms, tokens, released),
+        *(admin, organisms, erasures, limits, files, downloads, groups, terms, tokens, released),
         *(lapis, pipelines, submission, submitted, review, entries, manifests, batches),
     )
     for room in rooms:

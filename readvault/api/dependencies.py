@@ -58,7 +58,7 @@ Label = Annotated[Text, Path(min_length=1, max_length=300)]
 # These are coroutines because plain functions would each wait for a thread, and for nothing.
 async def _house(request: Request) -> House:
     house: House = request.app.state.house
-    return house
+    return house.steady()  # one set of organisms for the whole request
 
 
 async def _caller(request: Request) -> Actor | None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from readvault.db import immutability, schema
 from readvault.domain.errors import ProcessingFailure
+from readvault.domain.organism.loaded import LiveOrganisms
 from readvault.services.house import House
 
 KEPT_FOR = 10.0
@@ -76,7 +77,11 @@ class Readiness:
     def __init__(self, house: House) -> None:
         self._house = house
         self._parts: Mapping[str, _Watched] = MappingProxyType(
-            {"database": _Watched("database", self._database), "storage": _Watched("storage", self._storage)}
+            {
+                "database": _Watched("database", self._database),
+                "storage": _Watched("storage", self._storage),
+                "organisms": _Watched("organisms", self._organisms),
+            }
         )
 
     def now(self) -> Mapping[str, Part]:
@@ -104,3 +109,10 @@ class Readiness:
         except ProcessingFailure as failure:
             return Part(up=False, told=failure.cause)
         return Part(up=True, told="it answers")
+
+    def _organisms(self) -> Part:
+        """What counts serves; that changed files are refused keeps nobody from asking."""
+        found = self._house.organisms
+        refused = found.standing.refused if isinstance(found, LiveOrganisms) else ()
+        told = f"{len(found)} count"
+        return Part(up=True, told=f"{told}; changed files are refused: {'; '.join(refused)}" if refused else told)

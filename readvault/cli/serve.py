@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import typer
 
 from readvault import logs
+
+if TYPE_CHECKING:
+    from readvault.organisms.watch import OrganismWatch
 
 
 def api(
@@ -23,14 +31,26 @@ def api(
     logs.to_stderr(settings.log_format)
     bootstrap.look_before_start(settings, "api")
     house, identity = bootstrap.house(settings), identity_of(settings)
-    uvicorn.run(
-        add_pages(create_app(house, identity), house, identity),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
+    with _watched(bootstrap.watch(house)):
+        uvicorn.run(
+            add_pages(create_app(house, identity), house, identity),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        )
+
+
+@contextmanager
+def _watched(watch: OrganismWatch) -> Iterator[None]:
+    """Keep the organisms as their files are; SIGHUP looks at once."""
+    signal.signal(signal.SIGHUP, lambda *_: watch.ask())
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.stop()
 
 
 def worker() -> None:
@@ -52,7 +72,8 @@ def worker() -> None:
         house = bootstrap.worker_house()
         house.start()
         try:
-            run_worker(settings, kill_job=house.nursery.kill, on_drain=house.drain)
+            with _watched(bootstrap.watch(house.house, lambda found: house.reload(found))):
+                run_worker(settings, kill_job=house.nursery.kill, on_drain=house.drain)
         finally:
             house.stop()
     else:
@@ -61,7 +82,6 @@ def worker() -> None:
 
 def run_inline() -> None:
     """Run jobs in this process, without Prefect, until SIGTERM or Ctrl-C."""
-    import signal
     import threading
 
     from readvault import bootstrap
@@ -80,7 +100,8 @@ def run_inline() -> None:
     upkeep = Upkeep(house)
     upkeep.start()
     announce_ready()
-    stop.wait()
+    with _watched(bootstrap.watch(house.house, lambda found: house.reload(found))):
+        stop.wait()
     house.drain()
     upkeep.stop()
     orchestrator.stop()  # its jobs hand themselves back; only then their scratch may go

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from readvault.config import Settings, load_organism
 from readvault.domain.errors import ProcessingFailure, ReadvaultError
-from readvault.domain.organism import Organism
+from readvault.domain.organism import Align, Organism
 from readvault.host_index_readiness import EXTERNAL, organism_readiness
 from readvault.organisms import named_files, suspicious
 from readvault.organisms.findings import Finding, Level
@@ -95,8 +95,8 @@ def _doubts(path: Path, document: Document, organism: Organism, settings: Settin
         genes = named_files.genes_of(document.content, path.absolute().parent)
     except (ProcessingFailure, OSError):
         genes = {}  # told already
-    for place, message, advice in suspicious.doubts(organism, settings, genes):
-        yield finding(Level.WARNING, place, message, advice)
+    for at, message, advice in suspicious.doubts(organism, settings, genes):
+        yield finding(Level.WARNING, at, message, advice)
     reason = index_fault(organism, settings)
     if reason is not None:
         place: Place = ("pipeline", "dehumanize", "index")
@@ -107,12 +107,9 @@ def _doubts(path: Path, document: Document, organism: Organism, settings: Settin
 def index_fault(organism: Organism, settings: Settings) -> str | None:
     """Why reads of the organism can't be screened on this machine; None when they can, or needn't be."""
     alone = organism.model_copy(update={"reference": None, "references": ()})  # its files were looked at
-    alone = alone.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"align": _NO_PRIMERS})})
+    alone = alone.model_copy(update={"pipeline": organism.pipeline.model_copy(update={"align": Align()})})
     reason = organism_readiness(settings, {organism.name: alone})[organism.name]
     return None if reason == EXTERNAL else reason
-
-
-_NO_PRIMERS = Organism.model_construct().pipeline.align
 
 
 def _titles(checked: Checked) -> Iterator[Finding]:

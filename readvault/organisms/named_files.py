@@ -34,18 +34,21 @@ def named_in(content: Any, folder: Path) -> dict[str, list[Named]]:
             found[kind].append(Named(place, (folder / said).resolve()))
 
     top = content if isinstance(content, Mapping) else {}
-    listed = top.get("references") if isinstance(top.get("references"), list) else []
+    several = top.get("references")
     places: list[tuple[Place, Any]] = [(("reference",), top.get("reference"))]
-    places += [(("references", number), each) for number, each in enumerate(listed)]
+    places += [
+        (("references", number), each) for number, each in enumerate(several if isinstance(several, list) else [])
+    ]
     for place, genome in places:
         for kind in ("fasta", "genes") if isinstance(genome, Mapping) else ():
             add(kind, (*place, kind), genome.get(kind))
     pipeline = top.get("pipeline")
     align = pipeline.get("align") if isinstance(pipeline, Mapping) else None
     if isinstance(align, Mapping):
-        schemes = align.get("primerSchemes") if isinstance(align.get("primerSchemes"), Mapping) else {}
-        for name, said in schemes.items():
-            add("primers", ("pipeline", "align", "primerSchemes", name), said)
+        said = align.get("primerSchemes")
+        schemes: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
+        for name, bed in schemes.items():
+            add("primers", ("pipeline", "align", "primerSchemes", name), bed)
         if align.get("primers") not in schemes:
             add("primers", ("pipeline", "align", "primers"), align.get("primers"))
     return found

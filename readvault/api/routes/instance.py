@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import json
+from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from readvault import __version__
@@ -19,6 +21,7 @@ _PROBES = CapacityLimiter(4)
 _READINESS = CapacityLimiter(4)
 """Threads of their own: whoever waits for a storage that hangs keeps nobody from hearing that the database is there."""
 OLDEST_CLIENT = "0.0.0"
+_UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It is the one whose ETag was sent."}}
 _TSV: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/tab-separated-values": {"schema": {"type": "string"}}}}
 }
@@ -67,9 +70,17 @@ def _word(up: bool) -> str:
     return "UP" if up else "DOWN"
 
 
-@router.get("/loculus-info")
-def loculus_info(house: HouseDep) -> dict[str, Any]:
+@router.get("/loculus-info", response_model=dict[str, Any], responses=_UNCHANGED)
+def loculus_info(house: HouseDep, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """Where everything is and what may be submitted, as Loculus's command line asks for it."""
+    body = json.dumps(_info(house), ensure_ascii=False).encode()
+    headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "Cache-Control": "no-cache"}
+    if if_none_match is not None and headers["ETag"] in (each.strip() for each in if_none_match.split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+def _info(house: House) -> dict[str, Any]:
     backend = house.settings.public_url.rstrip("/")
     return {
         "hosts": {

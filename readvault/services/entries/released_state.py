@@ -12,14 +12,19 @@ from readvault.db.tables import OrganismState, ReleasedCount
 from readvault.db.upsert import columns_of, insert_into
 from readvault.services.house import House
 
+DIGITS = 12
+"""Of the digest of a configuration; enough to tell one from the next."""
+
 
 def released_etag(house: House, organism: str) -> str:
-    """A strong, quoted ETag that changes with all that is public and with the date (UTC), as terms lapse by date."""
+    """A strong, quoted ETag that changes with all that is public, with the organism's configuration (it names columns
+    and segments), and with the date (UTC), as terms lapse by date."""
     with house.sessions.read() as session:
         state = session.get(OrganismState, organism)
         today = datetime.fromtimestamp(clock.read(session), UTC).date()
     revision, changed_at = (0, 0.0) if state is None else (state.released_revision, state.released_changed_at)
-    return f'"{revision}-{changed_at:.6f}|{today.isoformat()}"'
+    configuration = house.digest_of(organism)[:DIGITS]
+    return f'"{revision}-{changed_at:.6f}|{today.isoformat()}{configuration and "|"}{configuration}"'
 
 
 def changed(session: Session, organism: str, at: float) -> None:

@@ -38,6 +38,7 @@ def _of_job(scene: Scene) -> Call:
 
 
 ROWS = [
+    Row("GET", "/admin/organisms", role("maintainer", 200)),
     Row("POST", "/admin/entries/{accession}/{version}/{step}", role("maintainer", 200), _of_released("withdraw")),
     Row(
         "POST",
