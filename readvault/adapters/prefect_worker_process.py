@@ -39,7 +39,7 @@ def run_worker(
     Jobs get a few seconds to end by themselves; then `on_drain` is called, which should end them.
     Registers the work pool and the deployments first. A Prefect server that is down is waited for.
     """
-    _configure_prefect(settings)
+    configure_prefect(settings)
     asyncio.run(_run_until_stopped(settings, kill_job, on_drain))
 
 
@@ -102,7 +102,7 @@ async def _let_end(worker: InProcessWorker, on_drain: Callable[[], None] | None)
         await anyio.sleep(0.05)
 
 
-def _configure_prefect(settings: Settings) -> None:
+def configure_prefect(settings: Settings) -> None:
     """Point Prefect at its server by the environment: threads of Prefect's own read no other settings."""
     chosen = settings.prefect
     if chosen.api_url is None:

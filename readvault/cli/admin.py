@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from readvault.cli import admin_database, admin_entries, admin_jobs, admin_people, admin_rebuild, admin_trail
+from readvault.cli import (
+    admin_database,
+    admin_entries,
+    admin_jobs,
+    admin_people,
+    admin_prefect,
+    admin_rebuild,
+    admin_summary,
+    admin_trail,
+)
 from readvault.cli.admin_erasure import shred_app
 from readvault.cli.admin_limits import limits_app
 
@@ -32,5 +41,7 @@ for command in (
     admin_rebuild.take_over_bucket,
     admin_jobs.jobs,
     admin_jobs.retry,
+    admin_summary.summary,
+    admin_prefect.prefect_setup,
 ):
     admin_app.command()(command)

@@ -19,7 +19,14 @@ def open_office() -> House:
     """The database and the store of this instance: of the settings, and of a `readvault up` in the data directory."""
     from readvault import bootstrap
 
-    return bootstrap.office(_as_it_runs(bootstrap.settings()))
+    return bootstrap.office(settings_as_it_runs())
+
+
+def settings_as_it_runs() -> Settings:
+    """The settings, and where they are silent those of a `readvault up` in the data directory."""
+    from readvault import bootstrap
+
+    return _as_it_runs(bootstrap.settings())
 
 
 def maintainer() -> Actor:
@@ -53,6 +60,8 @@ def _keys_of(keys: dict[str, Any], identity: str) -> S3Credentials:
 
 def _as_it_runs(settings: Settings) -> Settings:
     """Fill in what a running `readvault up` in the data directory chose: addresses, and keys of its own S3."""
+    from pydantic import SecretStr
+
     stack = _json_in(settings, "stack.json")
     keys = _json_in(settings, "secrets.json")
     changes: dict[str, Any] = {}
@@ -61,6 +70,10 @@ def _as_it_runs(settings: Settings) -> Settings:
     if "s3" in stack and not settings.s3.worker.access_key:
         own = {name: _keys_of(keys, name) for name in ("read_signer", "worker")}
         changes["s3"] = settings.s3.model_copy(update={"endpoint": stack["s3"], **own})
+    if "prefectApi" in stack and settings.prefect.api_url is None:
+        auth = stack.get("prefectAuth")
+        prefect = {"api_url": stack["prefectApi"], "auth_string": SecretStr(auth) if auth else None}
+        changes["prefect"] = settings.prefect.model_copy(update=prefect)
     return settings.model_copy(update=changes)
 
 
