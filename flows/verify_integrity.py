@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from readvault.bootstrap import worker_house
-from readvault.services.storage.choices import VerifyIntegrity
+from readvault.services.storage.integrity.choices import VerifyIntegrity
 from tasks import endings
 from tasks.counting import Counting
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from readvault.services import housekeeping, idempotency
 from readvault.services.house import House
 from readvault.services.processing import pipeline_versions
-from readvault.services.storage import garbage, records, shred_dates, shredding, unfinished
+from readvault.services.storage.erasing import shred_dates, shredding
+from readvault.services.storage.garbage import collection, unfinished
+from readvault.services.storage.rebuilding import records
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ def recover(house: House, dispatch: Callable[[], int], check: Callable[[], None]
         "originals due": functools.partial(shred_dates.shred_due, house),
         "erasures": functools.partial(shredding.carry_on_all, house),
         "records": functools.partial(records.export, house, seconds=RECORDS_FOR),
-        "finished deletions": functools.partial(garbage.finish_quietly, house),
+        "finished deletions": functools.partial(collection.finish_quietly, house),
         "forgotten requests": functools.partial(idempotency.forget_old, house),
     }
     counts: dict[str, int] = {}

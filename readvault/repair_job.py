@@ -12,7 +12,7 @@ from readvault.reads.local_result import LocalResult
 from readvault.server_job import ServerJob
 from readvault.services.entries.damage import IS_DAMAGED
 from readvault.services.processing import jobs
-from readvault.services.storage import making_again
+from readvault.services.storage.integrity import making_again
 
 
 class RepairJob(ServerJob):

@@ -31,7 +31,8 @@ from readvault.services.house import House
 from readvault.services.processing import chain, jobs, neighbours
 from readvault.services.processing.jobs import Claim, ProcessedVersion, SealedFile, StagedFile
 from readvault.services.queue.lease import Lease
-from readvault.services.storage import garbage, making_again, repair
+from readvault.services.storage.garbage import collection
+from readvault.services.storage.integrity import making_again, repair
 
 SCRATCH_FACTOR = 4
 """How many times the size of its originals a job needs on the scratch disk."""
@@ -139,7 +140,7 @@ class ServerJob:
             self._lease.check()
             key = f"vault/{self._claim.group_id}/{output.sha256}"
             # Before anything is looked up: what is found after this stays long enough to be registered.
-            garbage.keep_or_finish(self._house, self._claim.group_id, output.sha256, key)
+            collection.keep_or_finish(self._house, self._claim.group_id, output.sha256, key)
             making_again.put_back_made(self._house, self._claim.group_id, [(output.sha256, path)])
             stored = jobs.stored(self._house, self._claim, output.sha256)
             if stored is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from readvault.rounds import Rounds
 from readvault.services import housekeeping
 from readvault.services.housekeeping.day_as_text import headline
-from readvault.services.storage.choices import VerifyIntegrity
+from readvault.services.storage.integrity.choices import VerifyIntegrity
 from readvault.worker_house import WorkerHouse
 
 logger = logging.getLogger(__name__)

@@ -1,41 +1,45 @@
-"""A worker: claims jobs, holds their leases, gives them hands, and gives them back when it can't go on."""
+"""A worker: one process with a nursery beside it, in which jobs are opened and done."""
 
 from __future__ import annotations
 
 import functools
 import logging
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from readvault import recovery
-from readvault.db.faults import patiently
-from readvault.domain.errors import BytesLost, LeaseLost, NurseryDied, ProcessingFailure, StoreUnavailable, WorkerStops
+from readvault.domain.errors import NurseryDied
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.reports import ScreeningReport
 from readvault.domain.status import JobKind
-from readvault.failpoints import failpoint
+from readvault.holding import Held, Holding
 from readvault.host_index_readiness import EXTERNAL, organism_readiness
 from readvault.nursery import Nursery
-from readvault.outages import outage_of
-from readvault.pipeline import Around, directly, run
-from readvault.places import Places
+from readvault.pipeline import Around, Hands, directly, run
+from readvault.places import Places, need_of, usual_budget
 from readvault.ports import Delivery
+from readvault.reads.sample import Sample
 from readvault.repair_job import RepairJob
 from readvault.rounds import Rounds
 from readvault.scratch import Scratch
+from readvault.screen_job import ScreenJob
 from readvault.server_job import ServerJob
 from readvault.services import housekeeping
 from readvault.services.house import House
-from readvault.services.processing import jobs, reprocessing
+from readvault.services.housekeeping import standing
+from readvault.services.housekeeping.day import Day, in_figures
+from readvault.services.processing import reprocessing
 from readvault.services.processing.external_registration import register_external
-from readvault.services.processing.jobs import Claim
-from readvault.services.queue import deliveries
-from readvault.services.queue.lease import Lease
+from readvault.services.queue import deliveries, open_jobs
 from readvault.services.release import publication
-from readvault.services.storage import garbage, integrity, records
-from readvault.services.storage.choices import VerifyIntegrity
-from readvault.services.storage.garbage import Collection
+from readvault.services.screening import feeding as screening
+from readvault.services.storage.garbage import collection
+from readvault.services.storage.garbage.collection import Collection
+from readvault.services.storage.integrity import verification
+from readvault.services.storage.integrity.choices import VerifyIntegrity
+from readvault.services.storage.rebuilding import records
+from readvault.stopping import Stop, current_run, either
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +47,6 @@ EXPORTS_FOR = 2.0
 """Seconds of one export of records at least: less, and a slow database would use them up before the first record."""
 STOPS_WITHIN = 10.0
 """Seconds that a worker waits for its own threads; what they do can be broken off at any point."""
-NOTHING_THERE = "doctor/nothing"
-"""A prefix under which nobody stores anything: to list it asks S3 for next to nothing."""
 
 
 class WorkerHouse:
@@ -59,9 +61,9 @@ class WorkerHouse:
         self._loaded = {organism: house.organisms[organism] for organism in self.ready}
         indexes = {organism: house.settings.host_index(rules) for organism, rules in self._loaded.items()}
         self.nursery = Nursery(house.settings.worker, {n: path for n, path in indexes.items() if path is not None})
-        self._stopping = threading.Event()
-        self._store_is_gone = threading.Event()
-        self._places = Places()
+        self._stopping = Stop()
+        self._holding = Holding(house, self._stopping)
+        self._places = Places(house.settings.worker.memory_budget or usual_budget())
         self._rounds: tuple[Rounds, ...] = ()
 
     def start(self) -> None:
@@ -94,9 +96,8 @@ class WorkerHouse:
         self.scratch.remove()
 
     def check(self) -> None:
-        """Raise WorkerStops when this worker is to end."""
-        if self._stopping.is_set():
-            raise WorkerStops("this worker stops")
+        """Raise WorkerStops when this worker is to end, RunCancelled when the run of this thread is."""
+        self._holding.check(current_run())
 
     @contextmanager
     def open_job(self, job_id: str) -> Iterator[ServerJob | None]:
@@ -109,15 +110,14 @@ class WorkerHouse:
             if held is None:
                 yield None
                 return
-            claim, lease = held
-            with self._directory_for(claim) as directory, self._places.taken(alone=claim.runs_alone):
-                yield ServerJob(self.house, claim, lease, directory, self.nursery.child)
+            with self._workplace(held) as directory:
+                yield ServerJob(self.house, held.claim, held.lease, directory, self._child)
 
     @contextmanager
     def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
         """Claim a release job; calling what comes does its side effects."""
         with self._claimed(job_id, JobKind.RELEASE) as held:
-            yield None if held is None else functools.partial(publication.publish, self.house, held[0])
+            yield None if held is None else functools.partial(publication.publish, self.house, held.claim)
 
     @contextmanager
     def open_external_registration(self, job_id: str) -> Iterator[Callable[[], object] | None]:
@@ -126,9 +126,8 @@ class WorkerHouse:
             if held is None:
                 yield None
                 return
-            claim, lease = held
-            with self._directory_for(claim) as directory:
-                yield functools.partial(register_external, self.house, claim, lease, directory)
+            with self._directory_for(held) as directory:
+                yield functools.partial(register_external, self.house, held.claim, held.lease, directory)
 
     @contextmanager
     def open_repair(self, job_id: str) -> Iterator[RepairJob | None]:
@@ -137,16 +136,41 @@ class WorkerHouse:
             if held is None:
                 yield None
                 return
-            claim, lease = held
-            with self._directory_for(claim) as directory, self._places.taken(alone=claim.runs_alone):
-                job = RepairJob(self.house, claim, lease, directory, self.nursery.child)
+            with self._workplace(held) as directory:
+                job = RepairJob(self.house, held.claim, held.lease, directory, self._child)
                 yield job if job.is_needed() else None
 
+    @contextmanager
+    def open_screening(self, job_id: str) -> Iterator[Callable[[], ScreeningReport] | None]:
+        """Claim a job that looks for human reads in what is released; calling what comes screens and registers."""
+        with self._claimed(job_id, JobKind.SCREEN) as held:
+            if held is None:
+                yield None
+                return
+            with self._workplace(held) as directory:
+                yield ScreenJob(self.house, held.claim, held.lease, directory, self._child).run
+
+    def screen_anew(self) -> int:
+        """Look from the beginning for released reads that the index of today has not seen; how many jobs now."""
+        screening.begin_anew(self.house)
+        return self.feed_screening()
+
+    def feed_screening(self) -> int:
+        """Queue a few more jobs for released reads that the index of today has not seen; how many."""
+        return screening.feed(self.house, self.ready)
+
     def verify(
-        self, chosen: VerifyIntegrity, progress: Callable[[integrity.Verification], None] = lambda _: None
-    ) -> integrity.Verification:
-        """Look at what is stored, and repair what is damaged; a worker that stops leaves the rest for the next time."""
-        return chosen.verify(self.house, progress, stopping=self._stopping)
+        self, chosen: VerifyIntegrity, progress: Callable[[verification.Verification], None] = lambda _: None
+    ) -> verification.Verification:
+        """Look at what is stored, and repair what is damaged; a worker that stops leaves the rest for the next time.
+
+        Raises RunCancelled when somebody cancelled the run: what was done until then is kept.
+        """
+        run = current_run()
+        with either(self._stopping, run.cancelled) as end:
+            done = chosen.verify(self.house, progress, stopping=end)
+        run.check()
+        return done
 
     def run(self, delivery: Delivery, around: Around = directly) -> None:
         """Do one delivered job from its claim to its end, as the inline orchestrator does."""
@@ -156,9 +180,11 @@ class WorkerHouse:
                     run(repairing, around)
             return
         if delivery.kind != JobKind.PROCESS_SUBMISSION:
-            is_release = delivery.kind == JobKind.RELEASE
-            opened = self.open_release if is_release else self.open_external_registration
-            with opened(delivery.job_id) as finish:
+            opened: dict[str, Callable[[str], AbstractContextManager[Callable[[], object] | None]]] = {
+                JobKind.RELEASE: self.open_release,
+                JobKind.SCREEN: self.open_screening,
+            }
+            with opened.get(delivery.kind, self.open_external_registration)(delivery.job_id) as finish:
                 if finish is not None:
                     finish()
             return
@@ -169,6 +195,22 @@ class WorkerHouse:
     def job_for(self, accession_version: str, reason: str, actor: str) -> str:
         """The job that processes an accession version, made anew when none is open."""
         return reprocessing.process_again(self.house, AccessionVersion.parse(accession_version), reason, actor)
+
+    def job_of(self, accession_version: str, kind: JobKind) -> str | None:
+        """The job of this kind that an accession version has and that is not done, if any."""
+        return open_jobs.open_job_of(self.house, AccessionVersion.parse(accession_version), kind)
+
+    def needs_attention(self, job_id: str) -> bool:
+        """Whether nobody tries this job again until a maintainer has looked after it."""
+        return open_jobs.needs_attention(self.house, job_id)
+
+    def queue(self) -> standing.Queue:
+        """How many jobs wait, and for how long the oldest."""
+        return standing.queue(self.house)
+
+    def day_in_figures(self, days_ago: int) -> Day:
+        """What happened on a day, and how the instance stands now."""
+        return in_figures(self.house, days_ago=days_ago)
 
     def look_at_indexes(self) -> None:
         """Leave the jobs of an organism alone while its host index is gone or isn't the pinned one any more.
@@ -185,22 +227,11 @@ class WorkerHouse:
         self.ready = ready
 
     def store_answers(self) -> bool:
-        """Whether S3 is there. It is asked only after it wasn't: then no job is begun until it answers again.
-
-        Otherwise an outage would be met by one job after the other, until each needs attention.
-        """
-        if self._store_is_gone.is_set():
-            try:
-                next(iter(self.house.store.list_versions(NOTHING_THERE)), None)
-            except ProcessingFailure as failure:
-                logger.warning("no job is begun, because S3 is out of reach: %s", failure.cause)
-                return False
-            self._store_is_gone.clear()
-            logger.info("S3 answers again")
-        return True
+        """Whether S3 is there. It is asked only after it wasn't: then no job is begun until it answers again."""
+        return self._holding.store_answers()
 
     def _dispatch(self) -> int:
-        return 0 if self._store_is_gone.is_set() else deliveries.dispatch(self.house, self.ready)
+        return 0 if self._holding.store_is_gone.is_set() else deliveries.dispatch(self.house, self.ready)
 
     def recover(self) -> dict[str, int]:
         """Do what the dispatcher does, once, and all that was broken off elsewhere; how many rows each step changed."""
@@ -209,53 +240,41 @@ class WorkerHouse:
 
     def collect_garbage(self, *, dry_run: bool) -> Collection:
         """Delete from the bucket what nothing has referred to for long, and condemn what nothing refers to now."""
-        return garbage.collect(self.house, dry_run=dry_run, check=self.check)
+        return collection.collect(self.house, dry_run=dry_run, check=self.check)
 
-    def _directory_for(self, claim: Claim) -> AbstractContextManager[Path]:
+    def _claimed(self, job_id: str, kind: JobKind) -> AbstractContextManager[Held | None]:
+        return self._holding.claimed(job_id, kind, self.name, self.ready)
+
+    def _directory_for(self, held: Held) -> AbstractContextManager[Path]:
         """Scratch of one attempt, gone when it ends."""
-        return self.scratch.directory(f"{claim.job_id}-{claim.attempt}")
+        return self.scratch.directory(f"{held.claim.job_id}-{held.claim.attempt}")
 
     @contextmanager
-    def _claimed(self, job_id: str, kind: JobKind) -> Iterator[tuple[Claim, Lease] | None]:
-        begins = not (self._store_is_gone.is_set() or self._stopping.is_set())
-        claim = jobs.claim(self.house, job_id, self.name, self.ready) if begins else None
-        if claim is None or claim.kind != kind:
-            if claim is not None:
-                jobs.give_up(self.house, claim, "was delivered to another flow", counted=False)
-            yield None
-            return
-        failpoint("worker-claimed")
-        try:
-            with Lease(self.house, claim, check=self.check) as lease:
-                yield claim, lease
-        except LeaseLost:
-            raise
-        except (NurseryDied, WorkerStops) as end:
-            # What a drain ends is no suspect; a nursery that died by itself may have died of this very job.
-            jobs.give_up(self.house, claim, str(end), counted=False, alone=not self._stopping.is_set())
-            raise
-        except StoreUnavailable as failure:
-            self._store_is_gone.set()
-            jobs.give_up(self.house, claim, str(failure), counted=False, waits=True)
-            raise
-        except BytesLost as loss:
-            # No attempt can mend that; the repair queues the job again.
-            jobs.set_aside(self.house, claim, str(loss))
-            raise
-        except BaseException as fault:
-            self._after(claim, fault)
-            raise
+    def _workplace(self, held: Held) -> Iterator[Path]:
+        """Scratch of one attempt, as soon as it may begin beside what runs."""
+        claim = held.claim
+        need = need_of(claim.input_bytes)
+        with (
+            self._directory_for(held) as directory,
+            self._places.taken(alone=claim.runs_alone, need=need, check=held.lease.check),
+        ):
+            yield directory
 
-    def _after(self, claim: Claim, fault: BaseException) -> None:
-        """Hand a job back after this fault. It counts only if it may be the job's own."""
-        outage = outage_of(fault)
-        # A drain raises what is no Exception (KeyboardInterrupt, CancelledError): not the job's fault.
-        # Nor is what breaks while a worker ends: it may have broken for that.
-        counted = outage is None and isinstance(fault, Exception) and not self._stopping.is_set()
-        cause = outage or (str(fault) if isinstance(fault, ProcessingFailure) else type(fault).__name__)
-        give_up = functools.partial(jobs.give_up, self.house, claim, cause, counted=counted)
-        patience = 0.0 if self._stopping.is_set() else self.house.settings.worker.lease
-        patiently(functools.partial(give_up, waits=True) if outage else give_up, seconds=patience)
+    @contextmanager
+    def _child(self, sample: Sample) -> Iterator[Hands]:
+        """A child of the nursery for a job of this thread's run; who cancels the run kills it."""
+        run = current_run()
+        with ExitStack() as stack:
+            while True:
+                nursery = self.nursery
+                try:
+                    child = stack.enter_context(nursery.child(sample))
+                    break
+                except NurseryDied:
+                    if nursery is self.nursery:  # else another one has come in its place
+                        raise
+            stack.enter_context(run.cancelled.calls(child.cancel))
+            yield child
 
     def _all_rounds(self) -> tuple[Rounds, ...]:
         """Each thread waits for one thing only: the database, S3, a record on its way to S3, the scratch disk."""
@@ -266,6 +285,7 @@ class WorkerHouse:
                 (every, self.look_at_indexes),
                 (every, functools.partial(housekeeping.reap, self.house)),
                 (every, self._dispatch),
+                (screening.FEED_EVERY, self.feed_screening),
             ),
             "watch on S3": ((every, self.store_answers),),
             "export of records": (

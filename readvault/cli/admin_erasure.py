@@ -13,7 +13,7 @@ from readvault.cli.admin_office import accession_version, maintainer, open_offic
 if TYPE_CHECKING:
     from readvault.db.tables import Erasure
     from readvault.services.house import House
-    from readvault.services.storage.shredding import Unlocker
+    from readvault.services.storage.erasing.shredding import Unlocker
 
 shred_app = typer.Typer(
     help="Erase accession versions for good: two people, a tombstone, a proof.", no_args_is_help=True
@@ -32,7 +32,7 @@ def request(
     reason: str = typer.Option(..., help="Why. Everybody who asks for the versions reads it."),
 ) -> None:
     """List what would go, and ask another maintainer to confirm it. Nothing is touched."""
-    from readvault.services.storage import erasure
+    from readvault.services.storage.erasing import erasure
 
     asked, plan = erasure.request(open_office(), maintainer(), map(accession_version, entries), reason)
     for line in plan.lines:
@@ -47,7 +47,7 @@ def request(
 @shred_app.command("list")
 def show() -> None:
     """The erasures, newest first: ID, state, versions, who asked, who confirmed, what it waits for, reason."""
-    from readvault.services.storage import erasure
+    from readvault.services.storage.erasing import erasure
 
     house, before = open_office(), None
     while page := erasure.page(house, maintainer(), before=before):
@@ -66,7 +66,7 @@ def confirm(
     code: str = typer.Option(..., help="The code of the list that the request named."),
 ) -> None:
     """Say yes to what somebody else asked for: the versions are gone for everybody, and their bytes go."""
-    from readvault.services.storage import erasure
+    from readvault.services.storage.erasing import erasure
 
     house = open_office()
     erasure.confirm(house, maintainer(), number, objects=objects, code=code)
@@ -76,7 +76,7 @@ def confirm(
 @shred_app.command("finish")
 def finish(number: int = NUMBER) -> None:
     """Go on with a confirmed erasure that waits, with your own S3 keys if a lock holds something."""
-    from readvault.services.storage import erasure
+    from readvault.services.storage.erasing import erasure
 
     house = open_office()
     erasure.find(house, maintainer(), number)
@@ -86,7 +86,7 @@ def finish(number: int = NUMBER) -> None:
 @shred_app.command("prove")
 def prove(number: int = NUMBER) -> None:
     """Print the proof, see that it is as it was written, and search the buckets once more. Exit 1: not so."""
-    from readvault.services.storage import erasure, erasure_proof, shredding
+    from readvault.services.storage.erasing import erasure, erasure_proof, shredding
 
     house = open_office()
     row, state = erasure.find(house, maintainer(), number)
@@ -103,7 +103,7 @@ def prove(number: int = NUMBER) -> None:
 
 
 def _carry_on(house: House, number: int) -> None:
-    from readvault.services.storage import shredding
+    from readvault.services.storage.erasing import shredding
 
     done = shredding.carry_on(house, number, _own_keys(house))
     _tell(done)

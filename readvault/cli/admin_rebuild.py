@@ -22,7 +22,7 @@ def rebuild(
 
     from readvault import bootstrap
     from readvault.db.engine import migrate
-    from readvault.services.storage import rebuild as rebuilding
+    from readvault.services.storage.rebuilding import rebuild as rebuilding
 
     office = open_office()
     if second_bucket and office.second_store is None:
@@ -42,7 +42,8 @@ def take_over_bucket() -> None:
 
     New accessions go on beyond all that the bucket knows. Until then garbage is not collected.
     """
-    from readvault.services.storage import lineage, records
+    from readvault.services.storage.garbage import lineage
+    from readvault.services.storage.rebuilding import records
 
     office = open_office()
     taken = lineage.take_over(office, maintainer())

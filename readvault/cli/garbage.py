@@ -12,7 +12,7 @@ def collect_garbage(
 ) -> None:
     """Count what nothing refers to; with --delete condemn it, and delete what was condemned long enough ago."""
     from readvault.cli.admin_office import open_office
-    from readvault.services.storage.garbage import collect
+    from readvault.services.storage.garbage.collection import collect
 
     done = collect(open_office(), dry_run=not delete)
     for name, count in done.counts().items():

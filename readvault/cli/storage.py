@@ -20,9 +20,9 @@ def fsck(
     Exit 1 when something is missing or has another size, or the database is older than the bucket.
     """
     from readvault.cli.admin_office import open_office
-    from readvault.services.storage import lineage
-    from readvault.services.storage.fsck import Difference
-    from readvault.services.storage.fsck import fsck as differences
+    from readvault.services.storage.garbage import lineage
+    from readvault.services.storage.integrity.fsck import Difference
+    from readvault.services.storage.integrity.fsck import fsck as differences
 
     found: Counter[str] = Counter()
     lost = False
@@ -56,11 +56,11 @@ def verify_integrity(
     """
     from readvault import bootstrap
     from readvault.adapters.inline_orchestrator import NoOrchestrator
-    from readvault.services.storage import integrity
+    from readvault.services.storage.integrity import verification
 
     settings = bootstrap.settings()
     house = bootstrap.house(settings, NoOrchestrator())
-    done = integrity.verify(
+    done = verification.verify(
         house,
         days=settings.storage.verify_every_days if days is None else days,
         bytes_per_second=None if megabytes_per_second is None else megabytes_per_second * 10**6,
@@ -74,7 +74,7 @@ def verify_integrity(
         typer.echo(f"second bucket: {done.copies_checked} copies read, {done.copied} made")
     if not done.finished:
         typer.echo("The time was up: call it again to go on.")
-    damaged = integrity.damaged(house)
+    damaged = verification.damaged(house)
     for row in damaged:
         typer.echo(f"damaged\t{row.key}\t{row.damage}\t{row.unrepaired or ''}")
     if damaged or done.held_by_locks:

@@ -1,7 +1,7 @@
 """Records for the bucket, queued in the transaction that makes them true.
 
 A record can't be in S3 before the commit, and must be after it: so it is a row first, and
-`readvault.services.storage.records` carries it over, as often as it takes. What is said of an
+`readvault.services.storage.rebuilding.records` carries it over, as often as it takes. What is said of an
 version, a result or a group is made of its rows only then (`readvault.db.record_documents`): a row
 here is small, however much there is to say, and a change of a hundred thousand accessions is one insert.
 """

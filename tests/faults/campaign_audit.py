@@ -18,7 +18,7 @@ from readvault.db.upsert import columns_of
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services import access_log, trail
 from readvault.services.house import House
-from readvault.services.storage.records import export, queue_head
+from readvault.services.storage.rebuilding.records import export, queue_head
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.faults.campaign import Campaign, Outcome
 from tests.houses import build_house

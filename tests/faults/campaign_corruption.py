@@ -26,9 +26,9 @@ from readvault.ports import StoredVersion
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.release import publication
-from readvault.services.storage import making_again
-from readvault.services.storage.integrity import damaged, verify
-from readvault.services.storage.pinned import Pinned, pinned_at, pinned_versions
+from readvault.services.storage.integrity import making_again
+from readvault.services.storage.integrity.pinned import Pinned, pinned_at, pinned_versions
+from readvault.services.storage.integrity.verification import damaged, verify
 from readvault.services.uploads import quota
 from tests.fakes import RecordingOrchestrator
 from tests.faults import invariants

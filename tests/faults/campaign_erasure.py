@@ -12,8 +12,8 @@ from readvault.domain.actor import MAINTAINER_ROLE, Actor
 from readvault.domain.identifiers import AccessionVersion
 from readvault.failpoints import VARIABLE
 from readvault.services.house import House
-from readvault.services.storage import erasure, erasure_proof, shredding
-from readvault.services.storage.pinned import pinned_versions
+from readvault.services.storage.erasing import erasure, erasure_proof, shredding
+from readvault.services.storage.integrity.pinned import pinned_versions
 from tests.faults.campaign import Campaign, Outcome
 from tests.faults.ground import DiskStore, FailPoints, Ground, ground, of_scenes
 from tests.faults.invariants import check

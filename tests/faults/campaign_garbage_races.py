@@ -17,7 +17,7 @@ from readvault.domain.errors import ReadvaultError, RuleViolation
 from readvault.ports import ListedVersion, StoredVersion
 from readvault.services.house import House
 from readvault.services.processing.stored_objects import StagedFile, store_objects
-from readvault.services.storage import garbage
+from readvault.services.storage.garbage import collection
 from readvault.services.submission import deletion
 from readvault.services.submission.new_entries import submit
 from tests import postgres_server
@@ -92,10 +92,10 @@ class Rounds:
             self._submit(file_id)
         deletion.delete_versions(self.house, ALICE, ORGANISM, scope=deletion.Scope.ALL)
         outputs = [self._output(n) for n in range(SHARED)]
-        garbage.collect(self.old, dry_run=False)
+        collection.collect(self.old, dry_run=False)
         with self.house.sessions.begin() as session:
             session.execute(update(CondemnedVersion).values(condemned_at=1.0))
-        actions: list[Callable[[], object]] = [lambda: garbage.collect(self.old, dry_run=False)] * 2
+        actions: list[Callable[[], object]] = [lambda: collection.collect(self.old, dry_run=False)] * 2
         for _ in range(THREADS - 2):
             which = self.chance.randrange(SHARED)
             uses = self.chance.random() < 0.5

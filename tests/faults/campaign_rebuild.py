@@ -22,10 +22,10 @@ from readvault.services.house import House
 from readvault.services.release.interventions import intervene
 from readvault.services.review.approval import Scope, approve
 from readvault.services.review.sending_back import send_back
-from readvault.services.storage import rebuild as rebuilding
-from readvault.services.storage.fsck import fsck
-from readvault.services.storage.rebuild import rebuild
-from readvault.services.storage.records import export
+from readvault.services.storage.integrity.fsck import fsck
+from readvault.services.storage.rebuilding import rebuild as rebuilding
+from readvault.services.storage.rebuilding.rebuild import rebuild
+from readvault.services.storage.rebuilding.records import export
 from readvault.services.submission import deletion, terms
 from readvault.services.submission.new_entries import submit
 from readvault.services.submission.revocation import revoke

@@ -38,8 +38,9 @@ from readvault.services.processing import chain, jobs
 from readvault.services.processing.jobs import Claim, ProcessedVersion, StagedFile
 from readvault.services.release.interventions import intervene
 from readvault.services.review.approval import Scope, approve
-from readvault.services.storage import garbage, records, unfinished
-from readvault.services.storage.unreferenced import BUCKET
+from readvault.services.storage.garbage import collection, unfinished
+from readvault.services.storage.garbage.unreferenced import BUCKET
+from readvault.services.storage.rebuilding import records
 from readvault.services.submission import deletion, editing
 from readvault.services.submission.new_entries import submit
 from readvault.services.uploads.answers import WantedFile
@@ -186,8 +187,8 @@ class Garbage(RuleBasedStateMachine):
         self.unsent: list[tuple[SignedRequest, bytes]] = []
         self.staged: list[tuple[Claim, ProcessedVersion]] = []
         self.numbers = 0
-        self.real_failpoint = garbage.failpoint
-        garbage.failpoint = self.store.pass_by
+        self.real_failpoint = collection.failpoint
+        collection.failpoint = self.store.pass_by
 
     def teardown(self) -> None:
         """In the end everything that nothing refers to goes."""
@@ -196,7 +197,7 @@ class Garbage(RuleBasedStateMachine):
             for _ in range(4):
                 self.clock.jump(400)
                 unfinished.expire_uploads(self.house)
-                garbage.collect(self.house, dry_run=False)
+                collection.collect(self.house, dry_run=False)
             self.what_is_in_use_is_there()
             records.export(self.house)
             assert (wrong := invariants.check(self.house, open_jobs=True)) == [], wrong[:5]
@@ -223,7 +224,7 @@ class Garbage(RuleBasedStateMachine):
             objects = {row.id for row in self._all(StoredObject) if row.key not in keys_of_parts}
             assert objects <= of_results, f"rows are left over: {objects - of_results}"
         finally:
-            garbage.failpoint = self.real_failpoint
+            collection.failpoint = self.real_failpoint
 
     def _rows(self, statement: str) -> list[Any]:
         """Plain SQL: to look at everything after each step must cost less than the step."""
@@ -317,7 +318,7 @@ class Garbage(RuleBasedStateMachine):
         data = f">main\n{'ACGT' * (content + 1)}\n".encode()
         sha256 = hashlib.sha256(data).hexdigest()
         key = f"vault/{claim.group_id}/{sha256}"
-        garbage.keep_or_finish(self.house, claim.group_id, sha256, key)
+        collection.keep_or_finish(self.house, claim.group_id, sha256, key)
         stored = jobs.stored(self.house, claim, sha256)
         if stored is None:
             same = [
@@ -407,14 +408,14 @@ class Garbage(RuleBasedStateMachine):
     @rule(hours=HOURS)
     def collects(self, hours: float) -> None:
         self.clock.jump(hours)
-        garbage.collect(self.house, dry_run=False)
+        collection.collect(self.house, dry_run=False)
 
     @rule(hours=HOURS, place=PLACES)
     def collects_and_crashes(self, hours: float, place: int) -> None:
         self.clock.jump(hours)
         self.store.crash_in = place
         try:
-            garbage.collect(self.house, dry_run=False)
+            collection.collect(self.house, dry_run=False)
         except Crash:
             return
         finally:
@@ -424,7 +425,7 @@ class Garbage(RuleBasedStateMachine):
     def collects_without_s3(self) -> None:
         self.store.down = True
         try:
-            garbage.collect(self.house, dry_run=False)
+            collection.collect(self.house, dry_run=False)
         except ProcessingFailure:
             return
         finally:
@@ -433,7 +434,7 @@ class Garbage(RuleBasedStateMachine):
     @rule()
     def counts_only(self) -> None:
         before = self._everything()
-        garbage.collect(self.house, dry_run=True)
+        collection.collect(self.house, dry_run=True)
         assert self._everything() == before, "a dry run has changed something"
 
     @rule(waits=MOSTLY)
@@ -441,7 +442,7 @@ class Garbage(RuleBasedStateMachine):
         unfinished.expire_uploads(self.house)
         if not waits:
             records.export(self.house)
-        garbage.finish_quietly(self.house)
+        collection.finish_quietly(self.house)
 
     def _everything(self) -> tuple[Any, ...]:
         with self.house.sessions.read() as session:

@@ -36,8 +36,8 @@ from readvault.domain.reads import READ_LEVEL
 from readvault.domain.status import JobKind, JobState
 from readvault.services import trail
 from readvault.services.house import House
-from readvault.services.storage import fsck
-from readvault.services.storage.pinned import pinned_versions
+from readvault.services.storage.integrity import fsck
+from readvault.services.storage.integrity.pinned import pinned_versions
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)
 

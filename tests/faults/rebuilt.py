@@ -46,7 +46,7 @@ from readvault.domain.identifiers import accession_of
 from readvault.ports import ListedVersion, StoredVersion
 from readvault.services.house import House
 from readvault.services.release import downloads, manifest_list, released_data
-from readvault.services.storage.rebuild import LOST, rebuild
+from readvault.services.storage.rebuilding.rebuild import LOST, rebuild
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.houses import MAINTAINER, build_house
 

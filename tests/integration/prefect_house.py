@@ -21,10 +21,10 @@ from readvault.domain.reports import FetchReport, RegisterReport, Report, StageR
 from readvault.nursery import Nursery
 from readvault.pipeline import Hands
 from readvault.reads.sample import Sample
-from readvault.services.storage.choices import VerifyIntegrity
-from readvault.services.storage.garbage import Collection
-from readvault.services.storage.integrity import Verification
-from readvault.services.storage.unreferenced import Category
+from readvault.services.storage.garbage.collection import Collection
+from readvault.services.storage.garbage.unreferenced import Category
+from readvault.services.storage.integrity.choices import VerifyIntegrity
+from readvault.services.storage.integrity.verification import Verification
 from tasks import counting
 
 SECRET = "SECRET-label.fastq"

@@ -23,9 +23,9 @@ from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.release.downloads import file_url
 from readvault.services.review.approval import Scope, approve
-from readvault.services.storage import making_again
-from readvault.services.storage.integrity import Verification, damaged, verify
-from readvault.services.storage.pinned import pinned_at, pinned_versions
+from readvault.services.storage.integrity import making_again
+from readvault.services.storage.integrity.pinned import pinned_at, pinned_versions
+from readvault.services.storage.integrity.verification import Verification, damaged, verify
 from readvault.worker_house import WorkerHouse
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, organism, upload

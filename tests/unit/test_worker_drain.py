@@ -16,8 +16,8 @@ from readvault.domain.errors import ProcessingFailure, WorkerStops
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, StoredVersion
 from readvault.services.house import House
-from readvault.services.storage import garbage
-from readvault.services.storage.choices import VerifyIntegrity
+from readvault.services.storage.garbage import collection
+from readvault.services.storage.integrity.choices import VerifyIntegrity
 from readvault.worker_house import WorkerHouse
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.integration.services.scenes import ORGANISM, entry, group, job
@@ -144,4 +144,4 @@ def test_a_collection_ends_between_two_pages(house: House, store: MemoryStore) -
     worker.drain()
     with pytest.raises(WorkerStops):
         worker.collect_garbage(dry_run=True)
-    assert garbage.collect(house).counts()
+    assert collection.collect(house).counts()

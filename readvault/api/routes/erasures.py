@@ -11,7 +11,7 @@ from readvault.api.schemas import erasures as schemas
 from readvault.domain.erasures import State
 from readvault.domain.errors import BadRequest
 from readvault.domain.identifiers import AccessionVersion
-from readvault.services.storage import erasure, shredding
+from readvault.services.storage.erasing import erasure, shredding
 
 router = APIRouter(prefix="/admin/erasures", tags=["maintenance"])
 ErasureId = Annotated[int, Path(ge=0, le=MAX_INT)]

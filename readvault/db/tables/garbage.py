@@ -22,7 +22,7 @@ class CondemnedVersion(SQLModel, table=True):
     """Empty where the provider keeps no versions."""
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
     category: str
-    """Why it is garbage: `readvault.services.storage.unreferenced.Category`."""
+    """Why it is garbage: `readvault.services.storage.garbage.unreferenced.Category`."""
     condemned_at: float
     deleting_since: float | None = None
     deleted_at: float | None = None

@@ -15,7 +15,7 @@ from readvault.api.app import create_app
 from readvault.db.tables import Job
 from readvault.domain.status import JobState
 from readvault.services.entries import damage
-from readvault.services.storage.pinned import pinned_versions
+from readvault.services.storage.integrity.pinned import pinned_versions
 from readvault.web.mounting import add_pages
 from tests.integration.api.matrix.cells import Call
 from tests.integration.api.matrix.scene import Scene

@@ -15,8 +15,8 @@ from readvault.adapters.s3 import S3Store
 from readvault.config import S3Credentials, S3Settings, Settings
 from readvault.db.engine import Sessions
 from readvault.services.house import House
-from readvault.services.storage import erasure, shredding
-from readvault.services.storage.pinned import pinned_versions
+from readvault.services.storage.erasing import erasure, shredding
+from readvault.services.storage.integrity.pinned import pinned_versions
 from tests.fakes import RecordingOrchestrator
 from tests.houses import MAINTAINER, build_house
 from tests.integration.services.life import released

@@ -12,11 +12,11 @@ from readvault.adapters.s3 import S3Store
 from readvault.db.engine import Sessions, create_engine, migrate
 from readvault.services import trail
 from readvault.services.house import House
-from readvault.services.storage import integrity
-from readvault.services.storage.fsck import fsck
-from readvault.services.storage.pinned import pinned_versions
-from readvault.services.storage.rebuild import rebuild
-from readvault.services.storage.records import export
+from readvault.services.storage.integrity import verification
+from readvault.services.storage.integrity.fsck import fsck
+from readvault.services.storage.integrity.pinned import pinned_versions
+from readvault.services.storage.rebuilding.rebuild import rebuild
+from readvault.services.storage.rebuilding.records import export
 from tests.faults import rebuilt
 from tests.houses import ALICE, MAINTAINER, group_of
 from tests.integration.s3.test_erasure_on_s3 import Bucket, s3_house, second_settings
@@ -46,7 +46,7 @@ def test_a_repaired_bucket_fills_a_new_database(s3_house: House, empty: Sessions
     second.write(lost.key, b">main\nAC\n")
     assert isinstance(s3_house.store, S3Store)
     assert s3_house.store.delete(lost.stored)
-    done = integrity.verify(s3_house, days=0, survey_every=0)
+    done = verification.verify(s3_house, days=0, survey_every=0)
     assert (done.damaged, done.repaired, done.finished) == (1, 1, True)
     export(s3_house)
 
@@ -57,4 +57,4 @@ def test_a_repaired_bucket_fills_a_new_database(s3_house: House, empty: Sessions
     assert rebuilt.differences(s3_house, new) == []
     assert not list(fsck(new))
     assert trail.verify(new).whole
-    assert integrity.verify(new, days=0, survey_every=0).damaged == 0
+    assert verification.verify(new, days=0, survey_every=0).damaged == 0

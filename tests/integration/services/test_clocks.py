@@ -15,7 +15,7 @@ from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.review.approval import Scope, approve
-from readvault.services.storage import unfinished
+from readvault.services.storage.garbage import unfinished
 from readvault.services.submission.new_entries import submit
 from tests.houses import ALICE, group_of, tsv, upload
 from tests.integration.services.scenes import ORGANISM, READY, claimed, entry, group, job, let_lease_run_out, result

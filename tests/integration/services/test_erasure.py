@@ -46,8 +46,9 @@ from readvault.services.processing.reprocessing import process_again
 from readvault.services.release import downloads, interventions, originals, publication
 from readvault.services.release.manifests import manifest
 from readvault.services.review.review import review
-from readvault.services.storage import erasure, erasure_proof, fsck, shred_dates, shredding
-from readvault.services.storage.pinned import pinned_versions
+from readvault.services.storage.erasing import erasure, erasure_proof, shred_dates, shredding
+from readvault.services.storage.integrity import fsck
+from readvault.services.storage.integrity.pinned import pinned_versions
 from readvault.services.submission.new_entries import submit
 from readvault.services.uploads.answers import WantedFile
 from readvault.services.uploads.upload_requests import request_uploads

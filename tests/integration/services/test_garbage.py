@@ -29,9 +29,11 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.ports import ListedVersion
 from readvault.services.house import House
 from readvault.services.processing import jobs
-from readvault.services.storage import fsck, garbage, integrity, shredding
-from readvault.services.storage.pinned import pinned_at, pinned_versions
-from readvault.services.storage.unreferenced import HOUR, Category
+from readvault.services.storage.erasing import shredding
+from readvault.services.storage.garbage import collection
+from readvault.services.storage.garbage.unreferenced import HOUR, Category
+from readvault.services.storage.integrity import fsck, verification
+from readvault.services.storage.integrity.pinned import pinned_at, pinned_versions
 from readvault.services.submission import deletion, editing
 from readvault.services.submission.new_entries import submit
 from tests.fakes import MemoryStore
@@ -74,8 +76,8 @@ def _young_enough(house: House) -> House:
     return House(house.sessions, house.store, house.orchestrator, house.organisms, settings)
 
 
-def _collect(house: House) -> garbage.Collection:
-    return garbage.collect(_young_enough(house), dry_run=False)
+def _collect(house: House) -> collection.Collection:
+    return collection.collect(_young_enough(house), dry_run=False)
 
 
 def _all(house: House, table: Any) -> list[Any]:
@@ -117,7 +119,7 @@ def test_a_file_that_no_entry_has_any_more_waits_and_goes_and_frees_its_quota(ho
 def test_what_is_too_young_is_no_garbage(house: House, store: MemoryStore) -> None:
     _submitted(house, group_of(house, ALICE), b"reads")
     _delete_all(house)
-    assert garbage.collect(house, dry_run=False).found == {}
+    assert collection.collect(house, dry_run=False).found == {}
 
 
 def test_what_is_used_again_is_condemned_no_more(house: House, store: MemoryStore) -> None:
@@ -161,11 +163,11 @@ def test_a_deletion_that_was_broken_off_is_finished_later(house: House, store: M
     _collect(house)
     _begin_all(house)
     store.down = True
-    assert garbage.finish_quietly(house) == 0
+    assert collection.finish_quietly(house) == 0
     store.down = False
-    assert garbage.finish_quietly(house) == 1
+    assert collection.finish_quietly(house) == 1
     assert (store.versions, _usage(house)) == ({}, {0})
-    assert garbage.finish_quietly(house) == 0
+    assert collection.finish_quietly(house) == 0
 
 
 def test_a_locked_version_stays_condemned_and_can_be_used(house: House, store: MemoryStore) -> None:
@@ -175,7 +177,7 @@ def test_a_locked_version_stays_condemned_and_can_be_used(house: House, store: M
     _later(house, 49)
     assert _collect(house).locked == 1
     row = _all(house, CondemnedVersion)[0]
-    assert (row.deleting_since, row.note) == (None, garbage.LOCKED)
+    assert (row.deleting_since, row.note) == (None, collection.LOCKED)
     with house.sessions.begin() as session:
         condemned.revive(session, [stored.key])
     assert _all(house, CondemnedVersion) == []
@@ -294,7 +296,7 @@ def test_a_dry_run_counts_the_same_and_touches_nothing(house: House, store: Memo
     store.write("vault/1/stray", b"stray")
     before = len(_all(house, AuditEntry))
     store.calls.clear()
-    counted = garbage.collect(_young_enough(house), dry_run=True)
+    counted = collection.collect(_young_enough(house), dry_run=True)
     assert not {"delete", "abort_multipart", "store"} & set(store.calls)
     assert (_all(house, CondemnedVersion), len(_all(house, AuditEntry))) == ([], before)
     assert counted.found == _collect(house).found
@@ -325,12 +327,12 @@ def test_a_version_that_was_seen_and_is_deleted_since_is_never_registered(house:
 def test_a_worker_finishes_a_deletion_that_is_in_its_way(house: House, store: MemoryStore) -> None:
     stored = store.write("vault/1/abc", b"output")
     _collect(house)
-    garbage.keep_or_finish(house, 1, "abc", stored.key)
+    collection.keep_or_finish(house, 1, "abc", stored.key)
     assert _all(house, CondemnedVersion) == []
     assert stored.key in store.versions
     _collect(house)
     _begin_all(house)
-    garbage.keep_or_finish(house, 1, "abc", stored.key)
+    collection.keep_or_finish(house, 1, "abc", stored.key)
     assert stored.key not in store.versions
 
 
@@ -369,7 +371,7 @@ def test_what_is_being_deleted_is_neither_missing_nor_stray(house: House, store:
     for each in pins:
         store.delete(each.stored)
     assert list(fsck.fsck(house)) == []
-    assert integrity.verify(house).damaged == 0
+    assert verification.verify(house).damaged == 0
 
 
 def test_fsck_asks_again_before_it_says_missing(house: House, store: MemoryStore) -> None:
@@ -407,9 +409,9 @@ def test_what_comes_late_under_an_erased_key_is_garbage_and_no_proof_hides_it(ho
         (original, late.version_id)
     ]
     old = _young_enough(house)
-    assert garbage.collect(old, dry_run=False).condemned >= 2
+    assert collection.collect(old, dry_run=False).condemned >= 2
     _later(house, 1000)
-    garbage.collect(old, dry_run=False)
+    collection.collect(old, dry_run=False)
     assert not store.versions.keys() & {original, output}, again
     assert shredding.left_of(house, erased.id) == []
 
@@ -435,6 +437,6 @@ def test_quota_is_freed_once_by_a_deletion_that_an_erasure_overtakes(house: Hous
         )  # fmt: skip
     erase(house, name)
     assert _usage(house) == {0}
-    assert garbage.finish_begun(house) == 1
+    assert collection.finish_begun(house) == 1
     assert _usage(house) == {0}
     assert away.key not in store.versions

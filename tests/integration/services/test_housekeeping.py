@@ -18,7 +18,7 @@ from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.queue import deliveries
-from readvault.services.storage import unfinished
+from readvault.services.storage.garbage import unfinished
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.integration.services.scenes import (
     READY,

@@ -12,9 +12,9 @@ from readvault.domain.errors import Conflict, Forbidden
 from readvault.domain.identifiers import accession_of, number_of
 from readvault.services import trail
 from readvault.services.house import House
-from readvault.services.storage import garbage, lineage
-from readvault.services.storage.rebuild import BEGUN, ENDED
-from readvault.services.storage.records import export
+from readvault.services.storage.garbage import collection, lineage
+from readvault.services.storage.rebuilding.rebuild import BEGUN, ENDED
+from readvault.services.storage.rebuilding.records import export
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, MAINTAINER, group_of
 from tests.integration.services.published import released
@@ -39,9 +39,9 @@ def restored(house: House, store: MemoryStore) -> House:
 
 
 def test_a_restored_backup_collects_nothing(restored: House, store: MemoryStore) -> None:
-    assert garbage.collect(restored).found  # looking is no harm
+    assert collection.collect(restored).found  # looking is no harm
     with pytest.raises(Conflict, match="row 99"):
-        garbage.collect(restored, dry_run=False)
+        collection.collect(restored, dry_run=False)
     head = lineage.unknown_head(restored)
     assert head is not None
     assert head.id == 99
@@ -56,7 +56,7 @@ def test_a_maintainer_gives_up_what_came_after_the_backup(restored: House) -> No
     with restored.sessions.read() as session:
         assert session.get_one(AccessionCounter, 1).last == number_of(LOST, "LOC_")
     export(restored)
-    assert garbage.collect(restored, dry_run=False).condemned == 1
+    assert collection.collect(restored, dry_run=False).condemned == 1
     assert trail.verify(restored).whole
     assert lineage.take_over(restored, MAINTAINER).unknown is None  # twice is no harm
 
@@ -78,8 +78,8 @@ def test_a_rebuild_under_way_is_left_in_peace(house: House) -> None:
             audit.append(session, "maintainer", action, "database")
         if action == BEGUN:
             with pytest.raises(Conflict, match="rebuild"):
-                garbage.collect(house, dry_run=False)
-    garbage.collect(house, dry_run=False)
+                collection.collect(house, dry_run=False)
+    collection.collect(house, dry_run=False)
 
 
 def test_a_database_in_order_is_the_buckets_own(house: House) -> None:

@@ -21,10 +21,10 @@ from readvault.services.house import House
 from readvault.services.people.groups import add_member, get_group
 from readvault.services.release.interventions import history, intervene
 from readvault.services.review.approval import Scope, approve
-from readvault.services.storage import rebuild as rebuilding
-from readvault.services.storage.fsck import fsck
-from readvault.services.storage.rebuild import LOST, rebuild
-from readvault.services.storage.records import export
+from readvault.services.storage.integrity.fsck import fsck
+from readvault.services.storage.rebuilding import rebuild as rebuilding
+from readvault.services.storage.rebuilding.rebuild import LOST, rebuild
+from readvault.services.storage.rebuilding.records import export
 from readvault.services.submission.new_entries import submit
 from tests.fakes import MemoryStore
 from tests.faults import invariants, rebuilt

@@ -16,11 +16,12 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.services.house import House
 from readvault.services.release.downloads import file_url
 from readvault.services.release.manifests import manifest
-from readvault.services.storage import erasure, integrity, shredding
-from readvault.services.storage.fsck import fsck
-from readvault.services.storage.pinned import pinned_at
-from readvault.services.storage.rebuild import LOST, rebuild
-from readvault.services.storage.records import export
+from readvault.services.storage.erasing import erasure, shredding
+from readvault.services.storage.integrity import verification
+from readvault.services.storage.integrity.fsck import fsck
+from readvault.services.storage.integrity.pinned import pinned_at
+from readvault.services.storage.rebuilding.rebuild import LOST, rebuild
+from readvault.services.storage.rebuilding.records import export
 from readvault.services.submission.new_entries import submit
 from tests.conftest import MigratedDatabases
 from tests.fakes import MemoryStore
@@ -81,13 +82,13 @@ def test_a_repaired_file_is_pinned_as_repaired_though_the_damaged_version_lies_t
     [(version, data)] = bucket(house).versions[key]
     export(house)
     bucket(house).versions[key] = [(version, bytes([data[0] ^ 1]) + data[1:])]
-    assert integrity.verify(house, days=0, survey_every=0).repaired == 1
+    assert verification.verify(house, days=0, survey_every=0).repaired == 1
     repaired = pinned_at(house, key)
     assert repaired is not None
     new, said = again(house, empty)
     assert said == []
     assert pinned_at(new, key) == repaired
-    assert integrity.verify(new, days=0, survey_every=0).damaged == 0
+    assert verification.verify(new, days=0, survey_every=0).damaged == 0
 
 
 def test_an_erased_release_comes_back_as_a_tombstone(house: House, empty: Sessions) -> None:
@@ -181,7 +182,7 @@ def test_all_that_was_released_comes_back_from_the_second_bucket_alone(house: Ho
     new = replace(both, sessions=empty, store=fresh)
     counts = rebuild(new, MAINTAINER, source=both.second_store)
     assert counts[LOST] == 3  # files, each named
-    done = integrity.verify(new, days=0, survey_every=0)
+    done = verification.verify(new, days=0, survey_every=0)
     assert (done.damaged, done.repaired) == (3, 3)
     assert not list(fsck(new))
     assert manifest(new, None, ORGANISM, name)

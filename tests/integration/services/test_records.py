@@ -19,8 +19,8 @@ from readvault.services import trail
 from readvault.services.house import House
 from readvault.services.people.groups import edit_group, remove_member
 from readvault.services.release.interventions import intervene
-from readvault.services.storage import copies
-from readvault.services.storage.records import export, queue_head, queued
+from readvault.services.storage.integrity import copies
+from readvault.services.storage.rebuilding.records import export, queue_head, queued
 from readvault.services.submission import terms
 from readvault.services.uploads import limits
 from tests.fakes import MemoryStore
@@ -149,7 +149,7 @@ def test_broken_off_between_two_records_the_rest_comes_next_time(house: House, m
             raise KeyboardInterrupt
         left[0] -= 1
 
-    monkeypatch.setattr("readvault.services.storage.records.failpoint", dies)
+    monkeypatch.setattr("readvault.services.storage.rebuilding.records.failpoint", dies)
     with pytest.raises(KeyboardInterrupt):
         export(house)
     monkeypatch.undo()

@@ -21,10 +21,10 @@ from readvault.services.processing.reprocessing import process_again
 from readvault.services.release import publication
 from readvault.services.release.downloads import file_url
 from readvault.services.review import review
-from readvault.services.storage import copies, making_again, repair
-from readvault.services.storage.fsck import fsck
-from readvault.services.storage.integrity import MISSING, damaged, verify
-from readvault.services.storage.pinned import pinned_at, pinned_versions
+from readvault.services.storage.integrity import copies, making_again, repair
+from readvault.services.storage.integrity.fsck import fsck
+from readvault.services.storage.integrity.pinned import pinned_at, pinned_versions
+from readvault.services.storage.integrity.verification import MISSING, damaged, verify
 from tests.fakes import MemoryStore
 from tests.faults.fake_pipeline import worker
 from tests.houses import ALICE, upload
@@ -399,7 +399,7 @@ def test_the_walk_goes_on_where_its_time_was_up(house: House, monkeypatch: pytes
     lose(primary(house), victim)
     clock = iter(range(10_000))
     own_clock = SimpleNamespace(monotonic=lambda: next(clock))
-    monkeypatch.setattr("readvault.services.storage.integrity.time", own_clock)
+    monkeypatch.setattr("readvault.services.storage.integrity.verification.time", own_clock)
     slices = 0
     while not damaged(house) and slices < 20:
         assert not verify(house, survey_every=0, budget_seconds=3).finished

@@ -17,9 +17,10 @@ from readvault.domain.errors import Conflict
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind
 from readvault.services.house import House
-from readvault.services.storage import erasure, erasure_plan, integrity, repair, shredding
-from readvault.services.storage.pinned import Pinned, pinned_at
-from readvault.services.storage.records import export
+from readvault.services.storage.erasing import erasure, erasure_plan, shredding
+from readvault.services.storage.integrity import repair, verification
+from readvault.services.storage.integrity.pinned import Pinned, pinned_at
+from readvault.services.storage.rebuilding.records import export
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, MAINTAINER, group_of
 from tests.integration.services.published import released
@@ -42,7 +43,7 @@ def name(house: House) -> AccessionVersion:
     primary(house).locked.clear()
     second(house).locked.clear()
     flip(primary(house), key_of(house, "vault/"))
-    integrity.verify(house, days=0, survey_every=0, repairs=False)
+    verification.verify(house, days=0, survey_every=0, repairs=False)
     return name
 
 

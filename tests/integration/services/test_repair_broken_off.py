@@ -14,10 +14,10 @@ from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.release import publication
-from readvault.services.storage import pin_moves
-from readvault.services.storage.fsck import fsck
-from readvault.services.storage.integrity import damaged, verify
-from readvault.services.storage.pinned import pinned_at, pinned_versions
+from readvault.services.storage.integrity import pin_moves
+from readvault.services.storage.integrity.fsck import fsck
+from readvault.services.storage.integrity.pinned import pinned_at, pinned_versions
+from readvault.services.storage.integrity.verification import damaged, verify
 from tests.fakes import MemoryStore
 from tests.integration.services.published import released
 from tests.integration.services.scenes import change, claimed, group, job

@@ -9,10 +9,10 @@ import pytest
 from readvault.domain.errors import ProcessingFailure
 from readvault.ports import StoredVersion
 from readvault.services.house import House
-from readvault.services.storage import pinned
-from readvault.services.storage.fsck import Difference, fsck
-from readvault.services.storage.integrity import MISSING, OTHER_BYTES, damaged, verify
-from readvault.services.storage.pinned import pinned_versions
+from readvault.services.storage.integrity import pinned
+from readvault.services.storage.integrity.fsck import Difference, fsck
+from readvault.services.storage.integrity.pinned import pinned_versions
+from readvault.services.storage.integrity.verification import MISSING, OTHER_BYTES, damaged, verify
 from readvault.services.uploads.answers import WantedFile
 from readvault.services.uploads.upload_requests import request_uploads
 from tests.fakes import MemoryStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from readvault.services.storage import erasure
+from readvault.services.storage.erasing import erasure
 from tests.houses import MAINTAINER
 from tests.integration.api.matrix.cells import Call, Row, role
 from tests.integration.api.matrix.scene import Scene

@@ -13,7 +13,7 @@ from readvault.db.tables import CondemnedVersion, UploadedFile
 from readvault.domain.errors import ProcessingFailure
 from readvault.ports import UnfinishedUpload
 from readvault.services.house import House
-from readvault.services.storage.unreferenced import BUCKET, HOUR
+from readvault.services.storage.garbage.unreferenced import BUCKET, HOUR
 
 logger = logging.getLogger(__name__)
 

@@ -43,7 +43,7 @@ from readvault.domain.organism import Organism
 from readvault.domain.status import JobKind
 from readvault.services.queue.new_jobs import job_rows
 from readvault.services.queue.sizes import note_sizes
-from readvault.services.storage.record_reading import AccessionRecords, Rows
+from readvault.services.storage.rebuilding.record_reading import AccessionRecords, Rows
 
 PAGE = 200
 LOST_GROUP = "A group whose record was lost"

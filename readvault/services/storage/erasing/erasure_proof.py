@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from readvault.db.tables import ErasedObject, ErasedVersion, Erasure
 from readvault.domain import manifest
 from readvault.services.house import House
-from readvault.services.storage import erasure_plan
+from readvault.services.storage.erasing import erasure_plan
 
 SCHEMA = 1
 

@@ -17,8 +17,8 @@ from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.queue.new_jobs import first_kind
 from readvault.services.queue.sizes import submitted_bytes
-from readvault.services.storage import pin_moves
-from readvault.services.storage.pinned import Pinned, pinned_at
+from readvault.services.storage.integrity import pin_moves
+from readvault.services.storage.integrity.pinned import Pinned, pinned_at
 
 ORIGINAL = "no other copy is known; the group can upload the same file again"
 NOBODY = "no other copy is known, and no result of readvault's own steps holds this file"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from readvault.db import records
 from readvault.ports import ReadStore
-from readvault.services.storage.record_reading import Listed, fetch, listed
-from readvault.services.storage.records import LOCKED_FOR
+from readvault.services.storage.rebuilding.record_reading import Listed, fetch, listed
+from readvault.services.storage.rebuilding.records import LOCKED_FOR
 
 
 def bring(store: ReadStore, source: ReadStore, now: float) -> int:

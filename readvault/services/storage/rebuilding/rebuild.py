@@ -35,16 +35,17 @@ from readvault.domain.identifiers import number_of
 from readvault.ports import ReadStore
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.storage import rebuild_end, rebuild_pins, records_back, tombstoning
-from readvault.services.storage.rebuild_rows import RowsRebuild, put
-from readvault.services.storage.record_reading import (
+from readvault.services.storage.erasing import tombstoning
+from readvault.services.storage.rebuilding import rebuild_end, rebuild_pins, records_back
+from readvault.services.storage.rebuilding.rebuild_rows import RowsRebuild, put
+from readvault.services.storage.rebuilding.record_reading import (
     AccessionRecords,
     accessions,
     documents,
     listed,
     newest_documents,
 )
-from readvault.services.storage.records import export
+from readvault.services.storage.rebuilding.records import export
 
 BEGUN, ENDED = "begin rebuild", "rebuild"
 LOST = "not restored"

@@ -12,8 +12,8 @@ from readvault.db.tables import ErasedObject, ErasedVersion, Erasure, StoredObje
 from readvault.domain.erasures import BUCKET, Kind
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services.house import House
-from readvault.services.storage import erasure_plan
-from readvault.services.storage.erasure_plan import Line
+from readvault.services.storage.erasing import erasure_plan
+from readvault.services.storage.erasing.erasure_plan import Line
 
 PAGE = 100
 UPLOADS = "incoming/"

@@ -26,8 +26,8 @@ from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.house import House
 from readvault.services.queue.fence import SYSTEM
-from readvault.services.storage import lineage, superseded, unfinished
-from readvault.services.storage.unreferenced import HOUR, Category, Garbage, old_before, unreferenced
+from readvault.services.storage.garbage import lineage, superseded, unfinished
+from readvault.services.storage.garbage.unreferenced import HOUR, Category, Garbage, old_before, unreferenced
 from readvault.services.uploads import quota
 
 logger = logging.getLogger(__name__)

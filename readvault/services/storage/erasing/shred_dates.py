@@ -20,8 +20,8 @@ from readvault.domain.organism import Organism
 from readvault.domain.status import JobState
 from readvault.failpoints import failpoint
 from readvault.services.house import House
-from readvault.services.storage import erasure_plan, tombstoning
-from readvault.services.storage.erasure_plan import Target
+from readvault.services.storage.erasing import erasure_plan, tombstoning
+from readvault.services.storage.erasing.erasure_plan import Target
 
 DAY = 86_400.0
 AT_ONCE = 100

@@ -13,9 +13,9 @@ from readvault.db.tables import Bookmark, FixityCheck
 from readvault.services.entries import damage as damages
 from readvault.services.entries.damage import MISSING, OTHER_BYTES
 from readvault.services.house import House
-from readvault.services.storage import copies, repair
-from readvault.services.storage.fsck import Difference, fsck
-from readvault.services.storage.pinned import Pinned, pinned_at, pinned_versions
+from readvault.services.storage.integrity import copies, repair
+from readvault.services.storage.integrity.fsck import Difference, fsck
+from readvault.services.storage.integrity.pinned import Pinned, pinned_at, pinned_versions
 
 __all__ = ["MISSING", "OTHER_BYTES", "Verification", "damaged", "verify"]
 

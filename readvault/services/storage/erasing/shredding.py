@@ -24,8 +24,8 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.house import House
-from readvault.services.storage import erasure_plan, erasure_proof, erasure_search, tombstoning
-from readvault.services.storage.erasure_plan import Line
+from readvault.services.storage.erasing import erasure_plan, erasure_proof, erasure_search, tombstoning
+from readvault.services.storage.erasing.erasure_plan import Line
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, Field
 
 from readvault.services.house import House
-from readvault.services.storage.integrity import Verification, verify
+from readvault.services.storage.integrity.verification import Verification, verify
 
 
 class VerifyIntegrity(BaseModel):

@@ -34,7 +34,7 @@ from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.queue.fence import SYSTEM, hand_back
 from readvault.services.release.publication import LOCKED_FOR
-from readvault.services.storage.pinned import Pinned, pinned_at
+from readvault.services.storage.integrity.pinned import Pinned, pinned_at
 
 logger = logging.getLogger(__name__)
 

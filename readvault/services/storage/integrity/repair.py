@@ -20,9 +20,9 @@ from readvault.ports import ReadStore, StoredVersion
 from readvault.scratch import temporary
 from readvault.services.entries import damage
 from readvault.services.house import House
-from readvault.services.storage import making_again, pin_moves
-from readvault.services.storage.pin_moves import EARLIER, SECOND, UPLOADED
-from readvault.services.storage.pinned import Pinned, pinned_at
+from readvault.services.storage.integrity import making_again, pin_moves
+from readvault.services.storage.integrity.pin_moves import EARLIER, SECOND, UPLOADED
+from readvault.services.storage.integrity.pinned import Pinned, pinned_at
 
 logger = logging.getLogger(__name__)
 

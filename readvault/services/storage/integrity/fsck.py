@@ -14,7 +14,7 @@ from readvault.db import clock
 from readvault.db.tables import CondemnedVersion, Repair, UploadedFile
 from readvault.ports import ListedVersion
 from readvault.services.house import House
-from readvault.services.storage.pinned import Pinned, pinned_at, pinned_versions
+from readvault.services.storage.integrity.pinned import Pinned, pinned_at, pinned_versions
 
 PREFIXES = ("incoming/", "vault/")
 """Where objects lie that rows of the database stand for."""

@@ -16,7 +16,7 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import BytesLost
 from readvault.ports import StoredVersion
 from readvault.services.house import House
-from readvault.services.storage.fsck import fsck
+from readvault.services.storage.integrity.fsck import fsck
 
 PINNED: tuple[type[SQLModel], ...] = (UploadedFile, StoredObject)
 

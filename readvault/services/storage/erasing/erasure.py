@@ -23,8 +23,8 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.failpoints import failpoint
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.storage import erasure_plan, tombstoning
-from readvault.services.storage.erasure_plan import Line, Target
+from readvault.services.storage.erasing import erasure_plan, tombstoning
+from readvault.services.storage.erasing.erasure_plan import Line, Target
 
 MOST_VERSIONS = 1000
 PAGE = 100

@@ -34,7 +34,7 @@ from readvault.domain.status import JobKind, JobState, Visibility
 from readvault.services.entries import released_state
 from readvault.services.entries.visibility import state_of
 from readvault.services.queue.new_jobs import call_off
-from readvault.services.storage.erasure_plan import Target
+from readvault.services.storage.erasing.erasure_plan import Target
 from readvault.services.submission import deletion
 from readvault.services.uploads import quota
 

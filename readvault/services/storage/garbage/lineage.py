@@ -23,8 +23,8 @@ from readvault.domain.errors import Conflict
 from readvault.domain.identifiers import AccessionVersion, number_of
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
-from readvault.services.storage.rebuild import BEGUN, ENDED
-from readvault.services.storage.record_reading import listed, newest_documents
+from readvault.services.storage.rebuilding.rebuild import BEGUN, ENDED
+from readvault.services.storage.rebuilding.record_reading import listed, newest_documents
 
 PAGE = 500
 ACTION = "take over bucket"

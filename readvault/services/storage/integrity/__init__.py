@@ -1,0 +1,1 @@
+"""Is every byte still there, and what to do when one isn't."""
