@@ -13,7 +13,7 @@ from tasks import artifacts, endings
 
 
 @flow(name="screen", persist_result=False)
-def screen_released(job_id: str | None = None) -> State[Any]:
+def screen(job_id: str | None = None) -> State[Any]:
     """Look up released reads in the host index of today; where too many hit it, nobody gets them from then on.
 
     Args:
@@ -24,10 +24,10 @@ def screen_released(job_id: str | None = None) -> State[Any]:
         if job_id is None:
             queued = house.screen_anew()
             return Completed(message=f"{queued} entries are queued; the others follow, a few at a time")
-        with house.open_screening(job_id) as screen:
-            if screen is None:
+        with house.open_screening(job_id) as look_up:
+            if look_up is None:
                 return endings.nothing_to_do()
-            report = screen()
+            report = look_up()
         artifacts.show("screen", report)
     except Exception as fault:
         return endings.failed(fault)
