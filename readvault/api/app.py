@@ -21,6 +21,7 @@ from readvault.api.readiness import Readiness
 from readvault.api.routes import (
     admin,
     batches,
+    differences,
     downloads,
     entries,
     erasures,
@@ -82,7 +83,7 @@ def create_app(house: House, identity: Identity) -> FastAPI:
         app.include_router(login_router(identity.embedded, app.state.login_limit))
     # Paths that begin with an organism's name come last.
     rooms = (
-        *(admin, organisms, erasures, limits, files, downloads, groups, terms, tokens, released),
+        *(admin, organisms, differences, erasures, limits, files, downloads, groups, terms, tokens, released),
         *(lapis, pipelines, submission, submitted, review, entries, manifests, batches),
     )
     for room in rooms:

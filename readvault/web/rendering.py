@@ -37,6 +37,11 @@ WORDS = {
     "consensusSource": "consensus from",
     "qualityControlDetermination": "quality control",
     "qualityControlIssues": "quality issues",
+    "droppedAmplicons": "dropped amplicons",
+    "processingResult": "result",
+    "consensus": "segments with a consensus",
+    "screened": "screened for human reads",
+    "screenedForHumanReads": "screened for human reads",
 }
 
 
