@@ -12,16 +12,16 @@ from readvault.bootstrap import worker_house
 from tasks import artifacts, endings
 
 
-@flow(name="screen", persist_result=False)
-def screen(job_id: str | None = None) -> State[Any]:
+@flow(name="screen", persist_result=False, validate_parameters=True)
+def screen(job_id: str = "") -> State[Any]:
     """Look up released reads in the host index of today; where too many hit it, nobody gets them from then on.
 
     Args:
-        job_id: The job to do. Leave it empty to look for released reads that the index has not seen.
+        job_id: Leave it empty: then released reads that the index has not seen are looked for.
     """
     try:
         house = worker_house()
-        if job_id is None:
+        if not job_id:
             queued = house.screen_anew()
             return Completed(message=f"{queued} entries are queued; the others follow, a few at a time")
         with house.open_screening(job_id) as look_up:
@@ -30,5 +30,5 @@ def screen(job_id: str | None = None) -> State[Any]:
             report = look_up()
         artifacts.show("screen", report)
     except Exception as fault:
-        return endings.failed(fault)
+        return endings.failed(fault, job_id)
     return Completed(message="The reads are screened.")
