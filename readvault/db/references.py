@@ -62,6 +62,7 @@ NO_REFERENCES = {
     "manifest.errors": "annotations",
     "manifest.warnings": "annotations",
     "manifest.processed_data": "metadata and sequences",
+    "compared_result.findings": "figures",
     "external_metadata.content": "metadata",
     "audit_log.details": "history",
     "erasure.accession_versions": "names",

@@ -30,6 +30,8 @@ class ResultState(StrEnum):
     """A maintainer decided that it stands for the entry."""
     ROLLED_BACK = "rolled back"
     """It stood for the entry until a maintainer went back to an older one."""
+    REPLACED = "replaced"
+    """Another result of the same pipeline version came."""
 
 
 NOT_STANDING = (ResultState.WAITS, ResultState.KEPT, ResultState.ROLLED_BACK)

@@ -1,4 +1,4 @@
-"""Reprocessing: orders to process entries with a newer pipeline version, and what the comparison of each result said."""
+"""Reprocessing: orders to process entries with a newer pipeline version, and how each new result compares."""
 
 from __future__ import annotations
 

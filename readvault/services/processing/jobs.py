@@ -20,6 +20,7 @@ from readvault.db.tables import EntryFile, EntryVersion, Job, StoredObject, Uplo
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, LeaseLost, NotFound, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.lanes import Lane
 from readvault.domain.status import JobKind, JobState
 from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
@@ -28,6 +29,7 @@ from readvault.services.house import House
 from readvault.services.processing.registration import ProcessedVersion, register
 from readvault.services.processing.stored_objects import StagedFile
 from readvault.services.queue.fence import Claim, finish, hand_back, held, is_finished_by, lease_ran_out, take_back
+from readvault.services.queue.sizes import lane_of
 
 __all__ = [
     "Claim",
@@ -73,25 +75,33 @@ class Inputs:
     submitter: str
 
 
-def claim(house: House, job_id: str, worker: str, ready: Container[str]) -> Claim | None:
+def claim(house: House, job_id: str, worker: str, ready: Container[str], *, lane: Lane | None = None) -> Claim | None:
     """Take a job, or None when there is nothing to do: it is done, leased, not due or needs attention.
 
-    Jobs that process submissions are taken only of organisms in `ready`. Of racing claimers exactly
-    one wins. A job whose lease has run out is taken back from its dead worker first.
+    Jobs that need a host index are taken only of organisms in `ready`; in the place of a small job
+    (`lane`) no bigger one is taken. Of racing claimers exactly one wins. A job whose lease has run out
+    is taken back from its dead worker first.
 
     A job is done under the rules that this worker has, so the claim takes on their pipeline version:
-    the organism's file may have changed since the job was written.
+    the organism's file may have changed since the job was written. A reprocessing that wants a newer
+    version than this worker has is left to others.
     """
     with house.sessions.read() as session:
         job = session.get(Job, job_id)
     if job is None or job.kind == JobKind.EXTERNAL_PROCESSING:  # those are claimed by external pipelines
         return None
     processes = job.kind == JobKind.PROCESS_SUBMISSION
-    if (processes or job.kind == JobKind.REPAIR) and job.organism not in ready:
+    if (processes or job.kind in (JobKind.REPAIR, JobKind.SCREEN)) and job.organism not in ready:
+        return None
+    if processes and job.organism not in house.organisms:  # its file went in this very moment
         return None
     if job.state not in (JobState.QUEUED, JobState.RUNNING):
         return None
+    if lane is Lane.SMALL and lane_of(house.settings.worker, job.input_bytes) is not Lane.SMALL:
+        return None
     version = house.organism(job.organism).pipeline.version if processes else job.pipeline_version
+    if job.reprocessing_id is not None and version < job.pipeline_version:
+        return None
     with house.sessions.begin() as session:
         take_back(session, house.settings.worker, col(Job.id) == job_id, lease_ran_out())
         claimed = session.execute(
@@ -211,7 +221,14 @@ def complete(house: House, claim: Claim) -> None:
 
 
 def give_up(
-    house: House, claim: Claim, cause: str, *, counted: bool, alone: bool = False, waits: bool | None = None
+    house: House,
+    claim: Claim,
+    cause: str,
+    *,
+    counted: bool,
+    alone: bool = False,
+    waits: bool | None = None,
+    keeps_run: bool = False,
 ) -> None:
     """Put the job back. `cause` is read by maintainers: no file name, no URL, no read.
 
@@ -219,7 +236,8 @@ def give_up(
     `worker.retry_after` and needs attention after `worker.max_attempts`. Uncounted (this worker
     drains, its nursery died): it is due at once, up to `worker.max_handbacks` times; where it `waits`
     (S3 is out of reach), as long in between as after a failure. `alone`: it next runs with nothing
-    beside it. Raises LeaseLost.
+    beside it. `keeps_run`: the dispatcher asks what became of the run before it delivers the job again.
+    Raises LeaseLost.
     """
     limits = house.settings.worker
     with house.sessions.begin() as session:
@@ -234,7 +252,8 @@ def give_up(
         times = job.failures if counted else job.handbacks
         wait = limits.retry_after[min(times, len(limits.retry_after)) - 1] if waits and limits.retry_after else 0.0
         job.runs_alone = job.runs_alone or alone
-        hand_back(session, job, JobState.NEEDS_ATTENTION if exhausted else JobState.QUEUED, cause, wait=wait)
+        state = JobState.NEEDS_ATTENTION if exhausted else JobState.QUEUED
+        hand_back(session, job, state, cause, wait=wait, keeps_run=keeps_run)
         failpoint("give-up-before-commit")
     ATTEMPTS_GIVEN_UP.labels(claim.kind, "failed" if counted else "handed back").inc()
     failpoint("give-up-after-commit")

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock, records
 from readvault.db.names import among
-from readvault.db.tables import CurrentResult, EntryVersion, Job, ManifestFile, Release
+from readvault.db.tables import ComparedResult, CurrentResult, EntryVersion, Job, ManifestFile, Release
 from readvault.db.tables import Manifest as ManifestRow
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation
@@ -23,6 +23,7 @@ from readvault.domain.reads import READ_LEVEL
 from readvault.domain.status import JobState
 from readvault.failpoints import failpoint
 from readvault.services.house import House
+from readvault.services.processing import standing
 from readvault.services.processing.counting import count_once_committed
 from readvault.services.processing.stored_objects import StagedFile, store_objects
 from readvault.services.queue.fence import SYSTEM, Claim, finish, hand_back, held, is_finished_by
@@ -60,14 +61,37 @@ def register(house: House, claim: Claim, version: ProcessedVersion) -> str:
             return digest
         job = held(session, claim)
         objects = store_objects(session, claim.group_id, version.files)
+        before = standing.standing(session, claim.accession_version)
         released = put(session, claim, job, version, objects)
-        _write_down(session, claim, version, digest, released)
+        state = _settled(session, house, claim, job, before) if released is None else None
+        _write_down(session, claim, version, digest, released, state)
         failpoint("register-in-transaction")
     if released not in (None, digest):
         raise LeaseLost(
             f"job {claim.job_id} needs attention: {claim.accession_version} is released with another result"
         )
     return digest
+
+
+def _settled(session: Session, house: House, claim: Claim, job: Job, before: standing.Standing | None) -> str | None:
+    """What became of the result beside the one that stood before; None where there was nothing to compare."""
+    query = select(ManifestRow.id).where(*_of_pipeline(claim), col(ManifestRow.superseded_at).is_(None))
+    manifest_id, name = session.exec(query).one(), claim.accession_version
+    standing.forget_superseded(session, name)
+    if (
+        manifest_id is None
+        or session.exec(select(ComparedResult).where(ComparedResult.manifest_id == manifest_id)).first()
+    ):
+        return None  # the same result was registered, and compared, before
+    compared = standing.settle(
+        session,
+        house.organism(claim.organism),
+        name,
+        before=before,
+        manifest_id=manifest_id,
+        reprocessing_id=job.reprocessing_id,
+    )
+    return None if compared is None else compared.state
 
 
 def put(session: Session, claim: Claim, job: Job, version: ProcessedVersion, objects: Mapping[str, int]) -> str | None:
@@ -223,7 +247,14 @@ def _file_rows(row: ManifestRow, version: ProcessedVersion, objects: Mapping[str
     ]
 
 
-def _write_down(session: Session, claim: Claim, version: ProcessedVersion, digest: str, released: str | None) -> None:
+def _write_down(
+    session: Session,
+    claim: Claim,
+    version: ProcessedVersion,
+    digest: str,
+    released: str | None,
+    compared: str | None = None,
+) -> None:
     details = {
         "job": claim.job_id,
         "attempt": claim.attempt,
@@ -233,5 +264,7 @@ def _write_down(session: Session, claim: Claim, version: ProcessedVersion, diges
     }
     if released is not None:
         details["releasedDigest"] = released
+    if compared is not None:
+        details["comparedWithOlder"] = compared
     action = "register" if released in (None, digest) else "refuse to change a released result"
     audit.append(session, SYSTEM, action, str(claim.accession_version), details)

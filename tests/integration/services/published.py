@@ -25,13 +25,14 @@ def released(house: House, group_id: int, **changes: Any) -> tuple[AccessionVers
 
 
 def processed_again(house: House, name: AccessionVersion, text: bytes) -> str:
-    """The entry is processed by pipeline version 2, which makes another consensus; the new manifest's digest."""
+    """Pipeline version 2 makes another consensus, which waits for a maintainer; the new manifest's digest."""
     with house.sessions.read() as session:
         query = select(Job.id).where(Job.accession == name.accession, Job.version == name.version)
         job_id = session.exec(query.where(Job.kind == "process-submission")).one()
     change(house, job_id, state=JobState.QUEUED.value)
-    claim = claimed(of_next_pipeline(house), job_id)
-    return jobs.register(house, claim, result(house, claim, text=text))
+    cautious = of_next_pipeline(house, switch="byMaintainer")
+    claim = claimed(cautious, job_id)
+    return jobs.register(cautious, claim, result(house, claim, text=text))
 
 
 def make_current(house: House, name: AccessionVersion, digest: str) -> None:

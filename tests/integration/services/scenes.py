@@ -159,10 +159,12 @@ def processed(house: House, group_id: int, **changes: Any) -> tuple[AccessionVer
     return name, jobs.register(house, claim, result(house, claim, **of_result))
 
 
-def of_next_pipeline(house: House) -> House:
-    """The same house whose organism's file has got pipeline version 2."""
+def of_next_pipeline(house: House, version: int = 2, **rules: Any) -> House:
+    """The same house whose organism's file has got pipeline version 2, and these rules of reprocessing."""
     old = house.organisms[ORGANISM]
-    new = old.model_copy(update={"pipeline": old.pipeline.model_copy(update={"version": 2})})
+    changed = old.pipeline.reprocessing.model_copy(update=rules)
+    pipeline = old.pipeline.model_copy(update={"version": version, "reprocessing": changed})
+    new = old.model_copy(update={"pipeline": pipeline})
     return replace(house, organisms={ORGANISM: new})
 
 
