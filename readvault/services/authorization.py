@@ -40,6 +40,7 @@ class Action(StrEnum):
     BREAK_GLASS = "read another group's original files for a reason"
     MAINTAIN = "maintain the instance"
     CONFIRM_ERASURE = "confirm an erasure"
+    CONFIRM_OPENING = "confirm the opening of originals"
     READ_FIGURES = "read the instance's figures"
 
 
@@ -82,6 +83,7 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
         Action.BREAK_GLASS: Rule(),
         Action.MAINTAIN: Rule(),
         Action.CONFIRM_ERASURE: Rule(),
+        Action.CONFIRM_OPENING: Rule(),
         Action.READ_FIGURES: Rule(tokens=True),
     }
 )
@@ -102,7 +104,7 @@ SCOPES: Mapping[str, frozenset[Action]] = MappingProxyType(
     }
 )
 """What a machine token may be for. Its user must have the right too. Neither a token's making nor a break-glass
-nor the second yes to an erasure is in any of them: they need the person."""
+nor the second yes to an erasure or to opened originals is in any of them: they need the person."""
 MAINTAINERS_SCOPES = frozenset({"metrics"})
 """Scopes of tokens that only maintainers make."""
 _ALWAYS_IN_SCOPE = frozenset({Action.READ_GROUP, Action.READ_GROUP_CONTACT, Action.READ_RELEASED})

@@ -24,8 +24,8 @@ from readvault.services.entries import giving
 from readvault.services.entries.visibility import refuse_withdrawn, state_of
 from readvault.services.entries.withheld import refuse_withheld, withheld_among
 from readvault.services.house import House
-from readvault.services.release.originals import public_original_url
 from readvault.services.release.public_files import is_screened
+from readvault.services.release.public_originals import public_original_url
 from readvault.services.release.results import may_review
 
 PURPOSE = "download"
@@ -48,8 +48,8 @@ def file_url(
 
     Released: the file of the result that stands for the version, at its pinned object version, for
     all. Unreleased, or never to be public: for the group, and written down. Reads that no complete
-    screen for human reads has seen are given to nobody. Original files are for everybody only where
-    `may_everyone_read` is certain that none is human. Raises NotFound, Unauthenticated, Forbidden, and
+    screen for human reads has seen are given to nobody. Original files are for everybody only where two
+    maintainers opened them. Raises NotFound, Unauthenticated, Forbidden, and
     Gone for what was withdrawn, which only maintainers still read, and for reads that are withheld,
     which the group reads too.
     """
@@ -113,7 +113,10 @@ def released_file_url(
             refuse_withdrawn(session, subject)
         row = session.execute(query).one_or_none()
     if row is None:
-        raise NotFound(NOT_FOUND)
+        original = public_original_url(house, subject, category, name, head=head)
+        if original is None:
+            raise NotFound(NOT_FOUND)
+        return original
     found = _Found(row[0], True, row[1], row[2], row[3])
     _refuse_unscreened(found)
     if category in READ_LEVEL:

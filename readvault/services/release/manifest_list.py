@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import Any
 
 from sqlmodel import col
@@ -20,8 +21,10 @@ from readvault.domain.organism import Organism
 from readvault.domain.reads import PROCESSED_FIELDS
 from readvault.services.house import House
 from readvault.services.release.public_files import PublicFile
+from readvault.services.release.public_originals import PUBLIC_IF_NO_HITS, PublicOriginal, public_originals
 from readvault.services.release.released_data import Released, released
 
+PAGE = 200
 MAX_ACCESSIONS = 1000
 """In one question."""
 OF_RELEASE = (
@@ -93,12 +96,26 @@ def matching(house: House, organism: str, asked: Question) -> Iterator[dict[str,
     """Each released entry that matches, by accession and version, with metadata, terms and files. Flat in memory."""
     accessions = asked.values.get("accession")
     only = None if accessions is None else col(EntryVersion.accession).in_(sorted(set(accessions)))
-    for each in released(house, organism, only=only, sequences=False):
-        facts = each.facts()
-        metadata = {**(each.processed_data.get("metadata") or {}), **each.external_metadata, **facts}
-        if _holds(metadata, asked):
-            files = [file for file in each.files if not asked.categories or file.category in asked.categories]
-            yield _entry(house, each, facts, metadata, files)
+    for page in batched(released(house, organism, only=only, sequences=False), PAGE):
+        originals = _originals(house, organism, page)
+        for each in page:
+            facts = each.facts()
+            metadata = {**(each.processed_data.get("metadata") or {}), **each.external_metadata, **facts}
+            if _holds(metadata, asked):
+                files = [file for file in each.files if not asked.categories or file.category in asked.categories]
+                opened = [
+                    file
+                    for file in originals.get(each.name, ())
+                    if not asked.categories or file.category in asked.categories
+                ]
+                yield _entry(house, each, facts, metadata, files, opened)
+
+
+def _originals(house: House, organism: str, page: Sequence[Released]) -> Mapping[Any, Sequence[PublicOriginal]]:
+    if house.organism(organism).pipeline.dehumanize.originals.visibility != PUBLIC_IF_NO_HITS:
+        return {}
+    with house.sessions.read() as session:
+        return public_originals(house, session, [each.name for each in page])
 
 
 def as_json(entries: Iterator[dict[str, Any]]) -> Iterator[bytes]:
@@ -135,7 +152,12 @@ def check_fields(organism: Organism, names: Sequence[str]) -> None:
 
 
 def _entry(
-    house: House, each: Released, facts: Mapping[str, Any], metadata: dict[str, Any], files: Sequence[PublicFile]
+    house: House,
+    each: Released,
+    facts: Mapping[str, Any],
+    metadata: dict[str, Any],
+    files: Sequence[PublicFile],
+    originals: Sequence[PublicOriginal],
 ) -> dict[str, Any]:
     return {
         "accession": each.name.accession,
@@ -146,7 +168,10 @@ def _entry(
         "manifestDigest": each.digest,
         **{name: value for name, value in facts.items() if name.startswith("dataUseTerms")},
         "metadata": metadata,
-        "files": [file.as_json(house.settings.public_url, each.name, each.pipeline_version) for file in files],
+        "files": [
+            *(file.as_json(house.settings.public_url, each.name, each.pipeline_version) for file in files),
+            *(file.as_json(house.settings.public_url, each.name) for file in originals),
+        ],
     }
 
 

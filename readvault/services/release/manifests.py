@@ -14,15 +14,15 @@ from typing import Any
 
 from sqlmodel import Session
 
-from readvault.db.tables import EntryFile, EntryVersion, Manifest, UploadedFile
+from readvault.db.tables import EntryVersion, Manifest
 from readvault.domain import manifest as manifests
 from readvault.domain.actor import Actor
 from readvault.domain.errors import NotFound
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services.entries.withheld import Withheld, withheld_among
 from readvault.services.house import House
-from readvault.services.release.originals import public_originals
-from readvault.services.release.public_files import PublicFile, get_url, public_files
+from readvault.services.release.public_files import PublicFile, public_files
+from readvault.services.release.public_originals import public_originals
 from readvault.services.release.released_data import terms_of_accessions
 from readvault.services.release.results import NOT_FOUND, Result, may_review, visible_results
 
@@ -82,13 +82,13 @@ def results(house: House, actor: Actor | None, organism: str, name: AccessionVer
         files = public_files(session, [each.manifest.id or 0 for each in found])
         withheld = withheld_among(session, files)
         terms = terms_of_accessions(house, session, [name.accession]).get(name.accession, {})
-        originals = [_original(house, name, *row) for row in public_originals(house, session, name)]
+        originals = public_originals(house, session, [name]).get(name, ())
     return {
         "accession": name.accession,
         "version": name.version,
         "accessionVersion": str(name),
         **terms,
-        **({"originals": originals} if originals else {}),
+        **({"originals": [each.as_json(house.settings.public_url, name) for each in originals]} if originals else {}),
         "results": [
             _result(house, name, each, files.get(each.manifest.id or 0, []), withheld.get(each.manifest.id or 0))
             for each in found
@@ -129,11 +129,6 @@ def _chosen(found: list[Result], pipeline_version: int | None) -> Result:
 def _is_for_group(session: Session, actor: Actor | None, name: AccessionVersion) -> bool:
     entry = session.get_one(EntryVersion, (name.accession, name.version))
     return may_review(session, actor, entry.group_id)
-
-
-def _original(house: House, name: AccessionVersion, file: EntryFile, at: UploadedFile) -> dict[str, Any]:
-    url = get_url(house.settings.public_url, name, file.category, file.name)
-    return {"category": file.category, "name": file.name, "size": at.size, "sha256": at.sha256, "url": url}
 
 
 def _result(

@@ -13,17 +13,12 @@ from sqlmodel import col, select
 
 from readvault.db.tables import FileAccess
 from readvault.domain.actor import Actor
-from readvault.domain.errors import BadRequest, Forbidden, Gone, NotFound, ProcessingFailure, Unauthenticated
+from readvault.domain.errors import BadRequest, Forbidden, NotFound, ProcessingFailure, Unauthenticated
 from readvault.domain.identifiers import AccessionVersion
-from readvault.domain.interventions import Step
 from readvault.domain.organism import Dehumanize, Organism, Originals, Pipeline
 from readvault.services.house import House
-from readvault.services.processing import jobs
-from readvault.services.release.downloads import file_url
-from readvault.services.release.interventions import intervene
-from readvault.services.release.manifests import results
-from readvault.services.release.originals import may_everyone_read, open_originals
-from readvault.services.review.approval import Scope, approve
+from readvault.services.release.originals import open_originals
+from readvault.services.release.public_originals import may_everyone_read
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, organism
 from tests.integration.services import scenes
 
@@ -181,60 +176,8 @@ def test_the_organism_must_want_it_and_pin_the_index(tmp_path: Path, rules: Dehu
     assert not may_everyone_read(organism(tmp_path, pipeline=Pipeline(dehumanize=rules)), CLEAN, submitted_files=2)
 
 
-@pytest.fixture
-def released(house: House, wanting: Organism) -> tuple[House, AccessionVersion]:
-    """An entry that is released with a clean screen of its one file, in a house that wants originals public."""
-    open_house = replace(house, organisms={wanting.name: wanting})
-    group_id = scenes.group(open_house, "alice")
-    name, job_id = scenes.entry(open_house, group_id)
-    claim = scenes.claimed(open_house, job_id)
-    made = scenes.result(open_house, claim)
-    screen = {**CLEAN["provenance"]["screen"], "files": 1}
-    body = {**made.manifest, "provenance": {**made.manifest["provenance"], "hostIndexSha256": INDEX, "screen": screen}}
-    digest = jobs.register(open_house, claim, replace(made, manifest=body))
-    approve(open_house, ALICE, scenes.ORGANISM, scope=Scope.ALL, accession_versions=[(name, digest)])
-    return open_house, name
-
-
-def original(house: House, actor: Actor | None, name: AccessionVersion, label: str = "reads_0.fastq") -> str:
-    return file_url(house, actor, name.accession, name.version, "rawReads", label)
-
-
-@pytest.mark.parametrize("actor", [None, BOB, ALICE, PIPELINE, MAINTAINER], ids=str)
-def test_public_originals_are_downloaded_by_everybody_and_listed(
-    released: tuple[House, AccessionVersion], actor: Actor | None
-) -> None:
-    house, name = released
-    assert original(house, actor, name).startswith("memory://incoming/")
-    (listed,) = results(house, actor, scenes.ORGANISM, name)["originals"]
-    assert listed["url"].endswith(f"/files/get/{name.accession}/1/rawReads/reads_0.fastq")
-    with pytest.raises(NotFound):
-        original(house, actor, name, "other.fastq")
-
-
-def test_where_the_organism_does_not_want_it_originals_stay_with_their_group(
-    released: tuple[House, AccessionVersion], tmp_path: Path
-) -> None:
-    house, name = released
-    closed = replace(house, organisms={scenes.ORGANISM: organism(tmp_path)})
-    for actor in (None, BOB, MAINTAINER):
-        with pytest.raises(NotFound):
-            original(closed, actor, name)
-    assert "originals" not in results(closed, None, scenes.ORGANISM, name)
-
-
-def test_originals_are_not_public_before_release_or_after_withdrawal(
-    released: tuple[House, AccessionVersion],
-) -> None:
-    house, name = released
-    unreleased, _ = scenes.processed(house, scenes.group(house, "alice"))
-    with pytest.raises(NotFound):
-        original(house, None, unreleased)
-    intervene(house, MAINTAINER, name, Step.SUPPRESS, WHY)
-    assert original(house, None, name)
-    intervene(house, MAINTAINER, name, Step.WITHDRAW, WHY)
-    for actor in (None, BOB, ALICE):
-        with pytest.raises(Gone, match=WHY):
-            original(house, actor, name)
-    with pytest.raises(NotFound):
-        original(house, MAINTAINER, name)
+@pytest.mark.parametrize("seen", [None, 0, 999, 1001, True])
+def test_an_older_screen_counts_once_every_read_was_seen_again(wanting: Organism, seen: int | None) -> None:
+    older = _with(("provenance", "hostIndexSha256"), "b" * 64)
+    assert not may_everyone_read(wanting, older, submitted_files=2, seen_again=seen)
+    assert may_everyone_read(wanting, older, submitted_files=2, seen_again=1000)
