@@ -50,6 +50,12 @@ def _lines(day: Day) -> Iterator[str]:
     failed = {name: standing.failures.get(name, 0) for name in sorted({*standing.failures, *standing.attention})}
     rows = ((name, waits, standing.attention.get(name, 0)) for name, waits in failed.items())
     yield from _table(("failure", "tried again", "needs attention"), rows, "Jobs that failed")
+    orders = (
+        (f"{order.number}: {order.organism} version {order.pipeline_version}", order.state, order.planned, order.begun,
+         order.under_way, ", ".join(f"{state} {count}" for state, count in order.results.items()) or "-")
+        for order in standing.orders
+    )  # fmt: skip
+    yield from _table(("order", "state", "entries", "begun", "under way", "results"), orders, "Reprocessing")
     yield from _table(("of", "stored", "new that day"), _storage(day), "Storage")
     near = ((f"group {number}", f"{100 * share:.1f} %") for number, share in standing.groups_near_limit.items())
     yield from _table(("group", "of its quota"), near, "Near the limit")

@@ -52,16 +52,20 @@ def desk(house: House, actor: Actor | None) -> Desk:
     """
     with house.sessions.read() as session:
         authorize(session, actor, Action.MAINTAIN)
-        now = clock.read(session)
-        asked = col(Erasure.confirmed_at).is_(None) & (col(Erasure.requested_at) + CONFIRM_WITHIN >= now)
-        return Desk(
-            jobs=_count(session, col(Job.id), col(Job.state) == JobState.NEEDS_ATTENTION.value),
-            results=_count(session, col(ComparedResult.id), col(ComparedResult.state) == ResultState.WAITS.value),
-            orders=_count(session, col(Reprocessing.id), col(Reprocessing.state) == OrderState.REQUESTED.value),
-            erasures=_count(session, col(Erasure.id), asked),
-            damaged=_count(session, col(FixityCheck.key), col(FixityCheck.damage).is_not(None)),
-            backlogs=_backlogs(session, now),
-        )
+        return desk_in(session, clock.read(session))
+
+
+def desk_in(session: Session, now: float) -> Desk:
+    """As `desk`, in an open transaction, for the instance itself."""
+    asked = col(Erasure.confirmed_at).is_(None) & (col(Erasure.requested_at) + CONFIRM_WITHIN >= now)
+    return Desk(
+        jobs=_count(session, col(Job.id), col(Job.state) == JobState.NEEDS_ATTENTION.value),
+        results=_count(session, col(ComparedResult.id), col(ComparedResult.state) == ResultState.WAITS.value),
+        orders=_count(session, col(Reprocessing.id), col(Reprocessing.state) == OrderState.REQUESTED.value),
+        erasures=_count(session, col(Erasure.id), asked),
+        damaged=_count(session, col(FixityCheck.key), col(FixityCheck.damage).is_not(None)),
+        backlogs=_backlogs(session, now),
+    )
 
 
 def _count(session: Session, column: object, condition: object) -> int:

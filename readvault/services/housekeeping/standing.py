@@ -14,21 +14,24 @@ from sqlmodel import Session, col
 
 from readvault.db import clock
 from readvault.db.tables import (
+    ComparedResult,
     CondemnedVersion,
-    Erasure,
     FixityCheck,
     Job,
     LimitOverride,
     Manifest,
     ManifestFile,
     PendingRecord,
+    Reprocessing,
     SecondCopy,
     StoredObject,
     UploadUsage,
 )
 from readvault.domain.failures import failure_of
+from readvault.domain.reprocessing import OrderState
 from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House
+from readvault.services.housekeeping.desk import desk_in
 
 NEAR = 0.9
 """The part of a limit from which it is near."""
@@ -48,6 +51,20 @@ class Queue:
     running: int = 0
     needs_attention: int = 0
     oldest_minutes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A reprocessing, in entries: how many it is about, were begun and are under way; how many results by state."""
+
+    number: int
+    organism: str
+    pipeline_version: int
+    state: str
+    planned: int
+    begun: int
+    under_way: int
+    results: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -72,6 +89,8 @@ class Standing:
     records_pending: int = 0
     waiting: dict[str, int] = field(default_factory=dict)
     """What waits for a maintainer."""
+    orders: list[Order] = field(default_factory=list)
+    """Reprocessings that are under way."""
 
 
 def standing(house: House) -> Standing:
@@ -82,7 +101,8 @@ def standing(house: House) -> Standing:
         _failures(session, told)
         _quota(session, told, house)
         _stored(session, told, now)
-        told.waiting = _waiting(session, told)
+        told.waiting = _waiting(session, now)
+        told.orders = _orders(session)
     told.by_category = _by_category(house)
     return told
 
@@ -158,16 +178,40 @@ def _stored(session: Session, told: Standing, now: float) -> None:
     told.records_pending = session.execute(select(func.count()).select_from(PendingRecord)).scalar_one()
 
 
-def _waiting(session: Session, told: Standing) -> dict[str, int]:
-    open_erasures = (
-        select(func.count())
-        .select_from(Erasure)
-        .where(col(Erasure.finished_at).is_(None), col(Erasure.confirmed_at).is_(None))
-    )
+def _waiting(session: Session, now: float) -> dict[str, int]:
+    on_desk = desk_in(session, now)
     return {
-        "jobs that need attention": told.queue.needs_attention,
-        "erasures to confirm": session.execute(open_erasures).scalar_one(),
+        "jobs that need attention": on_desk.jobs,
+        "results that are worse than the older ones": on_desk.results,
+        "reprocessings to confirm": on_desk.orders,
+        "erasures to confirm": on_desk.erasures,
+        "damaged objects": on_desk.damaged,
     }
+
+
+def _orders(session: Session) -> list[Order]:
+    """The reprocessings that are under way, oldest first."""
+    under_way = (OrderState.RUNNING.value, OrderState.PAUSED.value)
+    query = select(Reprocessing).where(col(Reprocessing.state).in_(under_way)).order_by(col(Reprocessing.id))
+    return [_order(session, row) for row in session.execute(query.limit(MOST_LISTED)).scalars()]
+
+
+def _order(session: Session, row: Reprocessing) -> Order:
+    of_order = col(ComparedResult.reprocessing_id) == row.id
+    state = col(ComparedResult.state)
+    results = session.execute(select(state, func.count()).where(of_order).group_by(state)).all()
+    unfinished = col(Job.state).in_([JobState.QUEUED.value, JobState.RUNNING.value, JobState.NEEDS_ATTENTION.value])
+    open_jobs = select(func.count()).select_from(Job).where(col(Job.reprocessing_id) == row.id, unfinished)
+    return Order(
+        number=row.id or 0,
+        organism=row.organism,
+        pipeline_version=row.pipeline_version,
+        state=row.state,
+        planned=row.planned_entries,
+        begun=row.queued,
+        under_way=session.execute(open_jobs).scalar_one(),
+        results=dict(sorted((each[0], each[1]) for each in results)),
+    )
 
 
 def _by_category(house: House) -> dict[str, int] | None:
