@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from readvault.adapters import prefect_server
 from readvault.adapters.embedded import SeaweedFS
 from readvault.adapters.ports import LOOPBACK, reserve_port
 from readvault.adapters.processes import READY_FILE, STACK_ID, Child, RunningChild, base_environment
@@ -102,12 +103,13 @@ class Stack:
             # In memory they would go with a restart, and what ran then would hold its deployment's only place for ever.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "DO_NOT_TRACK": "1",
+            **prefect_server.SETTINGS,
         }
         if elsewhere := self.settings.prefect.server_database_url:
             environment["PREFECT_API_DATABASE_CONNECTION_URL"] = elsewhere.get_secret_value()
         return Child(
             name="prefect",
-            argv=(sys.executable, "-m", "prefect", "server", "start"),
+            argv=(sys.executable, "-m", prefect_server.__name__),
             log=self.log("prefect"),
             env=environment,
             cwd=self._directory,
