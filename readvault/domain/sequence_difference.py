@@ -95,8 +95,8 @@ class Aligned:
 
 def missing(segment: str, old: str | None, new: str | None) -> SegmentDifference:
     """The difference of a segment that only one result has."""
-    lengths = (None if each is None else len(each) for each in (old, new))
-    return SegmentDifference(segment, *lengths, on_reference=False)
+    before, after = (None if each is None else len(each) for each in (old, new))
+    return SegmentDifference(segment, before, after, on_reference=False)
 
 
 def on_reference(segment: str, old: Aligned, new: Aligned) -> SegmentDifference:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import groupby
 
 UNKNOWN = "N"
 _WORDS = (31, 15)
@@ -168,10 +169,8 @@ def _spans(ways: list[bytes], row: int, column: int) -> Iterator[Span]:
         row -= choice != 2
         column -= choice != 1
     start = first = 0
-    run, last = 0, None
-    for choice in [*reversed(steps), None]:
-        if choice != last and last is not None:
-            old, new = run * (last != 2), run * (last != 1)
-            yield start, start + old, first, first + new
-            start, first, run = start + old, first + new, 0
-        run, last = run + 1, choice
+    for choice, run in groupby(reversed(steps)):
+        length = len(list(run))
+        old, new = length * (choice != 2), length * (choice != 1)
+        yield start, start + old, first, first + new
+        start, first = start + old, first + new

@@ -29,11 +29,11 @@ def _job(scene: Scene) -> str:
         return session.exec(query).one()
 
 
-def _stuck(scene: Scene) -> None:
+def stuck(scene: Scene) -> None:
     scenes.change(scene.house, _job(scene), state=JobState.NEEDS_ATTENTION.value, last_error="fetch: the disk")
 
 
-def _of_job(scene: Scene) -> Call:
+def of_job(scene: Scene) -> Call:
     return Call(path={"job_id": _job(scene)})
 
 
@@ -62,9 +62,9 @@ ROWS = [
         opens_originals={"maintainer"},
     ),
     Row("GET", "/admin/entries/{accession}/{version}/interventions", role("maintainer", 200)),
-    Row("GET", "/admin/jobs", role("maintainer", 200), prepare=_stuck),
-    Row("POST", "/admin/jobs/{job_id}/retry", role("maintainer", 204), _of_job, prepare=_stuck),
-    Row("POST", "/admin/jobs/{job_id}/retry", role("maintainer", 409), _of_job, note="done"),
+    Row("GET", "/admin/jobs", role("maintainer", 200), prepare=stuck),
+    Row("POST", "/admin/jobs/{job_id}/retry", role("maintainer", 204), of_job, prepare=stuck),
+    Row("POST", "/admin/jobs/{job_id}/retry", role("maintainer", 409), of_job, note="done"),
     Row(
         "POST",
         "/admin/jobs/{job_id}/retry",
