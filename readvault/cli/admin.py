@@ -7,20 +7,24 @@ import typer
 from readvault.cli import (
     admin_database,
     admin_entries,
+    admin_import,
     admin_jobs,
     admin_people,
     admin_prefect,
     admin_rebuild,
+    admin_screening,
     admin_summary,
     admin_trail,
 )
 from readvault.cli.admin_erasure import shred_app
 from readvault.cli.admin_limits import limits_app
+from readvault.cli.admin_originals import originals_app
 
 admin_app = typer.Typer(help="Accounts, groups, jobs, released entries, and who read what.", no_args_is_help=True)
 admin_app.add_typer(limits_app, name="limits")
 admin_app.add_typer(admin_trail.audit_app, name="audit")
 admin_app.add_typer(shred_app, name="shred")
+admin_app.add_typer(originals_app, name="public-originals")
 for command in (
     admin_people.add_user,
     admin_people.disable_user,
@@ -35,8 +39,13 @@ for command in (
     admin_entries.withdraw,
     admin_entries.restore,
     admin_entries.open_originals,
+    admin_screening.screenings,
+    admin_screening.withheld_reads,
+    admin_screening.withhold_reads,
+    admin_screening.give_reads_again,
     admin_trail.who_read,
     admin_database.migrate,
+    admin_import.import_config,
     admin_rebuild.rebuild,
     admin_rebuild.take_over_bucket,
     admin_jobs.jobs,
