@@ -20,6 +20,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from readvault.adapters.supervisor import Supervisor
     from readvault.cli.stack import Stack, Wishes
+    from readvault.config import Settings
 
 STACK_FILE = "stack.json"
 LOCK_FILE = "up.lock"
@@ -90,8 +91,8 @@ class Up:
         was_ready = False
         while not self._signals:
             changed = supervisor.tick()
-            if readiness and not self._organisms and not readiness[0].is_alive():
-                self._organisms = {name: reason or "ready" for name, reason in readiness[1].items()}
+            if readiness.states and readiness.states != self._organisms:
+                self._organisms = readiness.states
                 changed = True
             ready = supervisor.ready and bool(self._organisms)
             if changed or ready != was_ready:
@@ -189,28 +190,59 @@ def held(lock_file: Path) -> Iterator[str]:
         yield stack_id
 
 
-def _prepare(stack: Stack) -> tuple[threading.Thread, dict[str, str | None]]:
+def _prepare(stack: Stack) -> Readiness:
     """Read the organisms, migrate the database, make the login; host indexes are hashed in a thread meanwhile."""
-    from readvault import bootstrap, demo_organism
+    from readvault import demo_organism
     from readvault.db.engine import migrate
 
-    settings = stack.settings
-    if settings.load_demo_organism:
-        demo_organism.prepare(settings)
-    organisms = bootstrap.organisms(settings)
-    answers: dict[str, str | None] = {}
-
-    def look() -> None:
-        try:
-            answers.update(bootstrap.organism_readiness(settings, organisms))
-        except Exception as fault:  # whatever it is: say it where people look, and let the rest go on
-            answers.update(dict.fromkeys(organisms, f"its host index can't be checked ({type(fault).__name__})"))
-
-    thread = threading.Thread(target=look, name="host-indexes", daemon=True)
-    thread.start()
-    migrate(settings.database)
+    if stack.settings.load_demo_organism:
+        demo_organism.prepare(stack.settings)
+    readiness = Readiness(stack.settings)
+    migrate(stack.settings.database)
+    readiness.start()
     _make_login(stack)
-    return thread, answers
+    return readiness
+
+
+class Readiness:
+    """How each organism stands, looked at again and again: files change and host indexes come.
+
+    Changed files count here when they count in the worker and the API: by the same rules.
+    """
+
+    EVERY = 5.0
+
+    def __init__(self, settings: Settings) -> None:
+        from readvault import bootstrap
+        from readvault.adapters.inline_orchestrator import NoOrchestrator
+
+        self._settings = settings
+        self._house = bootstrap.house(settings, NoOrchestrator())
+        self._watch = bootstrap.watch(self._house)
+        self.states: dict[str, str] = {}
+        """`ready`, or why nothing of it is processed; empty before the first look."""
+
+    def start(self) -> None:
+        """Begin; to hash an index for the first time takes a while."""
+        threading.Thread(target=self._forever, name="host-indexes", daemon=True).start()
+
+    def look(self) -> None:
+        """Look once."""
+        from readvault import bootstrap
+
+        organisms = self._house.steady().organisms
+        try:
+            self._watch.look()
+            organisms = self._house.steady().organisms
+            reasons = bootstrap.organism_readiness(self._settings, organisms)
+        except Exception as fault:  # whatever it is: say it where people look, and let the rest go on
+            reasons = dict.fromkeys(organisms, f"its files can't be checked ({type(fault).__name__})")
+        self.states = {name: reason or "ready" for name, reason in reasons.items()}
+
+    def _forever(self) -> None:
+        while True:
+            self.look()
+            time.sleep(self.EVERY)
 
 
 def _make_login(stack: Stack) -> None:
