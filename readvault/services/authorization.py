@@ -40,6 +40,7 @@ class Action(StrEnum):
     BREAK_GLASS = "read another group's original files for a reason"
     MAINTAIN = "maintain the instance"
     CONFIRM_ERASURE = "confirm an erasure"
+    CONFIRM_REPROCESSING = "confirm a reprocessing"
     CONFIRM_OPENING = "confirm the opening of originals"
     READ_FIGURES = "read the instance's figures"
 
@@ -83,6 +84,7 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
         Action.BREAK_GLASS: Rule(),
         Action.MAINTAIN: Rule(),
         Action.CONFIRM_ERASURE: Rule(),
+        Action.CONFIRM_REPROCESSING: Rule(),
         Action.CONFIRM_OPENING: Rule(),
         Action.READ_FIGURES: Rule(tokens=True),
     }

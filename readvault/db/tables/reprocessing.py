@@ -17,6 +17,14 @@ class Reprocessing(SQLModel, table=True):
     __table_args__ = (
         Index("ix_reprocessing_organism", "organism", "pipeline_version"),
         Index("ix_reprocessing_state", "state"),
+        Index(
+            "uq_reprocessing_automatic",
+            "organism",
+            "pipeline_version",
+            unique=True,
+            sqlite_where=text("automatic"),
+            postgresql_where=text("automatic"),
+        ),
     )
     id: int | None = Field(default=None, primary_key=True)
     organism: str
@@ -49,6 +57,9 @@ class Reprocessing(SQLModel, table=True):
     rolled_back_by: str | None = None
     rolled_back_at: float | None = None
     rolled_back_reason: str | None = None
+    roll_back_after: int = 0
+    """The bookmark of going back: the last compared result that was looked at."""
+    roll_back_done: bool = False
 
 
 class ComparedResult(SQLModel, table=True):

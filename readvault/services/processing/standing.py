@@ -91,10 +91,12 @@ def put_in_place(session: Session, organism: str, manifest: Manifest, *, actor: 
     """
     at = clock.read(session)
     assert manifest.id is not None
-    place = {"accession": manifest.accession, "version": manifest.version}
-    session.add(CurrentResult(**place, manifest_id=manifest.id, since=at, actor=actor, reason=reason))
+    name, version = manifest.accession, manifest.version
     session.add(
-        Job(id=str(uuid.uuid4()), kind=JobKind.RELEASE.value, organism=organism, **place,
+        CurrentResult(accession=name, version=version, manifest_id=manifest.id, since=at, actor=actor, reason=reason)
+    )
+    session.add(
+        Job(id=str(uuid.uuid4()), kind=JobKind.RELEASE.value, organism=organism, accession=name, version=version,
             pipeline_version=manifest.pipeline_version, priority=Priority.BACKGROUND.value,
             created_at=at, not_before=at)
     )  # fmt: skip

@@ -70,7 +70,7 @@ class Choice(BaseModel):
     def of_options(cls, **options: object) -> Choice:
         """A choice of options as they were typed; raises BadRequest for what it can't be."""
         try:
-            return cls(**options)  # type: ignore[arg-type]
+            return cls(**options)
         except ValidationError as fault:
             told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fault.errors())
             raise BadRequest(told) from None

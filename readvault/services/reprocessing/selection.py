@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, and_, cast, exists, func, literal, or_, true, type_coerce
+from sqlalchemy import JSON, ColumnElement, and_, cast, exists, func, literal, or_, type_coerce
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
+from readvault.db import entry_state
 from readvault.db.erased import is_erased, is_tombstone
 from readvault.db.names import among
 from readvault.db.tables import EntryFile, EntryVersion, Job, Manifest, PartialResult, UploadedFile
@@ -79,8 +80,7 @@ def _of_choice(session: Session, choice: Choice) -> list[ColumnElement[bool]]:
     if choice.group_ids:
         conditions.append(col(EntryVersion.group_id).in_(choice.group_ids))
     if choice.released != "any":
-        is_released = col(EntryVersion.released)
-        conditions.append(is_released if choice.released == "released" else ~is_released)
+        conditions.append(~entry_state.is_open() if choice.released == "released" else entry_state.is_open())
     if choice.versions == "latest":
         conditions.append(_is_latest())
     if choice.results:
@@ -123,11 +123,9 @@ def _of_body(session: Session, *path: str) -> ColumnElement[Any]:
     """A text in the manifest's public document."""
     if session.get_bind().dialect.name == "postgresql":
         return func.json_extract_path_text(cast(col(Manifest.body), JSON), *map(literal, path))
-    found = type_coerce(col(Manifest.body), JSON)[path]
-    return found.as_string()
+    found: ColumnElement[Any] = type_coerce(col(Manifest.body), JSON)[path].as_string()
+    return found
 
 
 def _same(table: Any) -> ColumnElement[bool]:
-    return and_(
-        col(table.accession) == col(EntryVersion.accession), col(table.version) == col(EntryVersion.version), true()
-    )
+    return and_(col(table.accession) == col(EntryVersion.accession), col(table.version) == col(EntryVersion.version))

@@ -39,10 +39,21 @@ def upgrade() -> None:
         sa.Column("rolled_back_by", sa.String(), nullable=True),
         sa.Column("rolled_back_at", sa.Float(), nullable=True),
         sa.Column("rolled_back_reason", sa.String(), nullable=True),
+        sa.Column("roll_back_after", sa.Integer(), nullable=False),
+        sa.Column("roll_back_done", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_reprocessing_organism", "reprocessing", ["organism", "pipeline_version"])
     op.create_index("ix_reprocessing_state", "reprocessing", ["state"])
+    by_itself = sa.text("automatic")
+    op.create_index(
+        "uq_reprocessing_automatic",
+        "reprocessing",
+        ["organism", "pipeline_version"],
+        unique=True,
+        sqlite_where=by_itself,
+        postgresql_where=by_itself,
+    )
     op.create_table(
         "compared_result",
         sa.Column("id", sa.Integer(), nullable=False),
