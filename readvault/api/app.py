@@ -36,6 +36,7 @@ from readvault.api.routes import (
     pipelines,
     released,
     review,
+    screenings,
     submission,
     submitted,
     terms,
@@ -84,7 +85,7 @@ def create_app(house: House, identity: Identity) -> FastAPI:
     # Paths that begin with an organism's name come last.
     rooms = (
         *(admin, organisms, differences, erasures, limits, files, downloads, groups, terms, tokens, released),
-        *(lapis, pipelines, submission, submitted, review, entries, manifests, batches),
+        *(screenings, lapis, pipelines, submission, submitted, review, entries, manifests, batches),
     )
     for room in rooms:
         app.include_router(room.router)

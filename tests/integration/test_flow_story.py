@@ -128,6 +128,8 @@ def test_every_deployment_leads_to_a_flow_of_that_module() -> None:
         "register-external/default",
         "recover/regularly",
         "repair/default",
+        "screen/default",
+        "screen/regularly",
         "verify-integrity/regularly",
         "collect-garbage/regularly",
         "summarize/daily",

@@ -18,7 +18,10 @@ SILENT = {
     "uploads/file_states.py abort": UPLOADS,
     "submission/writing.py answered": "it only gives an earlier answer again",
 }
-COMPUTED = {"register", "refuse to change a released result", "suppress", "withdraw", "restore", "read files"}
+COMPUTED = {
+    *("register", "refuse to change a released result", "suppress", "withdraw", "restore", "read files"),
+    *("give reads again", "request opening", "confirm opening", "close originals"),
+}
 """Actions whose names are not written where the row is."""
 
 

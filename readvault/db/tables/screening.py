@@ -70,6 +70,7 @@ class OriginalOpening(SQLModel, table=True):
     __table_args__ = (
         ForeignKeyConstraint(["accession", "version"], ["entry_version.accession", "entry_version.version"]),
         Index("ix_original_opening_entry", "accession", "version", "id"),
+        Index("ix_original_opening_step", "step", "at"),
     )
     id: int | None = Field(default=None, primary_key=True)
     accession: str

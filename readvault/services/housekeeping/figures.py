@@ -39,6 +39,8 @@ from readvault.domain.actor import Actor
 from readvault.domain.status import JobKind, JobState, Status
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
+from readvault.services.release import opening
+from readvault.services.screening import withholding
 
 KEPT_FOR = 5.0
 """Seconds that figures are good for."""
@@ -77,6 +79,8 @@ FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "readvault_condemned_versions": ("Garbage that waits to be deleted.", ()),
     "readvault_condemned_bytes": ("Its bytes.", ()),
     "readvault_erasures_waiting": ("Erasures that are not finished.", ("stage",)),
+    "readvault_reads_withheld": ("Results whose reads a screening withheld and that wait for a maintainer.", ()),
+    "readvault_openings_waiting": ("Entries whose originals wait to be opened by a second maintainer.", ()),
 }
 """By name what each figure says, and its labels."""
 
@@ -281,3 +285,5 @@ def _waiting(session: Session, now: float) -> Iterator[Figure]:
     to_do, in_all = session.execute(unfinished).one()
     yield Figure("readvault_erasures_waiting", ("confirmation",), in_all - to_do)
     yield Figure("readvault_erasures_waiting", ("shredding",), to_do)
+    yield Figure("readvault_reads_withheld", (), withholding.waiting(session))
+    yield Figure("readvault_openings_waiting", (), opening.waiting(session))

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, tuple_
 from sqlalchemy import select as select_columns
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock, records
@@ -169,10 +170,7 @@ def page(
 
     With a `state` only those. Raises Forbidden for all but maintainers.
     """
-    newest = select_columns(func.max(col(OriginalOpening.id))).group_by(
-        col(OriginalOpening.accession), col(OriginalOpening.version)
-    )
-    query = select(OriginalOpening).where(col(OriginalOpening.id).in_(newest)).order_by(col(OriginalOpening.id).desc())
+    query = select(OriginalOpening).where(_holds()).order_by(col(OriginalOpening.id).desc())
     with house.sessions.read() as session:
         authorize(session, actor, Action.MAINTAIN)
         now = clock.read(session)
@@ -194,13 +192,22 @@ def _is(state: State, now: float) -> ColumnElement[bool]:
 
 def waiting(session: Session) -> int:
     """How many accession versions wait for a second maintainer's yes."""
-    newest = select_columns(func.max(col(OriginalOpening.id))).group_by(
-        col(OriginalOpening.accession), col(OriginalOpening.version)
+    asked = select_columns(func.count(col(OriginalOpening.id)))
+    return session.scalar(asked.where(_is(State.REQUESTED, clock.read(session)), _holds())) or 0
+
+
+def _holds() -> ColumnElement[bool]:
+    """SQL: whether no later step was taken."""
+    later = aliased(OriginalOpening)
+    return (
+        ~select_columns(col(later.id))
+        .where(
+            col(later.accession) == col(OriginalOpening.accession),
+            col(later.version) == col(OriginalOpening.version),
+            col(later.id) > col(OriginalOpening.id),
+        )
+        .exists()
     )
-    asked = select_columns(func.count(col(OriginalOpening.id))).where(
-        _is(State.REQUESTED, clock.read(session)), col(OriginalOpening.id).in_(newest)
-    )
-    return session.scalar(asked) or 0
 
 
 def candidates(

@@ -233,7 +233,7 @@ def _seen_again(session: Session, ids: Iterable[int], index: str | None) -> dict
 def public_originals(
     house: House, session: Session, names: Iterable[AccessionVersion]
 ) -> dict[AccessionVersion, Sequence[PublicOriginal]]:
-    """The original files that everybody may read, by accession version; those without any, so nearly all, are absent."""
+    """The original files that everybody may read, by accession version; those without any are absent."""
     agreed = (name for name, row in newest_steps(session, names).items() if row.step == Step.CONFIRM)
     found = {name: originals_of(house, session, name) for name in agreed}
     return {name: each.files for name, each in found.items() if each.are_public}

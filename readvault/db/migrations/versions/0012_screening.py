@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_original_opening_entry", "original_opening", ["accession", "version", "id"])
+    op.create_index("ix_original_opening_step", "original_opening", ["step", "at"])
 
 
 def downgrade() -> None:
