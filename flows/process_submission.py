@@ -23,7 +23,7 @@ def process_submission(entry: EntryAgain = NOT_ASKED, job_id: str = "") -> State
         job_id: Leave it empty. The instance fills it in when it starts a run by itself.
     """
     try:
-        job_id = job_id or asked.to_process_again(entry)
+        job_id = asked.again(job_id) or asked.to_process_again(entry)
         with worker_house().open_job(job_id) as job:
             if job is None:
                 return endings.nothing_to_do()

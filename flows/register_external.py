@@ -23,7 +23,7 @@ def register_external(entry: Entry = NOT_ASKED, job_id: str = "") -> State[Any]:
         job_id: Leave it empty. The instance fills it in when it starts a run by itself.
     """
     try:
-        job_id = job_id or asked.to_go_on_with(entry, JobKind.REGISTER_EXTERNAL)
+        job_id = asked.again(job_id) or asked.to_go_on_with(entry, JobKind.REGISTER_EXTERNAL)
         with worker_house().open_external_registration(job_id) as register:
             if register is None:
                 return endings.nothing_to_do()

@@ -23,7 +23,7 @@ def release(entry: Entry = NOT_ASKED, job_id: str = "") -> State[Any]:
         job_id: Leave it empty. The instance fills it in when it starts a run by itself.
     """
     try:
-        job_id = job_id or asked.to_go_on_with(entry, JobKind.RELEASE)
+        job_id = asked.again(job_id) or asked.to_go_on_with(entry, JobKind.RELEASE)
         with worker_house().open_release(job_id) as publish:
             if publish is None:
                 return endings.nothing_to_do()

@@ -25,7 +25,7 @@ def repair(entry: Entry = NOT_ASKED, job_id: str = "") -> State[Any]:
         job_id: Leave it empty. The instance fills it in when it starts a run by itself.
     """
     try:
-        job_id = job_id or asked.to_go_on_with(entry, JobKind.REPAIR)
+        job_id = asked.again(job_id) or asked.to_go_on_with(entry, JobKind.REPAIR)
         with worker_house().open_repair(job_id) as job:
             if job is None:
                 return endings.nothing_to_do()

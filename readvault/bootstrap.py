@@ -82,9 +82,13 @@ def watch(house: House, on_change: Callable[[OrganismSet], object] = lambda _: N
 
 @functools.cache
 def worker_house() -> WorkerHouse:
-    """The worker of this process: its house, its nursery, its jobs."""
+    """The worker of this process: its house, its nursery, its jobs.
+
+    In a process that isn't ours, a flow run of a stock Prefect worker or of a pod, it begins with the
+    first job that is asked of it and ends with the process.
+    """
     chosen = settings()
-    return WorkerHouse(house(chosen))
+    return WorkerHouse(house(chosen), look_first=functools.partial(look_before_start, chosen, "worker"))
 
 
 def maintainer_stores(chosen: Settings, keys: Mapping[str, S3Credentials]) -> dict[str, ReadStore]:

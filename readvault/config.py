@@ -136,6 +136,7 @@ class WorkerSettings(BaseModel):
     large_bytes: Bytes = 2 * 10**9
     huge_bytes: Bytes | None = None
     memory_budget: Bytes | None = None
+    drain_seconds: float = Field(5, ge=0)
     scratch: Path | None = None
     lease: float = Field(60, gt=0)
     renew_every: float = Field(15, gt=0)

@@ -156,6 +156,8 @@ class RunState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     ENDED = "ended"
+    CANCELLED = "cancelled"
+    """By a person; a run that a worker gave up has ENDED."""
     MISSING = "missing"
 
 

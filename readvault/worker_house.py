@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
+import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from readvault import recovery
-from readvault.domain.errors import NurseryDied
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reports import ScreeningReport
 from readvault.domain.status import JobKind
+from readvault.equipment import Equipment
 from readvault.holding import Held, Holding
-from readvault.host_index_readiness import EXTERNAL, organism_readiness
-from readvault.nursery import Nursery
-from readvault.pipeline import Around, Hands, directly, run
+from readvault.pipeline import Around, directly, run
 from readvault.places import Places, need_of, usual_budget
 from readvault.ports import Delivery
-from readvault.reads.sample import Sample
 from readvault.repair_job import RepairJob
 from readvault.rounds import Rounds
 from readvault.scratch import Scratch
@@ -39,43 +39,58 @@ from readvault.services.storage.garbage.collection import Collection
 from readvault.services.storage.integrity import verification
 from readvault.services.storage.integrity.choices import VerifyIntegrity
 from readvault.services.storage.rebuilding import records
-from readvault.stopping import Stop, current_run, either
+from readvault.stopping import current_run, either
 
 logger = logging.getLogger(__name__)
 
 EXPORTS_FOR = 2.0
 """Seconds of one export of records at least: less, and a slow database would use them up before the first record."""
+DELIVERIES_AT_ONCE = 4
+"""Requests to Prefect side by side: after an outage everything that waited is delivered anew."""
 STOPS_WITHIN = 10.0
 """Seconds that a worker waits for its own threads; what they do can be broken off at any point."""
 
 
-class WorkerHouse:
-    """One worker process: a house, a nursery, and the jobs that it holds."""
+class WorkerHouse(Equipment):
+    """One worker process: a house, a nursery, and the jobs that it holds.
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    Without `look_first` it works once it is started. With it, it may also begin by itself with its first
+    job, after it has called `look_first`: in a process that is there for one run only.
+    """
+
+    def __init__(self, house: House, *, look_first: Callable[[], None] | None = None) -> None:
+        super().__init__(house)
+        self._look_first = look_first
+        self._beginning = threading.Lock()
         self.scratch = Scratch(house.settings.scratch, lease=house.settings.worker.lease)
         self.name = self.scratch.name
-        self.readiness = organism_readiness(house.settings, house.organisms)
-        self.ready = frozenset(organism for organism, reason in self.readiness.items() if reason is None)
-        self._loaded = {organism: house.organisms[organism] for organism in self.ready}
-        indexes = {organism: house.settings.host_index(rules) for organism, rules in self._loaded.items()}
-        self.nursery = Nursery(house.settings.worker, {n: path for n, path in indexes.items() if path is not None})
-        self._stopping = Stop()
         self._holding = Holding(house, self._stopping)
         self._places = Places(house.settings.worker.memory_budget or usual_budget())
         self._rounds: tuple[Rounds, ...] = ()
 
     def start(self) -> None:
         """Start the nursery and the dispatcher; take back what an earlier worker of this place left."""
+        self._look_first = None
         for organism, reason in sorted(self.readiness.items()):
-            if reason == EXTERNAL:
-                logger.info("organism %s: %s", organism, reason)
-            elif reason is not None:
-                logger.error("nothing of organism %s is processed here: %s", organism, reason)
+            self._tell(organism, reason)
+        self._begin()
+        self.begin_rounds()
+
+    def _begin(self) -> None:
         self.scratch.take_over(functools.partial(housekeeping.hand_back_worker, self.house))
         self.nursery.start()
-        self.begin_rounds()
+
+    def _begin_for_one_run(self) -> None:
+        """Begin in a process that nobody has started as a worker, for example one of a stock Prefect worker."""
+        with self._beginning:
+            if self._look_first is None:
+                return
+            self._look_first()
+            self._begin()
+            self._rounds = (self._sweeper(),)
+            self._rounds[0].start()
+            atexit.register(self.stop)
+            self._look_first = None
 
     def begin_rounds(self) -> None:
         """Start what is done again and again: on threads of their own, so that S3 keeps nobody waiting but itself."""
@@ -95,6 +110,19 @@ class WorkerHouse:
             each.join(STOPS_WITHIN / len(self._rounds))
         self.scratch.remove()
 
+    def end(self, *, at_once: bool) -> None:
+        """Stop. `at_once`: something hangs in jobs, S3 for example, so they are handed back and the process ends.
+
+        Whatever those jobs still do until then, they write nothing.
+        """
+        if at_once:
+            self.drain()
+            logger.warning("%d jobs hang and are handed back", self._holding.give_all_back())
+        self.stop()
+        if at_once:
+            logging.shutdown()
+            os._exit(0)  # else Python would wait for the threads that hang
+
     def check(self) -> None:
         """Raise WorkerStops when this worker is to end, RunCancelled when the run of this thread is."""
         self._holding.check(current_run())
@@ -111,13 +139,13 @@ class WorkerHouse:
                 yield None
                 return
             with self._workplace(held) as directory:
-                yield ServerJob(self.house, held.claim, held.lease, directory, self._child)
+                yield ServerJob(held.house, held.claim, held.lease, directory, self._child)
 
     @contextmanager
     def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
         """Claim a release job; calling what comes does its side effects."""
         with self._claimed(job_id, JobKind.RELEASE) as held:
-            yield None if held is None else functools.partial(publication.publish, self.house, held.claim)
+            yield None if held is None else functools.partial(publication.publish, held.house, held.claim)
 
     @contextmanager
     def open_external_registration(self, job_id: str) -> Iterator[Callable[[], object] | None]:
@@ -127,7 +155,7 @@ class WorkerHouse:
                 yield None
                 return
             with self._directory_for(held) as directory:
-                yield functools.partial(register_external, self.house, held.claim, held.lease, directory)
+                yield functools.partial(register_external, held.house, held.claim, held.lease, directory)
 
     @contextmanager
     def open_repair(self, job_id: str) -> Iterator[RepairJob | None]:
@@ -137,7 +165,7 @@ class WorkerHouse:
                 yield None
                 return
             with self._workplace(held) as directory:
-                job = RepairJob(self.house, held.claim, held.lease, directory, self._child)
+                job = RepairJob(held.house, held.claim, held.lease, directory, self._child)
                 yield job if job.is_needed() else None
 
     @contextmanager
@@ -148,7 +176,7 @@ class WorkerHouse:
                 yield None
                 return
             with self._workplace(held) as directory:
-                yield ScreenJob(self.house, held.claim, held.lease, directory, self._child).run
+                yield ScreenJob(held.house, held.claim, held.lease, directory, self._child).run
 
     def screen_anew(self) -> int:
         """Look from the beginning for released reads that the index of today has not seen; how many jobs now."""
@@ -192,6 +220,10 @@ class WorkerHouse:
             if job is not None:
                 run(job, around)
 
+    def make_due(self, job_id: str, actor: str) -> None:
+        """Let an open job be claimed at once, also one that needs attention."""
+        open_jobs.make_due(self.house, job_id, actor)
+
     def job_for(self, accession_version: str, reason: str, actor: str) -> str:
         """The job that processes an accession version, made anew when none is open."""
         return reprocessing.process_again(self.house, AccessionVersion.parse(accession_version), reason, actor)
@@ -212,26 +244,15 @@ class WorkerHouse:
         """What happened on a day, and how the instance stands now."""
         return in_figures(self.house, days_ago=days_ago)
 
-    def look_at_indexes(self) -> None:
-        """Leave the jobs of an organism alone while its host index is gone or isn't the pinned one any more.
-
-        They would fail one by one until each needs attention. What wasn't ready at the start waits
-        for the next start: only then the nursery loads indexes.
-        """
-        reasons = organism_readiness(self.house.settings, self._loaded)
-        ready = frozenset(organism for organism, reason in reasons.items() if reason is None)
-        for organism in sorted(self.ready - ready):
-            logger.error("nothing of organism %s is processed here any more: %s", organism, reasons[organism])
-        for organism in sorted(ready - self.ready):
-            logger.info("organism %s is processed here again", organism)
-        self.ready = ready
-
     def store_answers(self) -> bool:
         """Whether S3 is there. It is asked only after it wasn't: then no job is begun until it answers again."""
         return self._holding.store_answers()
 
     def _dispatch(self) -> int:
-        return 0 if self._holding.store_is_gone.is_set() else deliveries.dispatch(self.house, self.ready)
+        if self._holding.store_is_gone.is_set():
+            return 0
+        at_once = DELIVERIES_AT_ONCE if self.house.settings.orchestrator == "prefect" else 1
+        return deliveries.dispatch(self.house, self.ready, at_once=at_once)
 
     def recover(self) -> dict[str, int]:
         """Do what the dispatcher does, once, and all that was broken off elsewhere; how many rows each step changed."""
@@ -243,7 +264,8 @@ class WorkerHouse:
         return collection.collect(self.house, dry_run=dry_run, check=self.check)
 
     def _claimed(self, job_id: str, kind: JobKind) -> AbstractContextManager[Held | None]:
-        return self._holding.claimed(job_id, kind, self.name, self.ready)
+        self._begin_for_one_run()
+        return self._holding.claimed(job_id, kind, self.name, self.ready_now(self.house.organisms))
 
     def _directory_for(self, held: Held) -> AbstractContextManager[Path]:
         """Scratch of one attempt, gone when it ends."""
@@ -260,21 +282,9 @@ class WorkerHouse:
         ):
             yield directory
 
-    @contextmanager
-    def _child(self, sample: Sample) -> Iterator[Hands]:
-        """A child of the nursery for a job of this thread's run; who cancels the run kills it."""
-        run = current_run()
-        with ExitStack() as stack:
-            while True:
-                nursery = self.nursery
-                try:
-                    child = stack.enter_context(nursery.child(sample))
-                    break
-                except NurseryDied:
-                    if nursery is self.nursery:  # else another one has come in its place
-                        raise
-            stack.enter_context(run.cancelled.calls(child.cancel))
-            yield child
+    def _sweeper(self) -> Rounds:
+        step = (self.house.settings.worker.dispatch_every, self.scratch.sweep)
+        return Rounds("sweeper of scratch", self._stopping, (step,))
 
     def _all_rounds(self) -> tuple[Rounds, ...]:
         """Each thread waits for one thing only: the database, S3, a record on its way to S3, the scratch disk."""
@@ -292,6 +302,6 @@ class WorkerHouse:
                 (every, export),
                 (records.HEAD_EVERY, functools.partial(records.queue_head, self.house)),
             ),
-            "sweeper of scratch": ((every, self.scratch.sweep),),
         }
-        return tuple(Rounds(name, self._stopping, steps) for name, steps in chores.items())
+        rounds = tuple(Rounds(name, self._stopping, steps) for name, steps in chores.items())
+        return (*rounds, self._sweeper())

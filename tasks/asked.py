@@ -18,6 +18,13 @@ ACTOR = "prefect"
 """Who the audit log names for a run that was started in Prefect's UI: it knows one password, no person."""
 
 
+def again(job_id: str) -> str:
+    """The job of a run that somebody retries: it is due at once if it is open, also when it needs attention."""
+    if job_id and runtime.flow_run.run_count > 1:
+        worker_house().make_due(job_id, ACTOR)
+    return job_id
+
+
 def to_process_again(entry: EntryAgain | None) -> str:
     """The job that processes an entry again, made if need be. Raises BadRequest when no entry is given."""
     name = _named_after(entry)

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from readvault.bootstrap import worker_house
-from readvault.domain.errors import LeaseLost, NurseryDied, ReadvaultError, WorkerStops
+from readvault.domain.errors import LeaseLost, NurseryDied, ReadvaultError, RunCancelled, WorkerStops
 from readvault.domain.reports import RegisterReport, Report
 from readvault.domain.status import ProcessingResult
 
@@ -27,8 +27,8 @@ _NAMES = {
 
 
 def nothing_to_do() -> State[Any]:
-    """The job is done, in other hands, or not due."""
-    return Completed(name="NothingToDo", message="The job is done, in other hands, or not due.")
+    """The job is done, in other hands, not due, or waits in another queue."""
+    return Completed(name="NothingToDo", message="The job is done, in other hands, not due, or in another queue.")
 
 
 def requested(what: str, where: str) -> State[Any]:
@@ -64,6 +64,8 @@ def failed(fault: Exception, job_id: str = "") -> State[Any]:
     """
     name, text = type(fault).__name__, str(fault) if isinstance(fault, ReadvaultError) else ""
     told = f"{name}: {text}" if text else name
+    if isinstance(fault, RunCancelled):
+        return Cancelled(message=text)
     if job_id and _nobody_tries_again(job_id):
         return Failed(name="NeedsAttention", message=told)
     if isinstance(fault, LeaseLost | NurseryDied | WorkerStops):

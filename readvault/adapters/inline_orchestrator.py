@@ -1,19 +1,25 @@
-"""Starters of jobs without Prefect: a pool of threads in this process, or none at all."""
+"""Starters of jobs without Prefect: threads of this process, or none at all."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
+from readvault.domain.lanes import QUEUES_OF, Lane, Queue
 from readvault.ports import Delivery, RunState
+from readvault.stopping import Run, running
 
 logger = logging.getLogger(__name__)
 
 REMEMBERED = 10_000
 """How many ended runs are remembered. A forgotten one is MISSING, which only means: deliver again."""
+_URGENCY = {queue: place for queues in QUEUES_OF.values() for place, queue in enumerate(queues)}
 
 
 class NoOrchestrator:
@@ -28,56 +34,89 @@ class NoOrchestrator:
         return None
 
 
-class InlineOrchestrator:
-    """Runs jobs in threads of this process, `concurrency` at a time, with no Prefect anywhere.
+@dataclass(order=True, slots=True)
+class _Waiting:
+    urgency: int
+    number: int
+    run_id: str = field(compare=False)
+    delivery: Delivery = field(compare=False)
 
-    A job that fails has given itself back to the database before its error arrives here, so the
+
+class InlineOrchestrator:
+    """Runs jobs in threads of this process, with no Prefect anywhere.
+
+    `concurrency` small ones side by side, the urgent first, and `large_concurrency` large ones beside
+    them. A job that fails has given itself back to the database before its error arrives here, so the
     error is only logged, by its type.
     """
 
-    def __init__(self, run_job: Callable[[Delivery], None], concurrency: int) -> None:
+    def __init__(self, run_job: Callable[[Delivery], None], concurrency: int, *, large_concurrency: int = 1) -> None:
         self._run_job = run_job
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="job")
-        self._runs: OrderedDict[str, Future[None]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._waiting: dict[Lane, list[_Waiting]] = {Lane.SMALL: [], Lane.LARGE: []}
+        self._states: OrderedDict[str, RunState] = OrderedDict()
         self._stopped = False
+        self._threads = [
+            threading.Thread(target=self._work, args=(lane,), name=f"{lane}-job_{number}", daemon=True)
+            for lane, count in ((Lane.SMALL, concurrency), (Lane.LARGE, large_concurrency))
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def deliver(self, delivery: Delivery) -> str | None:
         """Queue the job; the same delivery again is the same run. None after `stop`."""
         run_id = f"inline-{delivery.job_id}-{delivery.number}"
-        with self._lock:
+        queue = Queue(delivery.queue)
+        with self._changed:
             if self._stopped:
                 return None
-            if run_id not in self._runs:
-                self._runs[run_id] = self._pool.submit(self._run, delivery)
+            if run_id not in self._states:
+                self._states[run_id] = RunState.WAITING
+                lane = Lane.SMALL if queue in QUEUES_OF[Lane.SMALL] else Lane.LARGE
+                waiting = _Waiting(_URGENCY.get(queue, 0), next(self._numbers), run_id, delivery)
+                heapq.heappush(self._waiting[lane], waiting)
                 self._forget()
+                self._changed.notify_all()
         return run_id
 
     def state_of(self, run_id: str) -> RunState | None:
         """WAITING for a thread, RUNNING, ENDED, or MISSING for a run of another process."""
-        with self._lock:
-            run = self._runs.get(run_id)
-        if run is None:
-            return RunState.MISSING
-        if run.done():
-            return RunState.ENDED
-        return RunState.RUNNING if run.running() else RunState.WAITING
+        with self._changed:
+            return self._states.get(run_id, RunState.MISSING)
 
-    def stop(self) -> None:
-        """Start nothing more and wait for what runs."""
-        with self._lock:
+    def stop(self, within: float | None = None) -> bool:
+        """Start nothing more and wait for what runs, not longer than so many seconds; whether all has ended."""
+        with self._changed:
             self._stopped = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            self._changed.notify_all()
+        end = None if within is None else time.monotonic() + within
+        for thread in self._threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self, delivery: Delivery) -> None:
-        try:
-            self._run_job(delivery)
-        except Exception as fault:  # one job's end must not be the thread's
-            logger.warning("%s of %s ended with %s", delivery.kind, delivery.label, type(fault).__name__)
+    def _work(self, lane: Lane) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._waiting[lane])
+                if self._stopped:
+                    return
+                chosen = heapq.heappop(self._waiting[lane])
+                self._states[chosen.run_id] = RunState.RUNNING
+            try:
+                with running(Run(lane)):
+                    self._run_job(chosen.delivery)
+            except Exception as fault:  # one job's end must not be the thread's
+                delivery = chosen.delivery
+                logger.warning("%s of %s ended with %s", delivery.kind, delivery.label, type(fault).__name__)
+            finally:
+                with self._changed:
+                    self._states[chosen.run_id] = RunState.ENDED
 
     def _forget(self) -> None:
-        while len(self._runs) > REMEMBERED:
-            oldest = next(iter(self._runs))
-            if not self._runs[oldest].done():
+        while len(self._states) > REMEMBERED:
+            oldest = next(iter(self._states))
+            if self._states[oldest] is not RunState.ENDED:
                 return
-            del self._runs[oldest]
+            del self._states[oldest]

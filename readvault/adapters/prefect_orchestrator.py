@@ -32,7 +32,7 @@ _STATES = {
     "COMPLETED": RunState.ENDED,
     "FAILED": RunState.ENDED,
     "CRASHED": RunState.ENDED,
-    "CANCELLED": RunState.ENDED,
+    "CANCELLED": RunState.CANCELLED,
 }
 
 
@@ -83,6 +83,8 @@ class PrefectOrchestrator:
                 return RunState.MISSING
             run = answer.raise_for_status().json()
             state = _STATES.get(run["state_type"])
+            if state is RunState.CANCELLED and not _by_a_person(run["state"]):
+                return RunState.ENDED
             return RunState.MISSING if state is RunState.WAITING and run["work_queue_id"] is None else state
         except (httpx.HTTPError, ValueError, KeyError):
             PREFECT_FAILURES.labels("state").inc()
@@ -128,6 +130,11 @@ class PrefectOrchestrator:
     def _forget(self, name: str) -> None:
         with self._lock:
             self._deployments.pop(name, None)
+
+
+def _by_a_person(state: dict[str, Any]) -> bool:
+    """Whether somebody cancelled a run: what a worker gives up has another name, and a full deployment says so."""
+    return state.get("name") == "Cancelled" and "concurrency" not in (state.get("message") or "")
 
 
 def _id(answer: httpx.Response) -> str:

@@ -10,9 +10,13 @@ them against the installed version.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,21 +31,29 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.client.schemas.responses import DeploymentResponse, WorkerFlowRunResponse
 from prefect.exceptions import PrefectException, PrefectSignal
-from prefect.flow_engine import run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Cancelled
+from prefect.types._datetime import now
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import PrivateAttr
 
+from readvault.adapters import prefect_engine
 from readvault.domain.errors import NotReady
+from readvault.domain.lanes import QUEUES_OF, Lane
+from readvault.stopping import CANCELLED, Run, running
 
 logger = logging.getLogger(__name__)
 
 TYPE = "readvault"
-_KILL_AGAIN_AFTER = 0.5
-_WATCH_EVERY = 3.0
+_WATCH_EVERY = 2.0
+_QUEUES_EVERY = 30.0
+_LOOKS_AHEAD = 8
+"""How many runs more than twice the places are asked for: others may take the first ones."""
+_DEPLOYMENT_KNOWN_FOR = 10.0
+"""Seconds for which a deployment isn't asked for again."""
 
 
 class InProcessJob(BaseJobConfiguration):
@@ -67,9 +79,10 @@ class InProcessResult(BaseWorkerResult):
 
 
 class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
-    """Runs flows in threads of its own process, up to `limit` at once.
+    """Runs flows in threads of its own process.
 
-    `kill_job` ends the work that is done under a flow run's name, when somebody cancels the run.
+    `places` says how many of each lane run side by side: a large one never holds the place of a small
+    one. Runs that somebody cancels are told so (`readvault.stopping.Run`), and end by themselves.
     """
 
     type = TYPE
@@ -77,15 +90,20 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
     _display_name = "readvault"
     _description = "Runs readvault's flows in threads of the worker's process, native code in its nursery."
 
-    def __init__(self, *args: Any, kill_job: Callable[[str], None] | None = None, **options: Any) -> None:
+    def __init__(self, *args: Any, places: Mapping[Lane, int], **options: Any) -> None:
         super().__init__(*args, **options)
-        self._kill_job = kill_job
+        self._places = {lane: anyio.CapacityLimiter(count) for lane, count in places.items()}
+        self._queues = {lane: {queue.value for queue in queues} for lane, queues in QUEUES_OF.items()}
+        self._lanes: dict[UUID, Lane] = {}
         self._flows: dict[str, Flow[..., Any]] = {}
-        self._running: dict[UUID, FlowRun] = {}
-        self._cancelled: set[UUID] = set()
+        self._running: dict[UUID, Run] = {}
+        self.missed = asyncio.Event()
+        """Set when Prefect doesn't know the work pool or a queue of it any more."""
         self._draining = False
         self._polling = anyio.Lock()
-        self._threads = anyio.CapacityLimiter(max(self._limit or 0, 1) + 4)
+        self._client_of_runs: prefect_engine.RunClient | None = None
+        self._known_deployments: dict[UUID, tuple[float, DeploymentResponse]] = {}
+        self._threads = anyio.CapacityLimiter(sum(places.values()) + 4)
 
     @property
     def running(self) -> int:
@@ -106,23 +124,60 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
 
         A flow that can't be loaded raises: Prefect then shows the run as Crashed with the reason.
         """
-        self._running[flow_run.id] = flow_run
+        run = self._running[flow_run.id] = Run(self._lanes.get(flow_run.id))
         try:
             flow = await self._flow(configuration.entrypoint)
             if task_status is not None:
                 task_status.started(os.getpid())
-            state = await anyio.to_thread.run_sync(_run_to_its_end, flow, flow_run, limiter=self._threads)
-            if flow_run.id in self._cancelled and not (state is not None and state.is_completed()):
-                await self._mark_flow_run_as_cancelled(flow_run, {"message": "Cancelled; the job's child was killed."})
+            client = self._client_of_runs
+            assert client is not None
+            # Not waited for when this process ends: it may hang in a request that nobody answers.
+            state = await anyio.to_thread.run_sync(
+                _run_to_its_end, flow, flow_run, client, run, limiter=self._threads, abandon_on_cancel=True
+            )
+            if state is None and not run.cancelled.is_set() and await self._cancelling([flow_run.id]):
+                run.cancelled.set()  # before it began
+            if run.cancelled.is_set() and not (state is not None and (state.is_completed() or state.is_cancelled())):
+                await self._mark_flow_run_as_cancelled(flow_run, {"message": CANCELLED})
         finally:
             del self._running[flow_run.id]
-            self._cancelled.discard(flow_run.id)
+            self._lanes.pop(flow_run.id, None)
         return InProcessResult(identifier=str(os.getpid()), status_code=0)
 
-    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Look for runs that are due and start them; one look at a time."""
+    async def setup(self) -> None:
+        """Begin, with one client for all runs."""
+        await super().setup()
+        self._client_of_runs = prefect_engine.RunClient()
+        self._client_of_runs.__enter__()
+
+    async def teardown(self, *error: Any) -> None:
+        """End; the client goes after the last run."""
+        await super().teardown(*error)
+        if self._client_of_runs is not None:
+            self._client_of_runs.__exit__(None, None, None)
+            self._client_of_runs = None
+
+    async def get_and_submit_flow_runs(self, only: Lane | None = None) -> list[FlowRun]:
+        """Look for runs that are due, perhaps of one lane only, and start them; one look at a time."""
         async with self._polling:
-            return [] if self._draining else await super().get_and_submit_flow_runs()
+            begun: list[FlowRun] = []
+            for lane, places in self._places.items():
+                if only not in (None, lane):
+                    continue
+                free = int(places.available_tokens)
+                if free and not self._draining and self._has_successfully_synced:
+                    found = await self._ask_for_runs(lane, free)
+                    self._limiter = places  # where Prefect's own code takes a place for each
+                    for entry in found:
+                        self._lanes.setdefault(entry.flow_run.id, lane)
+                    begun += await self._submit_scheduled_flow_runs(found)
+            self._last_polled_time = now("UTC")
+            return begun
+
+    def _release_limit_slot(self, flow_run_id: UUID) -> None:
+        for places in self._places.values():
+            with contextlib.suppress(RuntimeError):
+                places.release_on_behalf_of(flow_run_id)
 
     async def _flow(self, entrypoint: str) -> Flow[..., Any]:
         if entrypoint not in self._flows:
@@ -135,69 +190,142 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
         fresh = [entry for entry in flow_run_response if entry.flow_run.id not in self._running]
         return await super()._submit_scheduled_flow_runs(fresh)
 
-    async def _submit_run_and_capture_errors(self, flow_run: FlowRun, task_status: Any = None) -> Any:
-        """When a run ends, look for the next one at once: waiting for the next poll would waste its place."""
+    async def _ask_for_runs(self, lane: Lane, places: int) -> list[WorkerFlowRunResponse]:
+        """Runs that are due, not many more than there are places: Prefect would send two hundred at each look."""
+        before = datetime.now(UTC) + timedelta(seconds=int(self._prefetch_seconds))
+        body = {
+            "scheduled_before": before.isoformat(),
+            "limit": 2 * places + _LOOKS_AHEAD,
+            "work_queue_names": sorted(self._queues[lane]),
+        }
         try:
-            return await super()._submit_run_and_capture_errors(flow_run, task_status)
-        finally:
-            if self._runs_task_group is not None and not self._polling.locked():
-                self._runs_task_group.start_soon(self._look_again)
+            answer = await self.client._client.post(
+                f"/work_pools/{self._work_pool_name}/get_scheduled_flow_runs", json=body
+            )
+        except httpx.HTTPStatusError as refusal:
+            if refusal.response.status_code == httpx.codes.NOT_FOUND:
+                self.missed.set()  # so that `keep_registered` makes pool, queues and deployments again
+                return []
+            raise
+        return WorkerFlowRunResponse.model_validate_list(answer.json())
 
-    async def _look_again(self) -> None:
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        """Do a run from its place to its end, then look for the next one at once.
+
+        Prefect's own asks for the deployment, the flow and the deployment again, and notes a process ID.
+        """
+        lane = self._lanes.get(flow_run.id)
         try:
-            await self.get_and_submit_flow_runs()
+            if await self._propose_pending_state(flow_run):
+                await self._run_in_its_place(flow_run)
+        finally:
+            self._release_limit_slot(flow_run.id)
+            self._lanes.pop(flow_run.id, None)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            if self._runs_task_group is not None and not self._polling.locked():
+                self._runs_task_group.start_soon(self._look_again, lane)
+
+    async def _run_in_its_place(self, flow_run: FlowRun) -> None:
+        try:
+            job = InProcessJob()
+            job.prepare_for_flow_run(flow_run, await self._deployment_of(flow_run))
+            await self.run(flow_run, job)
+        except Exception as fault:
+            logger.warning("%s could not be run: %s", flow_run.name, type(fault).__name__)
+            message = f"The run could not be started: {type(fault).__name__}: {fault}"
+            await self._propose_crashed_state(flow_run, message)
+
+    async def _deployment_of(self, flow_run: FlowRun) -> DeploymentResponse | None:
+        """The run's deployment, as it was a few seconds ago at most."""
+        if flow_run.deployment_id is None:
+            return None
+        asked_at, known = self._known_deployments.get(flow_run.deployment_id, (0.0, None))
+        if known is None or time.monotonic() - asked_at > _DEPLOYMENT_KNOWN_FOR:
+            known = await self.client.read_deployment(flow_run.deployment_id)
+            self._known_deployments[flow_run.deployment_id] = time.monotonic(), known
+        return known
+
+    async def _look_again(self, lane: Lane | None) -> None:
+        try:
+            await self.get_and_submit_flow_runs(lane)
         except (httpx.HTTPError, PrefectException, RuntimeError):
             logger.debug("Prefect can't be reached; the next poll tries again")
 
-    async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
-        """Nothing is submitted anywhere; a state less to write for each run."""
-
-    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
-        """The run's first log line names the worker; a write less for each run."""
-
     async def watch_cancellations(self) -> None:
-        """Ask for ever which of our runs somebody cancelled, and kill what works under their names.
+        """Ask for ever which of our runs somebody cancelled, and tell them.
 
         Prefect's own observer hears of it by an event, which can be lost, and then asks every two minutes.
         """
+        seen: set[UUID] = set()
         while True:
             await anyio.sleep(_WATCH_EVERY)
-            unasked = [run for run in self._running if run not in self._cancelled]
-            if not unasked or self._client is None:
-                continue
-            asked = FlowRunFilter(
-                id=FlowRunFilterId(any_=unasked),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
-            )
+            await self._announce(list(seen & self._running.keys()))
+            seen = set(self._running)
+            for flow_run_id in await self._cancelling(
+                [key for key, run in self._running.items() if not run.cancelled.is_set()]
+            ):
+                run = self._running.get(flow_run_id)
+                if run is not None:
+                    await anyio.to_thread.run_sync(run.cancelled.set)
+
+    async def _announce(self, flow_run_ids: list[UUID]) -> None:
+        """Tell Prefect that these runs have a process, once: else it makes a cancelled run Cancelled, not Cancelling.
+
+        Most runs are over before that is worth a request.
+        """
+        for flow_run_id in flow_run_ids:
+            run = self._running.get(flow_run_id)
+            if run is not None and not run.announced and self._client is not None:
+                with contextlib.suppress(httpx.HTTPError, PrefectException, RuntimeError):
+                    await self.client.update_flow_run(flow_run_id, infrastructure_pid=str(os.getpid()))
+                    run.announced = True
+
+    async def watch_queues(self) -> None:
+        """Look for ever which queues the pool has: runs in one that a maintainer made are begun as small ones."""
+        large = self._queues[Lane.LARGE]
+        while True:
             try:
-                cancelling = await self.client.read_flow_runs(flow_run_filter=asked)
+                there = await self.client.read_work_queues(work_pool_name=self._work_pool_name)
+                self._queues[Lane.SMALL] = {queue.name for queue in there} - large or self._queues[Lane.SMALL]
             except (httpx.HTTPError, PrefectException, RuntimeError):
-                logger.debug("Prefect can't be reached; cancellations are asked for again")
-                continue
-            for flow_run in cancelling:
-                self._cancelled.add(flow_run.id)
-                if self._runs_task_group is not None:
-                    self._runs_task_group.start_soon(self._kill_until_it_ends, flow_run.id, flow_run.name)
+                logger.debug("Prefect can't be asked for its queues; asking again later")
+            await anyio.sleep(_QUEUES_EVERY)
 
-    async def _kill_until_it_ends(self, flow_run_id: UUID, name: str) -> None:
-        while flow_run_id in self._running and self._kill_job is not None:
-            await anyio.to_thread.run_sync(self._kill_job, name)
-            await anyio.sleep(_KILL_AGAIN_AFTER)
+    async def hand_back_runs(self) -> None:
+        """Let Prefect see that what still hangs here is over: its jobs have been handed back."""
+        for flow_run_id in list(self._running):
+            state: State[Any] = Cancelled(name="HandedBack", message="The worker was asked to end.")
+            with contextlib.suppress(httpx.HTTPError, PrefectException, RuntimeError):
+                await self.client.set_flow_run_state(flow_run_id, state, force=True)
+
+    async def _cancelling(self, flow_run_ids: list[UUID]) -> list[UUID]:
+        """Which of these runs somebody cancelled, as far as Prefect can be asked."""
+        if not flow_run_ids or self._client is None:
+            return []
+        asked = FlowRunFilter(
+            id=FlowRunFilterId(any_=flow_run_ids),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])),
+        )
+        try:
+            return [flow_run.id for flow_run in await self.client.read_flow_runs(flow_run_filter=asked)]
+        except (httpx.HTTPError, PrefectException, RuntimeError):
+            logger.debug("Prefect can't be reached; cancellations are asked for again")
+            return []
 
 
-def _run_to_its_end(flow: Flow[..., Any], flow_run: FlowRun) -> State[Any] | None:
+def _run_to_its_end(
+    flow: Flow[..., Any], flow_run: FlowRun, client: prefect_engine.RunClient, run: Run
+) -> State[Any] | None:
     """Run a flow in this thread; its final state, or None when Prefect stopped it or got lost.
 
     Without heartbeats, because a synchronous flow waits a second for the heartbeat's thread to end.
     Our leases find a dead worker sooner.
     """
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), running(run):
         try:
-            state = run_flow(flow, flow_run=flow_run, parameters=flow_run.parameters, return_type="state")
+            return prefect_engine.run(flow, flow_run, client)
         except PrefectSignal:
             return None
         except Exception as fault:
             logger.warning("Prefect lost sight of a run (%s)", type(fault).__name__)
             return None
-    assert state is None or isinstance(state, State)
-    return state

@@ -19,33 +19,34 @@ from readvault.adapters.prefect_worker import TYPE, InProcessWorker
 from readvault.adapters.processes import announce_ready
 from readvault.config import Settings
 from readvault.domain.errors import NotReady
+from readvault.domain.lanes import Lane
 
 logger = logging.getLogger(__name__)
 
 POLL_EVERY = 1.0
-GRACE = 5.0
-"""Seconds that running jobs get to end by themselves when the worker is asked to stop."""
+ENDS_WITHIN = 10.0
+"""Seconds that runs get to end after they were told to: a request to S3 may hang for minutes."""
+TELLS_WITHIN = 3.0
 _RETRY_AFTER = 2.0
 
 
 def run_worker(
     settings: Settings,
     *,
-    kill_job: Callable[[str], None] | None = None,
     on_drain: Callable[[], None] | None = None,
-) -> None:
-    """Run flows until SIGTERM or Ctrl-C; then take no more, and return when what runs has ended.
+) -> bool:
+    """Run flows until SIGTERM or Ctrl-C; then take no more, and return whether all that ran has ended.
 
-    Jobs get a few seconds to end by themselves; then `on_drain` is called, which should end them.
+    Jobs get `worker.drain_seconds` to end by themselves; then `on_drain` is called, which should end them.
+    What hangs even then is given up: the caller should hand its jobs back and end the process.
     Registers the work pool and the deployments first. A Prefect server that is down is waited for.
     """
     configure_prefect(settings)
-    asyncio.run(_run_until_stopped(settings, kill_job, on_drain))
+    return asyncio.run(_run_until_stopped(settings, on_drain))
 
 
-async def _run_until_stopped(
-    settings: Settings, kill_job: Callable[[str], None] | None, on_drain: Callable[[], None] | None
-) -> None:
+async def _run_until_stopped(settings: Settings, on_drain: Callable[[], None] | None) -> bool:
+    ended = True
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):  # set even where a shell made us ignore them
@@ -54,8 +55,7 @@ async def _run_until_stopped(
         worker = InProcessWorker(
             work_pool_name=settings.prefect.work_pool,
             name=f"{socket.gethostname()}-{os.getpid()}",
-            limit=settings.worker.concurrency,
-            kill_job=kill_job,
+            places={Lane.SMALL: settings.worker.concurrency, Lane.LARGE: settings.worker.large_concurrency},
         )
         # Tasks of asyncio, not of anyio: anyio looks for ever for the origin of the cancellation of Prefect's
         # worker, whose errors name each other as their context.
@@ -63,11 +63,12 @@ async def _run_until_stopped(
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             worker.drain()
-            await _let_end(worker, on_drain)
+            ended = await _let_end(worker, settings.worker.drain_seconds, on_drain)
         stopping.cancel()
         working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await working
+    return ended
 
 
 async def _work(worker: InProcessWorker, settings: Settings) -> None:
@@ -77,8 +78,9 @@ async def _work(worker: InProcessWorker, settings: Settings) -> None:
         await register(settings.prefect, *what)
         announce_ready()
         beside = [
-            asyncio.create_task(keep_registered(settings.prefect, *what)),
+            asyncio.create_task(keep_registered(settings.prefect, *what, worker.missed)),
             asyncio.create_task(worker.watch_cancellations()),
+            asyncio.create_task(worker.watch_queues()),
         ]
         try:
             await worker.start(printer=lambda *_: None)
@@ -92,14 +94,23 @@ async def _work(worker: InProcessWorker, settings: Settings) -> None:
         await anyio.sleep(_RETRY_AFTER)
 
 
-async def _let_end(worker: InProcessWorker, on_drain: Callable[[], None] | None) -> None:
-    with anyio.move_on_after(GRACE):
-        while worker.running:
-            await anyio.sleep(0.05)
+async def _let_end(worker: InProcessWorker, grace: float, on_drain: Callable[[], None] | None) -> bool:
+    """Wait for what runs, with less and less patience; whether all of it has ended."""
+    await _wait_for(worker, grace)
     if on_drain is not None:
         await anyio.to_thread.run_sync(on_drain)
-    while worker.running:
-        await anyio.sleep(0.05)
+    await _wait_for(worker, ENDS_WITHIN)
+    if worker.running:
+        logger.warning("%d runs hang and are given up", worker.running)
+        with anyio.move_on_after(TELLS_WITHIN):
+            await worker.hand_back_runs()
+    return not worker.running
+
+
+async def _wait_for(worker: InProcessWorker, seconds: float) -> None:
+    with anyio.move_on_after(seconds):
+        while worker.running:
+            await anyio.sleep(0.05)
 
 
 def configure_prefect(settings: Settings) -> None:

@@ -42,6 +42,10 @@ def api(
         )
 
 
+ENDS_WITHIN = 10.0
+"""Seconds that jobs get to end after they were told to: a request to S3 may hang for minutes."""
+
+
 @contextmanager
 def _watched(watch: OrganismWatch) -> Iterator[None]:
     """Keep the organisms as their files are; SIGHUP looks at once."""
@@ -73,9 +77,11 @@ def worker() -> None:
         house.start()
         try:
             with _watched(bootstrap.watch(house.house, lambda found: house.reload(found))):
-                run_worker(settings, kill_job=house.nursery.kill, on_drain=house.drain)
-        finally:
+                ended = run_worker(settings, on_drain=house.drain)
+        except BaseException:
             house.stop()
+            raise
+        house.end(at_once=not ended)
     else:
         run_inline()
 
@@ -94,7 +100,10 @@ def run_inline() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    orchestrator = InlineOrchestrator(lambda delivery: house.run(delivery), settings.worker.concurrency)
+    limits = settings.worker
+    orchestrator = InlineOrchestrator(
+        lambda delivery: house.run(delivery), limits.concurrency, large_concurrency=limits.large_concurrency
+    )
     house = WorkerHouse(bootstrap.house(settings, orchestrator))
     house.start()
     upkeep = Upkeep(house)
@@ -102,7 +111,8 @@ def run_inline() -> None:
     announce_ready()
     with _watched(bootstrap.watch(house.house, lambda found: house.reload(found))):
         stop.wait()
+    orchestrator.stop(limits.drain_seconds)
     house.drain()
     upkeep.stop()
-    orchestrator.stop()  # its jobs hand themselves back; only then their scratch may go
-    house.stop()
+    ended = orchestrator.stop(ENDS_WITHIN)  # its jobs hand themselves back; only then their scratch may go
+    house.end(at_once=not ended)

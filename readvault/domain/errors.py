@@ -68,6 +68,10 @@ class WorkerStops(ReadvaultError):
     """This worker was asked to end: no job's fault, so none is counted."""
 
 
+class RunCancelled(ReadvaultError):
+    """Somebody cancelled the run: its job waits until a maintainer wants it again."""
+
+
 class LeaseLost(ReadvaultError):
     """Another attempt owns the job now: stop at once and write nothing."""
 

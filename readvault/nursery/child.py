@@ -35,12 +35,10 @@ class Child:
         connection: Connection,
         status: int,
         *,
-        name: str,
         step_limit: float,
         kill: Callable[[], None],
         is_stopping: Callable[[], bool],
     ) -> None:
-        self.name = name
         self._connection = connection
         self._status = status
         self._step_limit = step_limit

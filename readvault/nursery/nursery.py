@@ -59,11 +59,11 @@ class Nursery:
         self._local_run = local_run
         self._environment = dict(environment or {})
         self._home = settings.scratch or Path(tempfile.gettempdir())
-        self._lock = threading.Lock()
-        self._children: dict[str, Child] = {}
         self._server: _Server | None = None
         self._changed = threading.Condition()
         self._stopping = False
+        self._retired = False
+        self._jobs = 0
         self._keeper: threading.Thread | None = None
         self.ready_indexes: dict[Path, str] = {}
         """The indexes that are loaded, with their SHA-256 (hexadecimal)."""
@@ -97,23 +97,36 @@ class Nursery:
         if self._keeper is not None:
             self._keeper.join(timeout=2 * _TO_STOP)
 
+    def retire(self) -> None:
+        """Take no further sample, and end when the last one that is in it has ended: another nursery has come."""
+        with self._changed:
+            self._retired = True
+        self._end_if_nobody_needs_it()
+
     @contextmanager
     def child(self, sample: Sample) -> Iterator[Child]:
-        """A child for one sample; when the block ends it is gone, with all that it started."""
-        key = uuid.uuid4().hex
-        child = self._fork(key, sample)
-        self._children[key] = child
-        try:
-            yield child
-        finally:
-            self._children.pop(key, None)
-            child.close()
+        """A child for one sample; when the block ends it is gone, with all that it started.
 
-    def kill(self, job_key: str) -> None:
-        """Kill the child of the sample of that name, if there is one; its job gets ChildDied."""
-        for child in list(self._children.values()):
-            if child.name == job_key:
-                child.cancel()
+        Raises NurseryDied when the nursery is stopping or has retired.
+        """
+        with self._changed:
+            if self._retired:
+                raise NurseryDied("another nursery has taken the place of this one")
+            self._jobs += 1
+        try:
+            child = self._fork(uuid.uuid4().hex, sample)
+            try:
+                yield child
+            finally:
+                child.close()
+        finally:
+            with self._changed:
+                self._jobs -= 1
+            self._end_if_nobody_needs_it()
+
+    def _end_if_nobody_needs_it(self) -> None:
+        if self._retired and not self._jobs:
+            self.stop()
 
     def _fork(self, key: str, sample: Sample) -> Child:
         with self._changed:
@@ -131,7 +144,6 @@ class Nursery:
         child = Child(
             Connection(ours.detach()),
             status,
-            name=sample.name,
             step_limit=self._settings.step_limit,
             kill=lambda: server.send("kill", key),
             is_stopping=lambda: self._stopping,
@@ -148,8 +160,15 @@ class Nursery:
     def _keep(self) -> None:
         """Start a forkserver, wait for its end, start another one. It dies with this thread (PR_SET_PDEATHSIG)."""
         ever = False
-        while not self._stopping:
-            server = _Server(self._plan(), self._clean_environment(), self._home)
+        while not (self._stopping or self._retired):
+            try:
+                server = _Server(self._plan(), self._clean_environment(), self._home)
+            except OSError as refusal:  # no memory or no process ID for it: perhaps in a moment
+                logger.error("the nursery can't be started: %s", type(refusal).__name__)
+                if not ever:
+                    break
+                time.sleep(_BETWEEN_STARTS)
+                continue
             ready = server.wait_until_ready()
             with self._changed:
                 if ready is not None:
@@ -165,9 +184,12 @@ class Nursery:
             with self._changed:
                 self._server = None
             server.control.close()
-            if not self._stopping:
+            if not (self._stopping or self._retired):
                 logger.error("the nursery ended (%s); another one is started", _ending(server.process.returncode))
                 time.sleep(_BETWEEN_STARTS)
+        with self._changed:  # nobody waits for another one
+            self._stopping = True
+            self._changed.notify_all()
 
     def _plan(self) -> dict[str, object]:
         settings = self._settings

@@ -18,17 +18,22 @@ from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.errors import InvalidSubmission, NotFound, ProcessingFailure
 from readvault.domain.organism import Organism, Reference
 from readvault.domain.reports import FetchReport, RegisterReport, Report, StageReport
+from readvault.domain.status import JobKind
 from readvault.nursery import Nursery
 from readvault.pipeline import Hands
 from readvault.reads.sample import Sample
+from readvault.services.housekeeping.day import Day
+from readvault.services.housekeeping.standing import Queue
 from readvault.services.storage.garbage.collection import Collection
 from readvault.services.storage.garbage.unreferenced import Category
 from readvault.services.storage.integrity.choices import VerifyIntegrity
 from readvault.services.storage.integrity.verification import Verification
+from readvault.stopping import current_run
 from tasks import counting
 
 SECRET = "SECRET-label.fastq"
 ACCESSION_VERSION = "LOC_000001Y.1"
+DONE_VERSION = "LOC_000002W.1"
 
 
 class Journal:
@@ -40,6 +45,10 @@ class Journal:
     def note(self, text: str) -> None:
         with self._path.open("a") as file:
             file.write(text + "\n")
+
+    def has(self, text: str) -> bool:
+        """Whether this line is there."""
+        return self._path.exists() and text in self._path.read_text().splitlines()
 
 
 class FakeJob:
@@ -60,8 +69,8 @@ class FakeJob:
 
     def hands(self) -> AbstractContextManager[Hands]:
         if self._job_id.startswith("slow"):
-            return _renamed(self._house.nursery.child(_sample(self._house.directory)), "sleep")
-        return _renamed(self._house.nursery.child(_sample(self._house.directory)), "work", self._trouble)
+            return _renamed(self._house.child(), "sleep")
+        return _renamed(self._house.child(), "work", self._trouble)
 
     def _trouble(self, step: str) -> None:
         if step == "validate" and self._job_id.startswith("refused"):
@@ -90,15 +99,24 @@ class FakeHouse:
 
     @contextmanager
     def open_job(self, job_id: str) -> Iterator[FakeJob | None]:
-        if job_id == "done":
+        if job_id == "done" or (job_id.startswith("ours") and self.journal.has(f"{job_id} claimed")):
             yield None
             return
         self.journal.note(f"{job_id} claimed")
         try:
             yield FakeJob(job_id, self)
         except BaseException as fault:
+            if current_run().cancelled.is_set():
+                self.journal.note(f"{job_id} set aside: {fault}")
+                current_run().check()
             self.journal.note(f"{job_id} given back: {type(fault).__name__}")
             raise
+
+    @contextmanager
+    def child(self) -> Iterator[Hands]:
+        """As the real one: who cancels the run kills it."""
+        with self.nursery.child(_sample(self.directory)) as child, current_run().cancelled.calls(child.cancel):
+            yield child
 
     @contextmanager
     def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
@@ -115,6 +133,9 @@ class FakeHouse:
     def verify(self, chosen: VerifyIntegrity, progress: Callable[[Verification], None]) -> Verification:
         """Two damaged objects; one of them stays damaged unless all shall be repaired."""
         self.journal.note(f"verify {chosen.days} {chosen.minutes} {chosen.repair}")
+        if chosen.days:
+            current_run().cancelled.wait(60)
+            current_run().check()
         done = Verification()
         for done.checked in range(1, 4):
             progress(done)
@@ -132,8 +153,25 @@ class FakeHouse:
         self.journal.note(f"{accession_version} again: {reason} ({actor})")
         return "by-hand"
 
+    def make_due(self, job_id: str, actor: str) -> None:
+        self.journal.note(f"{job_id} is due ({actor})")
+
+    def job_of(self, accession_version: str, kind: JobKind) -> str | None:
+        """The last entry has no job that is not done."""
+        return None if accession_version == DONE_VERSION else f"{kind}-by-hand"
+
+    def needs_attention(self, job_id: str) -> bool:
+        return job_id.startswith("ours-last")
+
     def recover(self) -> dict[str, int]:
         return {"reaped": 0, "delivered": 2, "expired uploads": 1}
+
+    def queue(self) -> Queue:
+        return Queue(queued=7, due=5, oldest_minutes=90)
+
+    def day_in_figures(self, days_ago: int) -> Day:
+        self.journal.note(f"day {days_ago}")
+        return Day("2026-11-22", is_over=True, received={"tiny": 3}, errors={"noReads": 1})
 
 
 @contextmanager
@@ -167,7 +205,7 @@ def main() -> None:
     counting.EVERY = 0.0
     bootstrap.worker_house = lambda: house  # type: ignore[assignment]
     house.nursery.start()
-    run_worker(Settings(), kill_job=house.nursery.kill, on_drain=house.nursery.stop)
+    run_worker(Settings(), on_drain=house.nursery.stop)
     house.nursery.stop()
     house.journal.note("the worker ended")
 

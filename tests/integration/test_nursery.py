@@ -121,7 +121,7 @@ def test_a_tool_that_hangs_and_hears_no_sigterm_leaves_no_process(tmp_path: Path
                 if how == "cancelled":
                     while not (helpers.exists() and helpers.read_text()):
                         time.sleep(0.01)
-                    nursery.kill(sample.name)
+                    child.cancel()
                 with pytest.raises(ProcessingFailure, match=how):
                     waiting.result(60)
                 assert is_gone(child.pid)
@@ -159,6 +159,34 @@ def test_a_dead_forkserver_is_replaced_and_its_jobs_are_handed_back(tmp_path: Pa
         with nursery.child(samples_in(tmp_path)()) as child:
             assert isinstance(child.run("work"), FetchReport)
         assert nursery.pid != first
+    finally:
+        nursery.stop()
+
+
+def test_a_retired_nursery_ends_with_its_last_job_and_takes_no_other(tmp_path: Path) -> None:
+    nursery = started(tmp_path)
+    try:
+        forkserver, sample = nursery.pid, samples_in(tmp_path)
+        with nursery.child(sample()) as child:
+            nursery.retire()
+            with pytest.raises(NurseryDied, match="another nursery"), nursery.child(sample("LOC_2.1")):
+                pass
+            assert isinstance(child.run("work"), FetchReport)
+        assert is_gone(forkserver)
+    finally:
+        nursery.stop()
+
+
+def test_a_retired_nursery_that_dies_is_not_replaced(tmp_path: Path) -> None:
+    nursery = started(tmp_path)
+    try:
+        with nursery.child(samples_in(tmp_path)()) as child, ThreadPoolExecutor() as threads:
+            nursery.retire()
+            waiting = threads.submit(child.run, "sleep")
+            os.kill(nursery.pid or 0, signal.SIGKILL)
+            with pytest.raises(NurseryDied):
+                waiting.result(60)
+        assert nursery.pid is None
     finally:
         nursery.stop()
 

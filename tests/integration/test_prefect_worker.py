@@ -21,6 +21,7 @@ import pytest
 from readvault.adapters.ports import reserve_port
 from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
 from readvault.config import PrefectSettings, Settings
+from readvault.domain.lanes import Queue
 from readvault.pipeline import STEPS
 from readvault.ports import Delivery, RunState
 from tests.integration.prefect_house import ACCESSION_VERSION, SECRET
@@ -173,9 +174,11 @@ def worker(prefect: Prefect, workers: list[Worker], tmp_path: Path) -> Worker:
     return workers[-1]
 
 
-def deliver(prefect: Prefect, job_id: str, kind: str = "process-submission", number: int = 1) -> str:
+def deliver(
+    prefect: Prefect, job_id: str, kind: str = "process-submission", number: int = 1, queue: Queue = Queue.DEFAULT
+) -> str:
     orchestrator = PrefectOrchestrator(prefect.settings)
-    run_id = until(lambda: orchestrator.deliver(Delivery(job_id, number, kind, ACCESSION_VERSION)))
+    run_id = until(lambda: orchestrator.deliver(Delivery(job_id, number, kind, ACCESSION_VERSION, queue)))
     orchestrator.close()
     return run_id
 
@@ -306,13 +309,64 @@ def test_a_schedule_makes_runs(prefect: Prefect, worker: Worker) -> None:
     assert until(lambda: prefect.post("/flow_runs/filter", wanted), 60)
 
 
-def test_cancelling_a_run_kills_the_child_of_its_job(prefect: Prefect, worker: Worker) -> None:
-    run_id = deliver(prefect, "slow-1")
-    until(lambda: worker.noted("slow-1 claimed"))
-    until(lambda: prefect.get(f"/flow_runs/{run_id}")["infrastructure_pid"])
-    prefect.post(f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
-    assert prefect.ended(run_id, within=60)["state"]["type"] == "CANCELLED"
-    assert worker.noted("slow-1 given back: ChildDied")
+def cancel(prefect: Prefect, *run_ids: str) -> None:
+    """What the button Cancel of Prefect's UI sends."""
+    for run_id in run_ids:
+        prefect.post(f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
+
+
+def retry(prefect: Prefect, run_id: str) -> None:
+    """What the button Retry of Prefect's UI sends."""
+    prefect.post(f"/flow_runs/{run_id}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}})
+
+
+def test_lanes_cancelling_and_retrying(prefect: Prefect, worker: Worker) -> None:
+    """One story, as each of its slow jobs would cost the same again.
+
+    A large job takes no place of a small one, nor does one that waits; background waits for the default
+    queue. Cancel kills the child, and the run says Cancelled; Retry does the job again, if it is open.
+    """
+    large, next_large = (deliver(prefect, f"slow-large-{n}", queue=Queue.LARGE) for n in (1, 2))
+    until(lambda: worker.noted("slow-large-1 claimed"))
+    small, other = (deliver(prefect, f"slow-small-{n}") for n in (1, 2))
+    until(lambda: worker.noted("slow-small-1 claimed") and worker.noted("slow-small-2 claimed"))
+    background = deliver(prefect, "good-background", queue=Queue.BACKGROUND)
+    urgent = deliver(prefect, "good-urgent")
+    assert not worker.noted("slow-large-2 claimed")
+    unbegun = deliver(prefect, "slow-large-3", queue=Queue.LARGE)
+    cancel(prefect, unbegun)
+    states = PrefectOrchestrator(prefect.settings).state_of
+    assert [states(run_id) for run_id in (next_large, unbegun)] == [RunState.WAITING, RunState.CANCELLED]
+    begun = time.monotonic()
+    cancel(prefect, large, small, other)
+    for run_id in (large, small, other):
+        state = prefect.ended(run_id, within=30)["state"]
+        assert (state["type"], state["name"], state["message"]) == ("CANCELLED", "Cancelled", "cancelled in Prefect")
+        assert states(run_id) is RunState.CANCELLED
+    assert time.monotonic() - begun < 30
+    assert worker.noted("slow-small-1 set aside: sleep: cancelled")
+    until(lambda: worker.noted("slow-large-2 claimed"))
+    started = [prefect.ended(run_id)["start_time"] for run_id in (urgent, background)]
+    assert started == sorted(started)
+
+    retry(prefect, small)
+    until(lambda: worker.journal.read_text().splitlines().count("slow-small-1 claimed") == 2)
+    assert worker.noted("slow-small-1 is due (prefect)")
+    verify = prefect.get("/deployments/name/verify-integrity/regularly")["id"]
+    asked = {"parameters": {"chosen": {"days": 5}}}
+    verification = prefect.post(f"/deployments/{verify}/create_flow_run", asked)["id"]
+    until(lambda: worker.noted("verify 5.0 None True"))
+    cancel(prefect, small, next_large, verification)
+    for run_id in (small, next_large, verification):
+        assert prefect.ended(run_id, within=30)["state"]["type"] == "CANCELLED"
+
+
+def test_a_retried_run_whose_job_is_done_has_nothing_to_do(prefect: Prefect, worker: Worker) -> None:
+    run_id = deliver(prefect, "ours-2")
+    assert prefect.ended(run_id)["state"]["type"] == "FAILED"
+    retry(prefect, run_id)
+    until(lambda: prefect.get(f"/flow_runs/{run_id}")["run_count"] == 2)
+    assert prefect.ended(run_id)["state"]["name"] == "NothingToDo"
 
 
 def test_a_worker_that_is_asked_to_stop_hands_back_and_leaves_no_process(prefect: Prefect, worker: Worker) -> None:
@@ -326,6 +380,7 @@ def test_a_worker_that_is_asked_to_stop_hands_back_and_leaves_no_process(prefect
     assert worker.noted("the worker ended")
     state = prefect.ended(run_id)["state"]
     assert (state["type"], state["name"]) == ("CANCELLED", "HandedBack")
+    assert PrefectOrchestrator(prefect.settings).state_of(run_id) is RunState.ENDED
     assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in group))
 
 

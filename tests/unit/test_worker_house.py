@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from readvault.config import Settings
-from readvault.domain.errors import StoreUnavailable
+from readvault.domain.errors import StoreUnavailable, WorkerStops
 from readvault.domain.organism import Dehumanize, Organism, Pipeline, Reference
 from readvault.domain.status import JobKind, JobState
 from readvault.places import Places
@@ -69,7 +69,7 @@ def test_an_index_that_cannot_be_read_stops_only_its_own_organism(
 
 
 def test_a_job_that_must_run_alone_has_nobody_beside_it_and_is_not_overtaken() -> None:
-    places, log, lock = Places(), [], threading.Lock()
+    places, log, lock = Places(10**9), [], threading.Lock()
     first_may_end = threading.Event()
 
     def job(name: str, *, alone: bool, until: threading.Event | None = None) -> None:
@@ -104,7 +104,7 @@ def test_a_job_that_must_run_alone_has_nobody_beside_it_and_is_not_overtaken() -
 
 
 def test_ordinary_jobs_run_side_by_side() -> None:
-    places, barrier = Places(), threading.Barrier(2, timeout=30)
+    places, barrier = Places(10**9), threading.Barrier(2, timeout=30)
 
     def job() -> None:
         with places.taken(alone=False):
@@ -116,6 +116,69 @@ def test_ordinary_jobs_run_side_by_side() -> None:
     for thread in threads:
         thread.join(30)
     assert not barrier.broken
+
+
+def test_memory_decides_who_runs_beside_whom() -> None:
+    """Small ones pass a big one that doesn't fit; one that fits nowhere runs alone."""
+    places, order, may_end = Places(10), [], {name: threading.Event() for name in "abcd"}
+    entered = {name: threading.Event() for name in "abcd"}
+
+    def job(name: str, need: int) -> None:
+        with places.taken(need=need):
+            order.append(name)
+            entered[name].set()
+            may_end[name].wait(30)
+
+    threads = {}
+    for name, need, runs in (("a", 6, True), ("b", 6, False), ("c", 4, True), ("d", 50, False)):
+        threads[name] = threading.Thread(target=job, args=(name, need))
+        threads[name].start()
+        assert entered[name].wait(10 if runs else 0.05) is runs
+    may_end["a"].set()
+    assert entered["b"].wait(10)
+    may_end["c"].set()
+    assert not entered["d"].wait(0.05)
+    may_end["b"].set()
+    assert entered["d"].wait(10)
+    may_end["d"].set()
+    for thread in threads.values():
+        thread.join(10)
+    assert order == list("acbd")
+
+
+def test_a_big_job_is_not_passed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("readvault.places.PATIENCE", 0.0)
+    places, order, entered = Places(10), [], threading.Event()
+
+    def job(name: str, need: int) -> None:
+        with places.taken(need=need):
+            order.append(name)
+            entered.set()
+
+    with places.taken(need=6):
+        big = threading.Thread(target=job, args=("big", 8))
+        big.start()
+        while not places._waiting:
+            time.sleep(0.001)
+        small = threading.Thread(target=job, args=("small", 1))
+        small.start()
+        assert not entered.wait(0.1)
+    big.join(10)
+    small.join(10)
+    assert order == ["big", "small"]
+
+
+def test_who_waits_for_a_place_hears_that_it_is_pointless() -> None:
+    places, asked = Places(10), []
+
+    def check() -> None:
+        asked.append(1)
+        raise WorkerStops("this worker stops")
+
+    with places.taken(need=10), pytest.raises(WorkerStops), places.taken(need=1, check=check):
+        raise AssertionError("it has no place")
+    with places.taken(need=10):
+        assert asked == [1]
 
 
 def test_no_job_is_begun_while_s3_is_out_of_reach(house: House, store: MemoryStore, tmp_path: Path) -> None:

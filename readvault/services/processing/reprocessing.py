@@ -15,6 +15,7 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House
 from readvault.services.processing import pipeline_versions
+from readvault.services.queue.fence import hand_back
 from readvault.services.queue.new_jobs import first_kind
 from readvault.services.queue.sizes import submitted_bytes
 
@@ -42,8 +43,8 @@ def process_again(house: House, accession_version: AccessionVersion, reason: str
             raise Conflict(f"{accession_version} is released with pipeline version {pipeline_version}.")
         job = _unfinished(session, entry, kind) or _new_job(session, entry, kind, pipeline_version)
         if job.state == JobState.NEEDS_ATTENTION:
-            job.state, job.failures, job.handbacks = JobState.QUEUED.value, 0, 0
-            job.not_before = clock.read(session)
+            job.failures = job.handbacks = 0
+            hand_back(session, job, JobState.QUEUED, job.last_error or "")
         session.add(job)
         audit.append(session, actor, "process again", str(accession_version), {"reason": reason, "job": job.id})
         return job.id

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
 from typing import Any
 
@@ -22,20 +23,28 @@ from readvault.domain.status import JobKind, JobState, Priority
 from readvault.failpoints import failpoint
 from readvault.ports import Delivery, RunState
 from readvault.services.house import House
+from readvault.services.queue.fence import hand_back
 from readvault.services.queue.sizes import lane_of
+from readvault.stopping import CANCELLED
 
 logger = logging.getLogger(__name__)
 
 PAGE = 200
 CHECKS_PER_PASS = 100
 """How many runs one pass of the dispatcher asks the orchestrator about; the longest unasked come first."""
-REFUSALS_PER_PASS = 4
-"""After so many deliveries without an answer a pass ends. A busy Prefect on SQLite answers 503 to some only."""
+TAKEN_TOGETHER = 8
+"""How many deliveries a dispatcher prepares in one transaction, each at most once in a pass."""
+REFUSALS_PER_PASS = 16
+"""After so many deliveries in a row without an answer a pass ends. A busy Prefect answers 503 to some only."""
 IN_FLIGHT = 30.0
 """Seconds that another dispatcher may need to hand a delivery to the orchestrator."""
 
 
 _NEEDS_INDEX = (JobKind.PROCESS_SUBMISSION.value, JobKind.REPAIR.value, JobKind.SCREEN.value)
+
+
+SideBySide = Callable[..., Iterator[Any]]
+"""`map`, or a pool's."""
 
 
 class _OrchestratorUnreachableError(Exception):
@@ -65,32 +74,49 @@ def deliver_now(house: House, job_ids: Iterable[str], *, budget_seconds: float =
     return delivered
 
 
-def dispatch(house: House, ready: Container[str], *, budget_seconds: float = 10.0) -> int:
+def dispatch(house: House, ready: Container[str], *, budget_seconds: float = 10.0, at_once: int = 1) -> int:
     """Deliver every due job whose last delivery came to nothing; how many were delivered.
 
     That is: its run has ended or is missing, or started more than `worker.pending_limit` seconds ago
     and claimed nothing; or the job was never delivered, or handed back since. A run that waits for a
     worker is left alone. Jobs that process submissions are delivered only for organisms in `ready`.
-    What doesn't fit the budget waits for the next pass, so that a long queue never keeps the caller.
+    The orchestrator gets up to `at_once` requests side by side. What doesn't fit the budget waits for the
+    next pass, so that a long queue never keeps the caller.
     """
     deadline = time.monotonic() + budget_seconds
     doable = _doable([name for name in house.organisms if name in ready])
+    delivered = 0
+    with ThreadPoolExecutor(at_once, thread_name_prefix="delivery") as pool:
+        side_by_side = pool.map if at_once > 1 else map
+        try:
+            # The lost ones first, but not all the time of a pass: an orchestrator that lost all its runs is asked long.
+            for page in batched(_unclaimed_jobs(house, doable), at_once):
+                states = side_by_side(lambda asked: house.orchestrator.state_of(asked[0].run_id or ""), page)
+                lost = [job for (job, at), state in zip(page, states, strict=True) if _is_lost(house, job, at, state)]
+                delivered += _handed_over(house, _taken(house, lost), side_by_side)
+                if time.monotonic() >= deadline - budget_seconds / 2:
+                    break
+            delivered += _deliver_new(house, doable, deadline, side_by_side)
+        except _OrchestratorUnreachableError:
+            logger.warning("the orchestrator can't be reached; jobs wait and will be delivered later")
+    return delivered
+
+
+def _deliver_new(house: House, doable: ColumnElement[bool], deadline: float, side_by_side: SideBySide) -> int:
+    """Deliver what has no delivery, a few at a time, so that several dispatchers share the queue."""
     delivered = refused = 0
-    try:
-        for job, at in _unclaimed_jobs(house, doable):
-            if _came_to_nothing(house, job, at):
-                delivered += _deliver(house, job)
-        for job in _undelivered_jobs(house, doable):
-            if time.monotonic() >= deadline:
-                break
-            try:
-                delivered += _deliver(house, job)
-            except _OrchestratorUnreachableError:
-                refused += 1
-                if refused == REFUSALS_PER_PASS:
-                    raise
-    except _OrchestratorUnreachableError:
-        logger.warning("the orchestrator can't be reached; jobs wait and will be delivered later")
+    last: tuple[int, float, str] | None = None
+    while time.monotonic() < deadline:
+        page = _undelivered_jobs(house, doable, last)
+        if not page:
+            break
+        last = (page[-1].priority, page[-1].created_at, page[-1].id)
+        taken = _taken(house, page)
+        handed = _handed_over(house, taken, side_by_side, refusals_allowed=len(taken))
+        delivered += handed
+        refused = 0 if handed else refused + len(taken)
+        if refused >= REFUSALS_PER_PASS or (refused and len(page) < TAKEN_TOGETHER):
+            raise _OrchestratorUnreachableError
     return delivered
 
 
@@ -109,39 +135,38 @@ def _doable(organisms: list[str]) -> ColumnElement[bool]:
     return or_(col(Job.kind).not_in(_NEEDS_INDEX), col(Job.organism).in_(organisms))
 
 
-def _undelivered_jobs(house: House, doable: ColumnElement[bool]) -> Iterator[Job]:
-    """Due jobs without a delivery: the urgent ones first, of those the oldest."""
-    last: tuple[int, float, str] | None = None
+def _undelivered_jobs(house: House, doable: ColumnElement[bool], last: tuple[int, float, str] | None) -> Sequence[Job]:
+    """The next due jobs without a delivery: the urgent ones first, of those the oldest."""
     order = (col(Job.priority), col(Job.created_at), col(Job.id))
-    while True:
-        query = select(Job).where(_due(), _undelivered(), doable).order_by(*order)
-        if last is not None:
-            query = query.where(tuple_(*order) > last)
-        with house.sessions.read() as session:
-            page = session.exec(query.limit(PAGE)).all()
-        if not page:
-            return
-        yield from page
-        last = (page[-1].priority, page[-1].created_at, page[-1].id)
-
-
-def _unclaimed_jobs(house: House, doable: ColumnElement[bool]) -> Iterator[tuple[Job, float]]:
-    """Due jobs whose delivery nobody has claimed for a while, and the time; the longest unasked first."""
-    asked = func.coalesce(col(Job.run_checked_at), col(Job.delivered_at), 0.0)
-    patience = house.settings.worker.pending_limit / 4
+    query = select(Job).where(_due(), _undelivered(), doable).order_by(*order).limit(TAKEN_TOGETHER)
+    if last is not None:
+        query = query.where(tuple_(*order) > last)
     with house.sessions.read() as session:
-        query = select(Job, now()).where(_due(), doable, col(Job.run_id).is_not(None), asked < now() - patience)
-        page = session.exec(query.order_by(asked).limit(CHECKS_PER_PASS)).all()
-    yield from page
+        return session.exec(query).all()
 
 
-def _came_to_nothing(house: House, job: Job, at: float) -> bool:
-    assert job.run_id is not None
-    state = house.orchestrator.state_of(job.run_id)
+def _unclaimed_jobs(house: House, doable: ColumnElement[bool]) -> Sequence[tuple[Job, float]]:
+    """Due jobs whose delivery nobody has claimed for a while, and the time; the longest unasked first."""
+    before = now() - house.settings.worker.pending_limit / 4
+    asked = col(Job.run_checked_at)
+    never_asked = asked.is_(None) & (func.coalesce(col(Job.delivered_at), 0.0) < before)
+    found: list[tuple[Job, float]] = []
+    with house.sessions.read() as session:
+        for which in (never_asked, asked < before):
+            query = select(Job, now()).where(_due(), doable, col(Job.run_id).is_not(None), which)
+            found += session.exec(query.order_by(asked).limit(CHECKS_PER_PASS - len(found))).all()
+    return found
+
+
+def _is_lost(house: House, job: Job, at: float, state: RunState | None) -> bool:
+    """Whether a delivery came to nothing, by what the orchestrator says of its run."""
     if state is None:
         raise _OrchestratorUnreachableError
     if state in (RunState.ENDED, RunState.MISSING):
         return True
+    if state is RunState.CANCELLED:
+        _set_aside_cancelled(house, job)
+        return False
     idle_since = None
     if state in (RunState.PENDING, RunState.RUNNING):
         # It may have started right after it was last seen waiting.
@@ -157,6 +182,16 @@ def _came_to_nothing(house: House, job: Job, at: float) -> bool:
     return False
 
 
+def _set_aside_cancelled(house: House, job: Job) -> None:
+    """Let a job whose run somebody cancelled need attention: to deliver it again and again would mock them."""
+    with house.sessions.begin() as session:
+        mine = session.exec(
+            select(Job).where(Job.id == job.id, Job.deliveries == job.deliveries, _due()).with_for_update()
+        ).one_or_none()
+        if mine is not None:
+            hand_back(session, mine, JobState.NEEDS_ATTENTION, CANCELLED)
+
+
 def _queue_of(house: House, job: Job) -> Queue:
     """Where a job waits; a huge one waits among the large ones where nobody has a machine for it."""
     lane = lane_of(house.settings.worker, job.input_bytes)
@@ -169,32 +204,70 @@ def _queue_of(house: House, job: Job) -> Queue:
 
 def _deliver(house: House, job: Job) -> bool:
     """Make the next delivery of a job, unless another dispatcher was faster or the job has moved on."""
-    number = job.deliveries + 1
+    return _handed_over(house, _taken(house, [job]), map) == 1
+
+
+def _taken(house: House, jobs: Sequence[Job]) -> list[tuple[Job, int]]:
+    """Those jobs whose next delivery is ours, each with the attempt it is at; the others have moved on."""
+    if not jobs:
+        return []
+    taken = []
     with house.sessions.begin() as session:
-        mine = session.execute(
-            update(Job)
-            .where(col(Job.id) == job.id, col(Job.deliveries) == job.deliveries, _due())
-            .values(deliveries=number, delivered_at=now(), run_id=None, run_checked_at=None, run_idle_since=None)
-            .returning(col(Job.attempt))
-        ).scalar_one_or_none()
-    if mine is None:
-        return False
+        for job in sorted(jobs, key=lambda each: each.id):  # in one order, whoever takes them
+            attempt = session.execute(
+                update(Job)
+                .where(col(Job.id) == job.id, col(Job.deliveries) == job.deliveries, _due())
+                .values(
+                    deliveries=job.deliveries + 1,
+                    delivered_at=now(),
+                    run_id=None,
+                    run_checked_at=now(),
+                    run_idle_since=None,
+                )
+                .returning(col(Job.attempt))
+                .execution_options(synchronize_session=False)
+            ).scalar_one_or_none()
+            if attempt is not None:
+                taken.append((job, attempt))
+    return [each for job in jobs for each in taken if each[0] is job]
+
+
+def _handed_over(
+    house: House, taken: Sequence[tuple[Job, int]], side_by_side: SideBySide, refusals_allowed: int = 0
+) -> int:
+    """Give deliveries to the orchestrator and note their runs; how many it took.
+
+    Raises _OrchestratorUnreachableError after the notes, when it refused more than allowed.
+    """
+    if not taken:
+        return 0
     failpoint("deliver-before-handing-over")
-    label = f"{job.accession}.{job.version}"
-    run_id = house.orchestrator.deliver(Delivery(job.id, number, job.kind, label, _queue_of(house, job)))
+
+    def hand_over(each: tuple[Job, int]) -> str | None:
+        job, _ = each
+        label = f"{job.accession}.{job.version}"
+        delivery = Delivery(job.id, job.deliveries + 1, job.kind, label, _queue_of(house, job))
+        return house.orchestrator.deliver(delivery)
+
+    run_ids = list(side_by_side(hand_over, taken))
     failpoint("deliver-after-handing-over")
     with house.sessions.begin() as session:
-        # Handed back in the meantime: the job needs a new delivery, so this run is forgotten.
-        unchanged = or_(col(Job.attempt) == mine, col(Job.state) == JobState.RUNNING.value)
-        values: dict[str, Any] = {"run_id": run_id}
-        if run_id is None:
-            # A run may have been made although no answer came in time. The next try is the same delivery, so
-            # that a busy orchestrator gets no further run for each; unless that run has claimed the job by now.
-            same_again = case((col(Job.attempt) == mine, job.deliveries), else_=number)
-            values = {"delivered_at": None, "deliveries": same_again}
-        session.execute(
-            update(Job).where(col(Job.id) == job.id, col(Job.deliveries) == number, unchanged).values(**values)
-        )
-    if run_id is None:
+        for (job, attempt), run_id in sorted(zip(taken, run_ids, strict=True), key=lambda each: each[0][0].id):
+            # Handed back in the meantime: the job needs a new delivery, so this run is forgotten.
+            unchanged = or_(col(Job.attempt) == attempt, col(Job.state) == JobState.RUNNING.value)
+            values: dict[str, Any] = {"run_id": run_id}
+            if run_id is None:
+                # A run may have been made although no answer came in time. The next try is the same delivery, so
+                # that a busy orchestrator gets no further run for each; unless that run has claimed the job by now.
+                same_again = case((col(Job.attempt) == attempt, job.deliveries), else_=job.deliveries + 1)
+                values = {"delivered_at": None, "run_checked_at": None, "deliveries": same_again}
+            session.execute(
+                update(Job)
+                .where(col(Job.id) == job.id, col(Job.deliveries) == job.deliveries + 1, unchanged)
+                .values(**values)
+                .execution_options(synchronize_session=False)
+            )
+    refused = sum(run_id is None for run_id in run_ids)
+    if refused > refusals_allowed:
         raise _OrchestratorUnreachableError
-    return True
+    return len(run_ids) - refused

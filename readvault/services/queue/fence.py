@@ -34,6 +34,9 @@ UNDELIVERED = {
 """A job that is handed back needs a new delivery: the run that claimed it is over, whatever its orchestrator says."""
 
 
+_OF_RUN = ("run_id", "delivered_at")
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The right to do a job, as long as its lease is renewed. `attempt` is the fence of all writes.
@@ -73,13 +76,20 @@ def finish(session: Session, job: Job, at: float | None = None) -> None:
     job.lease_owner = job.lease_until = job.last_error = None
 
 
-def hand_back(session: Session, job: Job, state: JobState, cause: str, *, wait: float = 0.0) -> None:
-    """Put a locked job back, due in `wait` seconds by the database's clock."""
+def hand_back(
+    session: Session, job: Job, state: JobState, cause: str, *, wait: float = 0.0, keeps_run: bool = False
+) -> None:
+    """Put a locked job back, due in `wait` seconds by the database's clock.
+
+    Its run is forgotten unless `keeps_run`, or it needs attention: a maintainer may want to look at the run.
+    """
+    keeps_run = keeps_run or state is JobState.NEEDS_ATTENTION
     job.state = state.value
     job.last_error = cause
     job.not_before = clock.read(session) + wait
     for name, value in UNDELIVERED.items():
-        setattr(job, name, value)
+        if not (keeps_run and name in _OF_RUN):
+            setattr(job, name, value)
 
 
 def is_finished_by(job: Job, claim: Claim) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from sqlmodel import col, select
 
+from readvault.db import audit, clock
 from readvault.db.tables import Job
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House
+from readvault.services.queue.fence import hand_back
 
 
 def open_job_of(house: House, accession_version: AccessionVersion, kind: JobKind) -> str | None:
@@ -20,6 +22,23 @@ def open_job_of(house: House, accession_version: AccessionVersion, kind: JobKind
     )
     with house.sessions.read() as session:
         return session.exec(query.order_by(col(Job.created_at)).limit(1)).first()
+
+
+def make_due(house: House, job_id: str, actor: str) -> None:
+    """Let an open job be claimed at once: one that waits for its next attempt, or needs attention.
+
+    Of the latter the counts begin anew. Nothing happens to a job that is under way, done or unknown.
+    """
+    with house.sessions.begin() as session:
+        job = session.get(Job, job_id, with_for_update=True)
+        if job is None or job.state not in (JobState.QUEUED, JobState.NEEDS_ATTENTION):
+            return
+        if job.state == JobState.QUEUED:
+            job.not_before = min(job.not_before, clock.read(session))
+            return
+        job.failures = job.handbacks = 0
+        hand_back(session, job, JobState.QUEUED, job.last_error or "")
+        audit.append(session, actor, "retry job", f"{job.accession}.{job.version}", {"job": job_id})
 
 
 def needs_attention(house: House, job_id: str) -> bool:

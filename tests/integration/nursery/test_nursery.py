@@ -119,7 +119,7 @@ def test_what_a_job_has_started_ends_with_it(nursery: Nursery, sample: Samples) 
     assert is_gone(helper.files)
 
 
-def test_a_cancelled_job_is_killed_by_name(nursery: Nursery, sample: Samples) -> None:
+def test_a_cancelled_job_is_killed_alone(nursery: Nursery, sample: Samples) -> None:
     with (
         nursery.child(sample("LOC_000001Y.1")) as child,
         nursery.child(sample("LOC_000002W.1")) as other,
@@ -127,7 +127,7 @@ def test_a_cancelled_job_is_killed_by_name(nursery: Nursery, sample: Samples) ->
     ):
         waiting = threads.submit(child.run, "sleep")
         time.sleep(0.1)
-        nursery.kill("LOC_000001Y.1")
+        child.cancel()
         with pytest.raises(ChildDied, match="cancelled"):
             waiting.result(60)
         assert isinstance(other.run("work"), FetchReport)
