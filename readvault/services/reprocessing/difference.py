@@ -12,9 +12,10 @@ from readvault.db.erased import refuse_erased
 from readvault.db.tables import ComparedResult, EntryVersion, Manifest, ManifestFile, StoredObject
 from readvault.domain import result_difference, variant_difference
 from readvault.domain.actor import Actor
-from readvault.domain.errors import NotFound, ProcessingFailure, RuleViolation
+from readvault.domain.errors import Conflict, NotFound, ProcessingFailure, RuleViolation
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import PROCESSED_FIELDS, ProcessedCategory
+from readvault.domain.reprocessing import TAKEN
 from readvault.domain.result_difference import MOST_SEGMENTS, ResultDifference
 from readvault.domain.variant_difference import Called, Key
 from readvault.ports import StoredVersion
@@ -26,6 +27,7 @@ MOST_BYTES_OF_CONSENSUS = 8 * 10**6
 MOST_BYTES_OF_VARIANTS = 8 * 10**6
 MOST_BYTES_UNPACKED = 32 * 10**6
 """What is larger is not compared here; it can still be downloaded."""
+NOT_FOUND = "There is no such compared result."
 _FOR_THE_GROUP = "it is for the group only."
 _FIGURES = tuple(name for name in PROCESSED_FIELDS if name != "qualityControlDetails")
 
@@ -91,7 +93,7 @@ def difference(house: House, actor: Actor | None, compared_id: int) -> Compared:
         authorize(session, actor, Action.MAINTAIN)
         row = session.get(ComparedResult, compared_id)
         if row is None:
-            raise NotFound("There is no such compared result.")
+            raise NotFound(NOT_FOUND)
         name = AccessionVersion(row.accession, row.version)
         refuse_erased(session, name)
         entry = session.get_one(EntryVersion, (row.accession, row.version))
@@ -111,6 +113,22 @@ def difference(house: House, actor: Actor | None, compared_id: int) -> Compared:
         new=_facts(new.manifest),
         difference=_difference(house, old, new),
     )
+
+
+def replaced_by(house: House, actor: Actor | None, compared_id: int) -> tuple[AccessionVersion, int]:
+    """The entry of a result that took an older one's place, and the older one's pipeline version.
+
+    For maintainers: raises Forbidden for others, NotFound, and Conflict for a result that did not.
+    """
+    with house.sessions.read() as session:
+        authorize(session, actor, Action.MAINTAIN)
+        row = session.get(ComparedResult, compared_id)
+        if row is None:
+            raise NotFound(NOT_FOUND)
+        if row.state not in TAKEN:
+            raise Conflict(f"This result did not take the older one's place: it is {row.state}.")
+        older = session.get_one(Manifest, row.compared_manifest_id)
+        return AccessionVersion(row.accession, row.version), older.pipeline_version
 
 
 def _result(session: Session, manifest_id: int) -> _Result:

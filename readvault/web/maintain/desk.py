@@ -38,11 +38,10 @@ def maintain_page(
         f"maintain/{template}",
         status,
         visit=visit,
-        tab=template,
         waiting=desk(site.house, visit.actor) if waiting is None else waiting,
         read_only=site.house.settings.read_only_mode,
         prefect=prefect_pages(site.house.settings.prefect),
-        **{"said": "", "problem": "", **values},
+        **{"tab": template, "said": "", "problem": "", **values},
     )
 
 
