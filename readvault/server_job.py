@@ -176,7 +176,10 @@ class ServerJob:
         registered = self._patiently(lambda: end(self._house, self._claim, version))
         failpoint("register-after-commit")
         return RegisterReport(
-            accession_version=self.name, processing_result=body["processingResult"], manifest_digest=registered
+            accession_version=self.name,
+            processing_result=body["processingResult"],
+            manifest_digest=registered,
+            organism=self._organism.name,
         )
 
     def _sent_twice(self) -> tuple[Annotation, ...]:

@@ -15,13 +15,16 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from readvault.domain.reports import CheckReport, ConsensusReport, Report
+from readvault import bootstrap
+from readvault.domain.reports import CheckReport, ConsensusReport, RegisterReport, Report
 
 logger = logging.getLogger(__name__)
 
 _TEXTS = frozenset(
     {"platform", "layout", "preset", "reference_sha256", "index_sha256", "processing_result", "manifest_digest"}
 )
+_OF_DIGEST = 16
+"""So many characters of a digest tell it apart, and fit into a column."""
 Row = dict[str, str | float | int | bool | None]
 
 
@@ -42,12 +45,15 @@ class Figures:
 
     def __init__(self) -> None:
         self._table: list[Row] = []
+        self._about = "What the steps found."
         self._shown = 0
         self._since = time.monotonic()
 
     def add(self, step: str, report: Report) -> None:
         """Take the figures of a step; shown at once when the last ones were shown a while ago."""
         self._table += [{"step": step, **row} for row in rows(report)]
+        if isinstance(report, RegisterReport):
+            self._about = f"What the steps found in {_linked(report)}."
         if time.monotonic() - self._since >= self.EVERY:
             self.show()
 
@@ -55,7 +61,16 @@ class Figures:
         """Show all figures so far, unless they are shown already."""
         if len(self._table) > self._shown:
             self._shown, self._since = len(self._table), time.monotonic()
-            _create(self.KEY, self._table, "What the steps found.")
+            _create(self.KEY, self._table, self._about)
+
+
+def _linked(report: RegisterReport) -> str:
+    """The accession version, with a link to its page, which asks who comes."""
+    accession, _, version = report.accession_version.partition(".")
+    if not report.organism:
+        return report.accession_version
+    pages = f"{bootstrap.settings().public_url.rstrip('/')}/web/organisms"
+    return f"[{report.accession_version}]({pages}/{report.organism}/entries/{accession}/{version})"
 
 
 def _create(key: str, table: list[Row], description: str | None = None) -> None:
@@ -105,7 +120,7 @@ def _may_be_shown(name: str, value: object) -> bool:
 
 def _shown(name: str, value: float | str) -> float | str:
     if isinstance(value, str):
-        return str(value)
+        return f"{value[:_OF_DIGEST]}…" if name.endswith(("sha256", "digest")) else str(value)
     return round(value, 4) if isinstance(value, float) else value
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from prefect.client.orchestration import PrefectClient
-from prefect.events.actions import CallWebhook, DoNothing, SendNotification
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture, ResourceSpecification
+from prefect.events.actions import CallWebhook, SendNotification
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
 from readvault.domain.errors import BadRequest
@@ -38,7 +39,7 @@ _BODY = (
 def described_automations(work_pool: str, *, stuck_hours: float, standstill_minutes: float) -> list[AutomationCore]:
     """All alarms, which as yet tell nobody."""
     return [
-        AutomationCore(name=PREFIX + name, description=text, trigger=trigger, actions=[DoNothing()], enabled=True)
+        AutomationCore(name=PREFIX + name, description=text, trigger=trigger, actions=[], enabled=True)
         for name, text, trigger in _alarms(
             ResourceSpecification({"prefect.resource.role": "work-pool", "prefect.resource.name": work_pool}),
             timedelta(hours=stuck_hours),

@@ -108,13 +108,18 @@ async def register(
         await register_deployments(client, settings.work_pool, only_missing=only_missing)
 
 
-async def keep_registered(settings: PrefectSettings, kind: str, template: dict[str, Any]) -> None:
+async def keep_registered(
+    settings: PrefectSettings, kind: str, template: dict[str, Any], missed: asyncio.Event
+) -> None:
     """Put back, until cancelled, what Prefect has lost since, be it with its whole database.
 
-    Nobody else would, and jobs would wait for ever for a deployment to be delivered by.
+    Nobody else would, and jobs would wait for ever for a deployment to be delivered by. It looks every so
+    often, and at once when something was `missed`.
     """
     while True:
-        await asyncio.sleep(settings.register_every)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(missed.wait(), settings.register_every)
+        missed.clear()
         try:
             await register(settings, kind, template, only_missing=True)
         except Exception as fault:
@@ -153,9 +158,11 @@ async def register_deployments(
         schema = parameter_schema(flow).model_dump(exclude_unset=True)
         version = _digest(described, schema)
         found = await _found(client, f"{flow.name}/{described.name}", work_pool)
-        if found is not None and (only_missing or found.version == version):
+        directory = with_environment(described.pull)
+        moved = found is not None and directory is not None and found.pull_steps != directory
+        if found is not None and (only_missing or (found.version == version and not moved)):
             continue
-        if found is not None and await _is_as_described(client, found, described, schema):
+        if found is not None and not moved and _is_as_described(found, described, schema):
             # `prefect deploy` put it there: from now on it is left alone, as one of ours.
             await client.update_deployment(found.id, DeploymentUpdate(version=version))
             continue
@@ -172,10 +179,8 @@ async def _found(client: PrefectClient, name: str, work_pool: str) -> Deployment
     return found if found.work_pool_name == work_pool else None
 
 
-async def _is_as_described(
-    client: PrefectClient, found: DeploymentResponse, described: Deployment, schema: dict[str, Any]
-) -> bool:
-    """Whether a deployment has all that is described, but for where the workers' directory is."""
+def _is_as_described(found: DeploymentResponse, described: Deployment, schema: dict[str, Any]) -> bool:
+    """Whether a deployment has all that is described, but for the workers' directory."""
     limit, kept = described.concurrency_limit, found.global_concurrency_limit
     return (
         found.entrypoint == described.entrypoint

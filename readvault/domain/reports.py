@@ -207,6 +207,7 @@ class RegisterReport(Report):
     accession_version: str
     processing_result: str
     manifest_digest: str
+    organism: str = ""
 
 
 @dataclass(slots=True)

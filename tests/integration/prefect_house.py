@@ -86,7 +86,7 @@ class FakeJob:
     def register(self, result: Any, refusals: Iterable[Annotation]) -> Report:
         outcome = "HAS_ERRORS" if tuple(refusals) else "NO_ISSUES"
         self._house.journal.note(f"{self._job_id} registered {outcome}")
-        return RegisterReport(ACCESSION_VERSION, outcome, "0" * 64)
+        return RegisterReport(ACCESSION_VERSION, outcome, "0" * 64, "tiny")
 
 
 class FakeHouse:
