@@ -7,9 +7,6 @@ are in `qc_rules`; an organism may bring its own list instead.
 from __future__ import annotations
 
 import json
-import operator
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,6 +27,7 @@ from readvault.reads import references
 from readvault.reads.call.calls import Calls, GeneCall
 from readvault.reads.check import amplicons, qc_rules, submitted_consensus
 from readvault.reads.check.on_reference import OnReference
+from readvault.reads.check.qc_verdicts import judge
 from readvault.reads.check.submitted_consensus import Agreement
 from readvault.reads.sample import ChosenReference, PrimerSite, Sample
 
@@ -57,15 +55,6 @@ METRICS: dict[str, tuple[Reason, Field]] = {
     "platformMismatch": (Reason.PLATFORM_MISMATCH, READS),
 }
 """The reason and place of the annotations about each metric."""
-
-_LIMIT = re.compile(r"\s*([<>=]+)\s*([0-9.]+)\s*(%?)\s*")
-_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +105,7 @@ def check(sample: Sample, reference: ChosenReference, found: Findings) -> CheckR
     metrics = _metrics(sample, found, agreement, tiles)
     if found.validation is not None:
         metrics["platformMismatch"] = sum(w.reason is Reason.PLATFORM_MISMATCH for w in (*earlier, *warnings))
-    verdicts = tuple(_judge(rule, metrics[rule.metric]) for rule in _rules(sample, found) if rule.metric in metrics)
+    verdicts = tuple(judge(rule, metrics[rule.metric]) for rule in _rules(sample, found) if rule.metric in metrics)
     details = _details(sample, found, agreement, tiles)
     broken = _annotations(verdicts, "error", details)
     blocks = sample.organism.pipeline.qc.on_error == "block"
@@ -241,27 +230,6 @@ def _unknown_frameshifts(sample: Sample, genes: tuple[GeneCall, ...]) -> list[st
     known = set(sample.organism.pipeline.known_frameshifts)
     names = [name for gene in genes if gene.name not in known for name in (*gene.frameshifts, *gene.stops)]
     return [name for name in dict.fromkeys(names) if name not in known]
-
-
-def _judge(rule: QcRule, value: float) -> QcVerdict:
-    for verdict, limit in (("error", rule.error), ("warn", rule.warn)):
-        if limit is not None and _exceeds(value, limit):
-            message = rule.message.replace("{value}", _shown(rule.metric, value)).replace("{limit}", limit)
-            return QcVerdict(rule.metric, value, limit, verdict, message)
-    limits = [f"warn {rule.warn}"] * (rule.warn is not None) + [f"error {rule.error}"] * (rule.error is not None)
-    return QcVerdict(rule.metric, value, ", ".join(limits), "pass", "")
-
-
-def _exceeds(value: float, limit: str) -> bool:
-    match = _LIMIT.fullmatch(limit)
-    assert match is not None, "the organism's file was checked"
-    return _COMPARISONS[match[1]](value, float(match[2]) / (100 if match[3] else 1))
-
-
-def _shown(metric: str, value: float) -> str:
-    if metric.endswith("Fraction") or metric.startswith("breadth"):
-        return f"{value:.2%}"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
 def _annotations(verdicts: tuple[QcVerdict, ...], kind: str, details: dict[Reason, str]) -> list[Annotation]:
