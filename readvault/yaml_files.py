@@ -92,7 +92,11 @@ class _Lenient(Loader):
     """Takes the last of repeated keys: whoever reads with it tells of them."""
 
 
-_Lenient.add_constructor("tag:yaml.org,2002:map", yaml.SafeLoader.construct_yaml_map)
+def _last_of_repeats(loader: _Lenient, node: yaml.MappingNode) -> dict[Any, Any]:
+    return loader.construct_mapping(node, deep=True)
+
+
+_Lenient.add_constructor("tag:yaml.org,2002:map", _last_of_repeats)
 
 
 def _collect(node: yaml.Node, place: Place, lines: dict[Place, int], repeated: list[tuple[Place, int]]) -> None:
