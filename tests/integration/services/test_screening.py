@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +14,12 @@ from typing import Any
 import pytest
 from sqlmodel import col, select
 
+from readvault import failpoints
+from readvault.db.engine import Sessions, create_engine
 from readvault.db.tables import (
     Bookmark,
     CurrentResult,
+    EntryVersion,
     FixityCheck,
     Job,
     Manifest,
@@ -52,6 +57,7 @@ from readvault.services.release.released_data import released_data
 from readvault.services.review.approval import Scope, approve
 from readvault.services.screening import feeding, withholding
 from readvault.services.screening.progress import progress
+from readvault.services.storage.erasing import erasure
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, organism
 from tests.integration.services import scenes
 from tests.integration.services.scenes import ORGANISM, READY
@@ -75,7 +81,7 @@ def renewed(house: House, tmp_path: Path) -> House:
 
 def released(house: House, *, index: str = OLD, reads: bytes | None = b"reads", **changes: Any) -> AccessionVersion:
     """A released entry whose reads were screened with an index when they were processed."""
-    name, job_id = scenes.entry(house, scenes.group(house, "alice"), **changes)
+    name, job_id = scenes.entry(house, changes.pop("group_id", None) or scenes.group(house, "alice"), **changes)
     claim = scenes.claimed(house, job_id)
     approve(house, ALICE, ORGANISM, scope=Scope.ALL, accession_versions=[(name, register(house, claim, index, reads))])
     return name
@@ -535,6 +541,96 @@ def test_a_withdrawal_meanwhile_keeps_both_rows(renewed: House, tmp_path: Path) 
     with pytest.raises(Gone, match=WHY):
         url(house, None, name)
     assert len(rows(house, Withholding)) == 1
+
+
+@pytest.mark.parametrize(
+    "place", ["screen-fetched", "screen-before-commit", "screen-in-transaction", "screen-after-commit"]
+)
+def test_a_worker_that_is_killed_anywhere_leaves_all_or_nothing(
+    renewed: House, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """kill -9 in the middle; whoever takes the job back finds, withholds and tells everything once."""
+    house = renewed
+    name = released(house)
+    feeding.feed(house, READY)
+    (job,) = open_jobs(house)
+    armed = tmp_path / "fail-points"
+    armed.mkdir()
+    (armed / place).write_text("")
+    monkeypatch.setenv(failpoints.VARIABLE, str(armed))
+    house.sessions.close()
+    child = os.fork()
+    if child == 0:
+        try:
+            screen(replace(house, sessions=Sessions(create_engine(database_url))), tmp_path, Hands(hits=500), job)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    was_done = place == "screen-after-commit"
+    assert len(rows(house, Withholding)) == len(rows(house, Screening)) == was_done
+    assert (open_jobs(house) == []) is was_done
+    if not was_done:
+        scenes.change(house, job.id, lease_until=0.0)
+        screen(house, tmp_path, Hands(hits=500), job)
+    assert len(rows(house, Withholding)) == len(rows(house, Screening)) == 1
+    assert [row.action for row in scenes.audit_log(house)].count("withhold reads") == 1
+    with pytest.raises(Gone):
+        url(house, None, name)
+
+
+def test_a_feeder_that_is_killed_goes_on_where_it_was(
+    renewed: House, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = renewed
+    names = sorted(released(house) for _ in range(2))
+    monkeypatch.setattr(feeding, "PAGE", 1)
+    (tmp_path / "screen-feed-before-commit").write_text("2")
+    monkeypatch.setenv(failpoints.VARIABLE, str(tmp_path))
+    house.sessions.close()
+    child = os.fork()
+    if child == 0:
+        try:
+            feeding.feed(replace(house, sessions=Sessions(create_engine(database_url))), READY)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert [job.accession for job in open_jobs(house)] == [names[0].accession]
+    assert feeding.feed(house, READY) == 1
+    assert [job.accession for job in open_jobs(house)] == [name.accession for name in names]
+
+
+def test_an_erasure_meanwhile_ends_the_screening(renewed: House, tmp_path: Path) -> None:
+    house = renewed
+    name = released(house)
+
+    def erase() -> None:
+        row, _ = erasure.request(house, MAINTAINER, [name], WHY)
+        erasure.confirm(house, replace(MAINTAINER, name="another"), row.id or 0, objects=row.objects, code=row.code)
+
+    with pytest.raises(LeaseLost):
+        screen(house, tmp_path, Hands(hits=500, meanwhile=erase))
+    assert rows(house, Screening) == rows(house, Withholding) == []
+    feeding.begin_anew(house)
+    assert feeding.feed(house, READY) == 0
+    with pytest.raises(Gone, match="erased"):
+        withholding.withhold(house, MAINTAINER, name, 1, WHY)
+
+
+def test_a_revision_meanwhile_is_another_version(renewed: House, tmp_path: Path) -> None:
+    house = renewed
+    name = released(house)
+
+    def revise() -> None:
+        with house.sessions.read() as session:
+            ours = session.get_one(EntryVersion, (name.accession, 1)).group_id
+        released(house, index=NEW, accession=name.accession, version=2, group_id=ours)
+
+    screen(house, tmp_path, Hands(hits=500, meanwhile=revise))
+    with pytest.raises(Gone):
+        url(house, None, name)
+    assert url(house, None, AccessionVersion(name.accession, 2))
 
 
 def test_the_withholding_is_in_the_records(held: tuple[House, AccessionVersion]) -> None:
