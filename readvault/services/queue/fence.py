@@ -21,6 +21,11 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 
 PAGE = 500
+LONGEST_SILENCE = 7 * 24 * 3600.0
+"""Seconds after the end of a lease from which on its holder has lost the job, even if nobody took it back.
+
+Far below the time for which the names of deleted garbage are kept: what a holder staged may be gone by then.
+"""
 SYSTEM = "readvault"
 """Who the audit log names when no person acted."""
 UNDELIVERED = {
@@ -61,7 +66,12 @@ def held(session: Session, claim: Claim) -> Job:
     """The claimed job, locked until the transaction ends: the fence. Raises LeaseLost when it isn't ours any more."""
     job = session.exec(
         select(Job)
-        .where(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.state == JobState.RUNNING.value)
+        .where(
+            Job.id == claim.job_id,
+            Job.attempt == claim.attempt,
+            Job.state == JobState.RUNNING.value,
+            col(Job.lease_until) > now() - LONGEST_SILENCE,
+        )
         .with_for_update()
     ).one_or_none()
     if job is None:

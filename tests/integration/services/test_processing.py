@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,7 @@ from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.processing.jobs import Claim
+from readvault.services.queue.fence import LONGEST_SILENCE
 from readvault.services.review import approval
 from tests.houses import ALICE, MAINTAINER
 from tests.integration.services.scenes import (
@@ -233,6 +235,19 @@ def test_a_stale_attempt_writes_nothing(house: House, job_id: str) -> None:
     assert jobs.inputs_of(house, fresh).files[0].sha256 is None
     with house.sessions.read() as session:
         assert session.exec(select(func.count()).select_from(StoredObject)).one() == 1
+
+
+def test_a_worker_that_was_silent_for_a_week_writes_nothing_though_nobody_took_its_job(
+    house: House, job_id: str
+) -> None:
+    """What it has staged may have been collected as garbage, and its name forgotten, while it slept."""
+    claim = claimed(house, job_id, "slow")
+    change(house, job_id, lease_until=time.time() - LONGEST_SILENCE + 60)
+    jobs.record_hashes(house, claim, {})
+    change(house, job_id, lease_until=time.time() - LONGEST_SILENCE - 60)
+    with pytest.raises(LeaseLost):
+        jobs.register(house, claim, result(house, claim))
+    assert manifests(house, claim.accession_version) == []
 
 
 def test_of_two_attempts_that_register_at_once_only_the_holder_does(house: House) -> None:
