@@ -104,7 +104,7 @@ def diff(
     after = {name: by_content(each) for name, each in _organisms(settings, new).items()}
     against = against or settings.public_url
     if against.startswith(("http://", "https://")):
-        before = _running(against)
+        before = {name: each for name, each in _running(against).items() if name in after or name != "demo"}
     else:
         before = {name: by_content(each) for name, each in _organisms(settings, Path(against)).items()}
     found = difference(before, after)

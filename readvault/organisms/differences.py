@@ -69,12 +69,20 @@ def difference(before: Mapping[str, dict[str, Any]], after: Mapping[str, dict[st
         found = list(_changes(name, before[name], after[name]))
         changes += found
         old, new = before[name]["pipeline"]["version"], after[name]["pipeline"]["version"]
-        if any(change.effect is Effect.RESULTS for change in found) and new <= old:
+        if any(change.effect is Effect.RESULTS for change in found) and new <= old and _could_process(before[name]):
             unraised.append(name)
         if new < old:
             lowered.append(name)
     added, removed = tuple(sorted(after.keys() - before.keys())), tuple(sorted(before.keys() - after.keys()))
     return Difference(added, removed, tuple(changes), tuple(unraised), tuple(lowered))
+
+
+def _could_process(organism: Mapping[str, Any]) -> bool:
+    """Whether there can be results: without a host index, and with nobody else in its place, nothing was processed."""
+    pipeline = organism["pipeline"]
+    external = pipeline["external"] or {}
+    screen = pipeline["dehumanize"]
+    return bool(screen["index"] or screen["off"] or external.get("mode") == "instead")
 
 
 def _changes(name: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[Change]:

@@ -169,10 +169,13 @@ def release(house: House, accession: str) -> None:
 def test_results_that_change_under_an_old_version_are_warned_about(
     living: House, write: Write, watch: OrganismWatch
 ) -> None:
-    write("pipeline: {qc: {onError: label}}")
+    write("pipeline: {dehumanize: {off: cells without any person}}")
+    assert watch.look(insist=True)
+    assert live(living).standing.warnings == ()  # nothing could be processed before
+    write("pipeline: {dehumanize: {off: cells without any person}, qc: {onError: label}}")
     assert watch.look(insist=True)
     assert "pipeline.version was not raised" in live(living).standing.warnings[0]
-    write("pipeline: {version: 2, qc: {onError: block}}")
+    write("pipeline: {version: 2, dehumanize: {off: cells without any person}}")
     assert watch.look(insist=True)
     assert live(living).standing.warnings == ()
 

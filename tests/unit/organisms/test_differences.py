@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from readvault.cli.main import app
@@ -13,14 +14,20 @@ from readvault.organisms.differences import Effect, difference
 from readvault.organisms.effective import by_content
 
 START = "name: a\nreference: {fasta: reference.fasta}\n"
+OFF = "cells without any person"
 
 
-def differing(folder: Path, before: str, after: str) -> tuple[list[tuple[str, Effect]], tuple[str, ...]]:
+def differing(
+    folder: Path, before: str, after: str, *, off: str | None = OFF
+) -> tuple[list[tuple[str, Effect]], tuple[str, ...]]:
+    """What differs between two organisms with these keys, and which version should have been raised."""
     (folder / "reference.fasta").write_text(">x\nACGT\n")
     sides = []
     for number, keys in enumerate((before, after)):
         path = folder / f"{number}.yaml"
-        path.write_text(START + keys)
+        content = yaml.safe_load(START + keys)
+        content.setdefault("pipeline", {}).setdefault("dehumanize", {}).setdefault("off", off)
+        path.write_text(yaml.safe_dump(content))
         sides.append({"a": by_content(load_organism(path))})
     found = difference(*sides)
     return [(change.key, change.effect) for change in found.changes], found.unraised
@@ -57,6 +64,13 @@ def test_defaults_that_are_written_out_are_no_change(tmp_path: Path) -> None:
     assert differing(tmp_path, "", said) == ([], ())
 
 
+def test_what_could_not_be_processed_has_no_results_that_change(tmp_path: Path) -> None:
+    """So the first index that is pinned needs no raised version."""
+    pinned = f"pipeline: {{dehumanize: {{index: host, sha256: '{'0' * 64}'}}}}"
+    changes, unraised = differing(tmp_path, "", pinned, off=None)
+    assert (("pipeline.dehumanize.index", Effect.RESULTS) in changes, unraised) == (True, ())
+
+
 def test_a_raised_version_is_enough(tmp_path: Path) -> None:
     _, unraised = differing(tmp_path, "", "pipeline: {version: 2, qc: {onError: label}}")
     assert unraised == ()
@@ -67,7 +81,7 @@ def test_another_content_of_a_file_is_a_change(tmp_path: Path) -> None:
     for folder, bases in zip(folders, ("ACGT", "ACGA"), strict=True):
         folder.mkdir()
         (folder / "reference.fasta").write_text(f">x\n{bases}\n")
-        (folder / "a.yaml").write_text(START)
+        (folder / "a.yaml").write_text(START + f"pipeline: {{dehumanize: {{off: {OFF}}}}}\n")
     result = CliRunner().invoke(app, ["organisms", "diff", str(folders[1]), "--against", str(folders[0])])
     assert result.exit_code == 1
     assert "reference.fasta" in result.stdout
