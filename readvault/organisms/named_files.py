@@ -23,6 +23,7 @@ class Named:
 
     place: Place
     path: Path
+    """As it was written, from the organism file's folder: a link in it may lead elsewhere tomorrow."""
 
 
 def named_in(content: Any, folder: Path) -> dict[str, list[Named]]:
@@ -31,7 +32,7 @@ def named_in(content: Any, folder: Path) -> dict[str, list[Named]]:
 
     def add(kind: str, place: Place, said: Any) -> None:
         if isinstance(said, str) and said:
-            found[kind].append(Named(place, (folder / said).resolve()))
+            found[kind].append(Named(place, folder / said))
 
     top = content if isinstance(content, Mapping) else {}
     several = top.get("references")
@@ -63,7 +64,7 @@ def faults(path: Path, document: Document) -> Iterator[Finding]:
 
     missing = [one for kind in named.values() for one in kind if not one.path.is_file()]
     for one in missing:
-        yield told(one, f"there is no file {one.path}", "Paths count from the folder of the organism file.")
+        yield told(one, f"there is no file {one.path.resolve()}", "Paths count from the folder of the organism file.")
     everything: list[Segment] = []
     for fasta in named["fasta"]:
         if fasta in missing:

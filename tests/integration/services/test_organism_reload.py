@@ -96,6 +96,33 @@ def test_a_reference_that_was_saved_over_is_another_one_and_who_has_the_old_one_
     assert released_etag(living, ORGANISM) != etag == released_etag(before, ORGANISM)
 
 
+def test_folders_that_are_swapped_behind_a_link_are_followed_each_time(house: House, tmp_path: Path) -> None:
+    """As Kubernetes swaps a ConfigMap: the same text of the organism file, another reference beside it."""
+    for number, bases in enumerate(("ACGTACGT", "ACGTACGA", "ACGTACGC")):
+        place = tmp_path / f"..{number}"
+        place.mkdir()
+        (place / "reference.fasta").write_text(f">main\n{bases}\n")
+        (place / "a.yaml").write_text("name: a\nreference: {fasta: reference.fasta}\n")
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    (folder / "..data").symlink_to(tmp_path / "..0")
+    for name in ("a.yaml", "reference.fasta"):
+        (folder / name).symlink_to(Path("..data") / name)
+    settings = house.settings.model_copy(update={"organisms_dir": folder, "data_dir": tmp_path / "data"})
+    living = replace(house, settings=settings, organisms=LiveOrganisms(loading.load(settings), 1.0))
+    watch = watching(living)
+    for number, bases in ((1, "ACGTACGA"), (2, "ACGTACGC")):
+        (folder / "..new").symlink_to(tmp_path / f"..{number}")
+        (folder / "..new").rename(folder / "..data")
+        for name in ("a.yaml", "reference.fasta"):
+            (tmp_path / f"..{number - 1}" / name).unlink()
+        assert not watch.look()
+        assert watch.look()
+        reference = living.organism("a").reference
+        assert reference is not None
+        assert bases in reference.fasta.read_text()
+
+
 @pytest.mark.parametrize(
     "keys", ["nonsense: 1", "pipeline: [", "pipeline: {version: 0}", "pipeline: {align: {primers: nowhere.bed}}"]
 )
