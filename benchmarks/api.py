@@ -78,8 +78,8 @@ def main() -> None:
 
 
 def _submissions(folder: Path, server: str | None, rows: int) -> None:
-    with _database(folder, server) as url:
-        seconds = _submit(_house(url, MemoryStore(), folder), rows, _into_memory)
+    with database(folder, server) as url:
+        seconds = _submit(house_of(url, MemoryStore(), folder), rows, _into_memory)
         print(f"  submit {rows} rows with one file each, store in memory: {seconds:.1f} s", flush=True)
     if os.environ.get("READVAULT_BENCH_S3") == "0":
         return
@@ -88,8 +88,8 @@ def _submissions(folder: Path, server: str | None, rows: int) -> None:
 
     with SeaweedFS(folder / f"s3-{uuid.uuid4().hex[:6]}", buckets="bench", bucket="bench") as server_of_files:
         store = S3Store(server_of_files.provision("bench"))
-        with _database(folder, server) as url:
-            seconds = _submit(_house(url, store, folder), rows, _over_http)
+        with database(folder, server) as url:
+            seconds = _submit(house_of(url, store, folder), rows, _over_http)
             print(f"  submit {rows} rows with one file each, SeaweedFS: {seconds:.1f} s", flush=True)
 
 
@@ -130,11 +130,11 @@ def _over_http(_house: House, sent: list[Any]) -> None:
 
 def _growth(folder: Path, server: str | None, entries: int) -> None:
     sizes = {SMALL: "", entries: ""}
-    with _database(folder, server) as small, _database(folder, server) as large:
+    with database(folder, server) as small, database(folder, server) as large:
         houses = []
         for url, size in zip((small, large), sizes, strict=True):
             started = perf_counter()
-            house = _house(url, MemoryStore(), folder)
+            house = house_of(url, MemoryStore(), folder)
             fill(house.sessions, Scene(ORGANISM, size - OPEN, OPEN))
             print(f"  (made {size} entries in {perf_counter() - started:.0f} s)", flush=True)
             houses.append(house)
@@ -210,7 +210,7 @@ def _released(house: House, url: str, entries: int, folder: Path) -> None:
 
 def _read_released(url: str, folder: Path) -> tuple[int, float, int, int]:
     """In a process of its own: lines, seconds, growth of the largest resident memory in bytes, bytes of the answer."""
-    house = _house(url, MemoryStore(), folder)
+    house = house_of(url, MemoryStore(), folder)
     after_some = [0]
 
     def watched() -> Iterator[dict[str, Any]]:
@@ -235,7 +235,7 @@ def _memory() -> int:
 
 
 @contextmanager
-def _database(folder: Path, server: str | None) -> Iterator[str]:
+def database(folder: Path, server: str | None) -> Iterator[str]:
     """An empty, migrated database, gone afterwards."""
     name = f"bench_{uuid.uuid4().hex[:8]}"
     if server is None:
@@ -258,7 +258,7 @@ def _database(folder: Path, server: str | None) -> Iterator[str]:
     engine.dispose()
 
 
-def _house(url: str, store: ReadStore, folder: Path) -> House:
+def house_of(url: str, store: ReadStore, folder: Path) -> House:
     reference = folder / "reference.fasta"
     reference.write_text(">main\n" + "ACGT" * 50 + "\n")
     organism = Organism(

@@ -1,4 +1,4 @@
-"""What running processes take, looked up in /proc: CPU of a whole family, memory without counting shared pages twice."""
+"""What running processes take, looked up in /proc: CPU of a whole family, memory without shared pages twice."""
 
 from __future__ import annotations
 

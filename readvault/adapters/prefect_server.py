@@ -64,7 +64,7 @@ def main() -> None:
     from prefect.cli import app
     from prefect.server.database.configurations import AioSqliteConfiguration
 
-    AioSqliteConfiguration.begin_transaction = in_turn(AioSqliteConfiguration.begin_transaction)  # type: ignore[method-assign]
+    AioSqliteConfiguration.begin_transaction = in_turn(AioSqliteConfiguration.begin_transaction)  # type: ignore[method-assign, assignment]
     sys.argv = ["prefect", "server", "start"]
     app()
 

@@ -40,6 +40,20 @@ class Job(SQLModel, table=True):
             postgresql_where=text("state = 'queued'"),
         ),
         Index(
+            "ix_job_undelivered",
+            "priority",
+            "created_at",
+            "id",
+            sqlite_where=text("state = 'queued' AND run_id IS NULL"),
+            postgresql_where=text("state = 'queued' AND run_id IS NULL"),
+        ),
+        Index(
+            "ix_job_delivered",
+            "run_checked_at",
+            sqlite_where=text("state = 'queued' AND run_id IS NOT NULL"),
+            postgresql_where=text("state = 'queued' AND run_id IS NOT NULL"),
+        ),
+        Index(
             "ix_job_reprocessing",
             "reprocessing_id",
             "state",

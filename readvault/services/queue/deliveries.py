@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, or_, tuple_, update
+from sqlalchemy import ColumnElement, case, func, literal_column, or_, tuple_, update
 from sqlmodel import col, select
 
 from readvault.db.clock import now
+from readvault.db.likely import likely
 from readvault.db.tables import Job
 from readvault.domain.lanes import Lane, Queue
 from readvault.domain.status import JobKind, JobState, Priority
@@ -107,23 +108,23 @@ def _deliver_new(house: House, doable: ColumnElement[bool], deadline: float, sid
     delivered = refused = 0
     last: tuple[int, float, str] | None = None
     while time.monotonic() < deadline:
-        page = _undelivered_jobs(house, doable, last)
-        if not page:
+        taken = _taken_anew(house, doable, last)
+        if not taken:
             break
-        last = (page[-1].priority, page[-1].created_at, page[-1].id)
-        taken = _taken(house, page)
+        last = max((job.priority, job.created_at, job.id) for job, _ in taken)
         handed = _handed_over(house, taken, side_by_side, refusals_allowed=len(taken))
         delivered += handed
         refused = 0 if handed else refused + len(taken)
-        if refused >= REFUSALS_PER_PASS or (refused and len(page) < TAKEN_TOGETHER):
+        if refused >= REFUSALS_PER_PASS or (refused and len(taken) < TAKEN_TOGETHER):
             raise _OrchestratorUnreachableError
     return delivered
 
 
 def _due() -> ColumnElement[bool]:
     """Due, and a worker's: external pipelines ask for their jobs themselves."""
-    queued = (col(Job.state) == JobState.QUEUED.value) & (col(Job.kind) != JobKind.EXTERNAL_PROCESSING.value)
-    return queued & (col(Job.not_before) <= now())
+    # Written out, and with a hint: else SQLite doesn't see that the indexes of queued jobs are the ones to walk along.
+    queued = likely(col(Job.state) == literal_column(f"'{JobState.QUEUED.value}'"))
+    return queued & (col(Job.kind) != JobKind.EXTERNAL_PROCESSING.value) & (col(Job.not_before) <= now())
 
 
 def _undelivered() -> ColumnElement[bool]:
@@ -135,14 +136,33 @@ def _doable(organisms: list[str]) -> ColumnElement[bool]:
     return or_(col(Job.kind).not_in(_NEEDS_INDEX), col(Job.organism).in_(organisms))
 
 
-def _undelivered_jobs(house: House, doable: ColumnElement[bool], last: tuple[int, float, str] | None) -> Sequence[Job]:
-    """The next due jobs without a delivery: the urgent ones first, of those the oldest."""
+def _taken_anew(
+    house: House, doable: ColumnElement[bool], last: tuple[int, float, str] | None
+) -> list[tuple[Job, int]]:
+    """The next few due jobs without a delivery, which now is ours: the urgent ones first, of those the oldest.
+
+    Each with the attempt that it is at. What another dispatcher takes at this moment is passed over.
+    """
     order = (col(Job.priority), col(Job.created_at), col(Job.id))
     query = select(Job).where(_due(), _undelivered(), doable).order_by(*order).limit(TAKEN_TOGETHER)
     if last is not None:
         query = query.where(tuple_(*order) > last)
     with house.sessions.read() as session:
-        return session.exec(query).all()
+        if session.exec(query.limit(1)).first() is None:
+            return []
+    with house.sessions.begin() as session:
+        found = session.exec(query.with_for_update(skip_locked=True)).all()
+        session.execute(
+            update(Job)
+            .where(col(Job.id).in_([job.id for job in found]))
+            .values(deliveries=col(Job.deliveries) + 1, **_on_its_way())
+            .execution_options(synchronize_session=False)
+        )
+    return [(job, job.attempt) for job in found]
+
+
+def _on_its_way() -> dict[str, Any]:
+    return {"delivered_at": now(), "run_id": None, "run_checked_at": now(), "run_idle_since": None}
 
 
 def _unclaimed_jobs(house: House, doable: ColumnElement[bool]) -> Sequence[tuple[Job, float]]:
@@ -217,13 +237,7 @@ def _taken(house: House, jobs: Sequence[Job]) -> list[tuple[Job, int]]:
             attempt = session.execute(
                 update(Job)
                 .where(col(Job.id) == job.id, col(Job.deliveries) == job.deliveries, _due())
-                .values(
-                    deliveries=job.deliveries + 1,
-                    delivered_at=now(),
-                    run_id=None,
-                    run_checked_at=now(),
-                    run_idle_since=None,
-                )
+                .values(deliveries=job.deliveries + 1, **_on_its_way())
                 .returning(col(Job.attempt))
                 .execution_options(synchronize_session=False)
             ).scalar_one_or_none()

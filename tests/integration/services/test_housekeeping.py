@@ -47,7 +47,8 @@ def _jobs(house: House, number: int) -> list[str]:
 def _delivered_long_ago(house: House, job_id: str, seconds: float = LONG_AGO, **changes: Any) -> None:
     delivered_at = job(house, job_id).delivered_at
     assert delivered_at is not None
-    change(house, job_id, delivered_at=delivered_at - seconds, **changes)
+    then = delivered_at - seconds
+    change(house, job_id, **{"delivered_at": then, "run_checked_at": then, **changes})
 
 
 def test_new_jobs_are_delivered_with_identifiers_only(

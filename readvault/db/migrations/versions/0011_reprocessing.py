@@ -85,9 +85,18 @@ def upgrade() -> None:
         sqlite_where=wanted,
         postgresql_where=wanted,
     )
+    # A dispatcher looks every two seconds: it must not walk over all that waits for its turn.
+    for name, columns, condition in (
+        ("ix_job_undelivered", ["priority", "created_at", "id"], "run_id IS NULL"),
+        ("ix_job_delivered", ["run_checked_at"], "run_id IS NOT NULL"),
+    ):
+        where = sa.text(f"state = 'queued' AND {condition}")
+        op.create_index(name, "job", columns, sqlite_where=where, postgresql_where=where)
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_index("ix_job_delivered", table_name="job")
+    op.drop_index("ix_job_undelivered", table_name="job")
     op.drop_table("compared_result")
     op.drop_table("reprocessing")
