@@ -9,6 +9,8 @@ from collections.abc import Callable
 from readvault.rounds import Rounds
 from readvault.services import housekeeping
 from readvault.services.housekeeping.day_as_text import headline
+from readvault.services.queue.fence import SYSTEM
+from readvault.services.reprocessing.form import Reprocess
 from readvault.services.storage.integrity.choices import VerifyIntegrity
 from readvault.worker_house import WorkerHouse
 
@@ -24,7 +26,8 @@ COLLECT_EVERY = SUMMARIZE_EVERY = 86_400.0
 class Upkeep:
     """Recovers every five minutes, verifies a slice of what is stored every hour, collects garbage every day.
 
-    Once a day the figures of the day before are logged. Of several workers one verifies, one collects, one tells.
+    Once a day reprocessings that are done pick up what they passed over, and the figures of the day before are
+    logged. Of several workers one does each.
     """
 
     def __init__(self, house: WorkerHouse, *, first_after: float = FIRST_AFTER) -> None:
@@ -34,6 +37,7 @@ class Upkeep:
             (RECOVER_EVERY, house.recover),
             (VERIFY_EVERY, self._verify),
             (VERIFY_EVERY, self._collect),
+            (VERIFY_EVERY, self._reprocess),
             (VERIFY_EVERY, self._summarize),
         )
         self._rounds = Rounds("upkeep", self._stopping, steps, first_after=first_after)
@@ -57,6 +61,10 @@ class Upkeep:
             counts = self._house.collect_garbage(dry_run=False).counts()
             told = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
             logger.info("garbage was collected: %s", told or "there was none")
+
+    def _reprocess(self) -> None:
+        if housekeeping.take_turn(self._house.house, "reprocess without Prefect", COLLECT_EVERY):
+            self._house.reprocess(Reprocess(), SYSTEM)
 
     def _summarize(self) -> None:
         if housekeeping.take_turn(self._house.house, "summarize without Prefect", SUMMARIZE_EVERY):

@@ -33,6 +33,8 @@ from readvault.services.processing import reprocessing
 from readvault.services.processing.external_registration import register_external
 from readvault.services.queue import deliveries, open_jobs
 from readvault.services.release import publication
+from readvault.services.reprocessing import feeding, going_back
+from readvault.services.reprocessing.form import Asked, Reprocess
 from readvault.services.screening import feeding as screening
 from readvault.services.storage.garbage import collection
 from readvault.services.storage.garbage.collection import Collection
@@ -145,6 +147,8 @@ class WorkerHouse(Equipment):
     def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
         """Claim a release job; calling what comes does its side effects."""
         with self._claimed(job_id, JobKind.RELEASE) as held:
+            if held is not None:
+                screening.after_release(held.house, held.claim.accession_version)
             yield None if held is None else functools.partial(publication.publish, held.house, held.claim)
 
     @contextmanager
@@ -182,6 +186,14 @@ class WorkerHouse(Equipment):
         """Look from the beginning for released reads that the index of today has not seen; how many jobs now."""
         screening.begin_anew(self.house)
         return self.feed_screening()
+
+    def reprocess(self, chosen: Reprocess, asker: str) -> Asked | None:
+        """Count what a form of nobody's chooses, or ask a maintainer for it; None where it chose no organism."""
+        return chosen.carry_out(self.house, asker)
+
+    def feed_reprocessing(self) -> int:
+        """Queue a few more entries of the reprocessings that are under way, go on with roll-backs; how many entries."""
+        return feeding.feed(self.house) + going_back.carry_on(self.house)
 
     def feed_screening(self) -> int:
         """Queue a few more jobs for released reads that the index of today has not seen; how many."""
@@ -297,6 +309,7 @@ class WorkerHouse(Equipment):
                 (every, self._dispatch),
                 (screening.FEED_EVERY, self.feed_screening),
             ),
+            "feeder of reprocessings": ((every, self.feed_reprocessing),),
             "watch on S3": ((every, self.store_answers),),
             "export of records": (
                 (every, export),

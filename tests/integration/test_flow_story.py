@@ -132,6 +132,7 @@ def test_every_deployment_leads_to_a_flow_of_that_module() -> None:
         "screen/regularly",
         "verify-integrity/regularly",
         "collect-garbage/regularly",
+        "reprocess/regularly",
         "summarize/daily",
     }
 
@@ -197,7 +198,7 @@ def test_a_flow_ends_in_words_that_people_may_read(fault: Exception, kind: str, 
 
 def test_a_step_goes_on_when_prefect_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefect watches; it doesn't decide."""
-    from tasks import steps
+    from tasks import artifacts, steps
 
     def unreachable(step: str) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
@@ -206,6 +207,7 @@ def test_a_step_goes_on_when_prefect_cannot_be_reached(monkeypatch: pytest.Monke
         return call
 
     monkeypatch.setattr(steps, "_task", unreachable)
+    monkeypatch.setattr(artifacts, "create_table_artifact", unreachable("figures"))
     job = Job(align=ProcessingFailure("align", "a tool crashed"))
     with pytest.raises(ProcessingFailure, match="a tool crashed"):
         pipeline.run(job, around=steps.StepTasks())

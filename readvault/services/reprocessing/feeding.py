@@ -60,7 +60,8 @@ def feed(house: House) -> int:
         room = house.settings.worker.background_jobs - _open_jobs(session, running)
     found = [_look_ahead(house, row, room) for row in running if not row.fed and room > 0]
     failpoint("feed-before-transaction")
-    if not any(each.names or each.last != each.bookmark for each in found) and not any(row.fed for row in running):
+    moves = any(each.last is None or each.last != each.bookmark for each in found)
+    if not moves and not any(row.fed for row in running):
         return 0
     with house.sessions.begin() as session:
         made = _feed(session, house, found)

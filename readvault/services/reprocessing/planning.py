@@ -43,6 +43,23 @@ class Plan:
         """Roughly how long one core works on it."""
         return round(self.entries * CPU_OF_AN_ENTRY + self.bytes / 1e6 * CPU_OF_A_MEGABYTE, 1)
 
+    def counts(self) -> dict[str, int]:
+        """All figures by name, for a table."""
+        return {
+            "pipeline version": self.pipeline_version,
+            "entries": self.entries,
+            "released entries": self.released,
+            "bytes": self.bytes,
+            "CPU minutes, about": round(self.cpu_seconds / 60),
+            "without originals": self.without_originals,
+            "busy": self.busy,
+        }
+
+    def told(self) -> str:
+        """The plan in a line."""
+        hours = f"{self.cpu_seconds / 3600:.1f}"
+        return f"{self.entries} entries, {self.bytes} bytes, about {hours} CPU hours"
+
 
 def plan(house: House, actor: Actor | None, organism: str, choice: Choice) -> Plan:
     """Count what an order would process, and touch nothing. For maintainers.
