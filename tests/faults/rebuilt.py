@@ -33,11 +33,13 @@ from readvault.db.tables import (
     Intervention,
     Manifest,
     ManifestFile,
+    OriginalOpening,
     Release,
     ReleasedCount,
     SentBack,
     SubmittedDataArchive,
     UploadedFile,
+    Withholding,
 )
 from readvault.db.upsert import columns_of
 from readvault.domain import manifest as manifests
@@ -53,7 +55,7 @@ from tests.houses import MAINTAINER, build_house
 TABLES: tuple[type[SQLModel], ...] = (
     Group, GroupMember, EntryVersion, EntryFile, DataUseTerms, SubmittedDataArchive, DeletedEntryVersion,
     Manifest, ManifestFile, Release, CurrentResult, Intervention, ExternalMetadata, SentBack, UploadedFile,
-    ReleasedCount, Erasure,
+    ReleasedCount, Erasure, Withholding, OriginalOpening,
 )  # fmt: skip
 
 

@@ -55,6 +55,24 @@ def feed(house: House, ready: Container[str], *, seconds: float = SECONDS) -> in
     return queued
 
 
+def after_release(house: House, name: AccessionVersion) -> None:
+    """Queue a job for what was just released by a result of another index: it doesn't wait for the next walk."""
+    with house.sessions.read() as session:
+        entry = session.get_one(EntryVersion, (name.accession, name.version))
+        organism = house.organisms.get(entry.organism)
+        index = None if organism is None else organism.pipeline.dehumanize.sha256
+        new = [] if index is None else unscreened(session, [name], index)
+    if organism is None or index is None or not new:
+        return
+    with house.sessions.begin() as session:
+        # Two at once make one job.
+        session.get_one(EntryVersion, (name.accession, name.version), with_for_update=True)
+        note_processed(session, organism.name, (each for each in new if each.by_processing), index)
+        to_read = any(not each.by_processing for each in new) and not _with_a_job(session, [name])
+        if to_read:
+            session.add(_job(organism, name, new, clock.read(session)))
+
+
 def walk_of(organism: str, index_sha256: str) -> str:
     """The name of the bookmark of one walk."""
     return f"{WALK}: {organism} {index_sha256}"

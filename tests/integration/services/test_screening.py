@@ -15,7 +15,7 @@ import pytest
 from sqlmodel import col, select
 
 from readvault import failpoints
-from readvault.db.engine import Sessions, create_engine
+from readvault.db.engine import Sessions, create_engine, migrate
 from readvault.db.tables import (
     Bookmark,
     CurrentResult,
@@ -23,7 +23,6 @@ from readvault.db.tables import (
     FixityCheck,
     Job,
     Manifest,
-    PendingRecord,
     Screening,
     Withholding,
 )
@@ -58,6 +57,8 @@ from readvault.services.review.approval import Scope, approve
 from readvault.services.screening import feeding, withholding
 from readvault.services.screening.progress import progress
 from readvault.services.storage.erasing import erasure
+from readvault.services.storage.rebuilding.rebuild import rebuild
+from readvault.services.storage.rebuilding.records import export
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, organism
 from tests.integration.services import scenes
 from tests.integration.services.scenes import ORGANISM, READY
@@ -234,6 +235,19 @@ def test_what_the_index_has_seen_is_not_read_again(renewed: House, tmp_path: Pat
     assert feeding.feed(newer, READY) == 2
     assert {job.accession for job in open_jobs(newer)} == {name.accession, other.accession}
     assert [(each.is_current, each.queued) for each in progress(newer, MAINTAINER)] == [(True, 2), (False, 0)]
+
+
+def test_what_is_released_with_a_result_of_an_older_index_does_not_wait_for_the_night(renewed: House) -> None:
+    house = renewed
+    assert feeding.feed(house, READY) == 0
+    clean, late = released(house, index=NEW), released(house)
+    for name in (clean, late, late):
+        feeding.after_release(house, name)
+    assert [job.accession for job in open_jobs(house)] == [late.accession]
+    assert [row.accession for row in rows(house, Screening)] == [clean.accession]
+    released_without = released(house, reads=None)
+    feeding.after_release(house, released_without)
+    assert len(open_jobs(house)) == 1
 
 
 def test_without_the_index_nothing_is_fed_claimed_or_given_out(renewed: House) -> None:
@@ -633,7 +647,23 @@ def test_a_revision_meanwhile_is_another_version(renewed: House, tmp_path: Path)
     assert url(house, None, AccessionVersion(name.accession, 2))
 
 
-def test_the_withholding_is_in_the_records(held: tuple[House, AccessionVersion]) -> None:
+def test_a_rebuilt_database_withholds_what_the_lost_one_did(
+    held: tuple[House, AccessionVersion], tmp_path: Path
+) -> None:
     house, name = held
-    with house.sessions.read() as session:
-        assert session.exec(select(PendingRecord).where(PendingRecord.key == str(name))).first() is not None
+    given = released(house)
+    feeding.begin_anew(house)
+    screen(house, tmp_path, Hands(hits=12))
+    withholding.give_again(house, MAINTAINER, given, 1, WHY)
+    export(house)
+    migrate(place := f"sqlite:///{tmp_path / 'new.sqlite'}")
+    new = replace(house, sessions=Sessions(create_engine(place)))
+    rebuild(new, MAINTAINER)
+    for table in (Screening, Withholding):
+        assert [row.model_dump() for row in rows(new, table)] == [row.model_dump() for row in rows(house, table)]
+    assert [(row.hits, row.accession) for row in rows(new, Screening)] == [(12, name.accession), (12, given.accession)]
+    with pytest.raises(Gone, match="12 of 1000"):
+        url(new, None, name)
+    assert url(new, None, given)
+    assert feeding.feed(new, READY) == 0
+    new.sessions.close()
