@@ -1,4 +1,4 @@
-"""A real Prefect server for campaigns: it can be stopped, lose its database, and come back at the same address."""
+"""A real Prefect server for campaigns, as `readvault up` has it: it can be stopped, lose its database, and come back."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from readvault.adapters import prefect_server
 from readvault.adapters.ports import reserve_port
 from tests.faults.rig import until
 from tests.prefect_database import PrefectDatabase
@@ -62,13 +63,16 @@ class PrefectServer:
         _fresh_database().copy_to(self._home)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         environment |= {
+            **prefect_server.SETTINGS,
             "PREFECT_HOME": str(self._home),
+            "PREFECT_SERVER_API_HOST": "127.0.0.1",
+            "PREFECT_SERVER_API_PORT": str(self._port),
             "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._port)]
+        command = [sys.executable, "-m", prefect_server.__name__]
         with (self._home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         until(self._answers, "Prefect answers", SECONDS_TO_START, 0.1)
