@@ -24,7 +24,7 @@ _PLAIN = (bool, int, float, str, bytes, tuple, np.generic)
 _loaders: dict[FunctionType, Callable[[], object]] = {}
 
 
-class _BroughtAlong(UserProvidedCacheLocator):
+class _BroughtAlong(UserProvidedCacheLocator):  # type: ignore[misc]
     """A `NUMBA_CACHE_DIR` that may only be read, as in an image: what lies there is used, nothing is added.
 
     numba's own locators pass a folder by that they can't write to.
