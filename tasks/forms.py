@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from readvault.domain.forms import in_order
+
 NOT_ASKED: Any = None
 """In place of a form's model when the instance starts a run by itself: it then gives the ID of a job."""
 NAME = r"^\s*[A-Za-z0-9_]+\.[1-9][0-9]*\s*$"
@@ -20,7 +22,7 @@ NAME = r"^\s*[A-Za-z0-9_]+\.[1-9][0-9]*\s*$"
 class Form(BaseModel):
     """A part of a form; anything else than its fields is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
 
 class Entry(Form):
@@ -31,7 +33,6 @@ class Entry(Form):
         description="Accession, dot, version: for example `LOC_000001Y.1`.",
         pattern=NAME,
         max_length=60,
-        json_schema_extra={"position": 0},
     )
 
 
@@ -44,7 +45,6 @@ class EntryAgain(Entry):
         " reads it here: no names, nothing of the samples.",
         min_length=3,
         max_length=500,
-        json_schema_extra={"position": 1},
     )
 
 

@@ -108,7 +108,9 @@ async def install(client: PrefectClient, described: list[AutomationCore], notify
         if _says(found) == _says(wanted):
             done[alarm.name] = "is there"
         else:
-            await client.update_automation(found.id, wanted)
+            # The client sends only what was set by name; the server wants all of it.
+            whole = AutomationCore.model_validate(wanted.model_dump(exclude={"id", "owner_resource"}))
+            await client.update_automation(found.id, whole)
             done[alarm.name] = "changed"
     return done
 

@@ -24,6 +24,7 @@ from readvault.pipeline import Hands
 from readvault.reads.sample import Sample
 from readvault.services.housekeeping.day import Day
 from readvault.services.housekeeping.standing import Queue
+from readvault.services.reprocessing.form import Reprocess
 from readvault.services.storage.garbage.collection import Collection
 from readvault.services.storage.garbage.unreferenced import Category
 from readvault.services.storage.integrity.choices import VerifyIntegrity
@@ -129,6 +130,22 @@ class FakeHouse:
     @contextmanager
     def open_repair(self, job_id: str) -> Iterator[FakeJob | None]:
         yield FakeJob(job_id, self)
+
+    @contextmanager
+    def open_screening(self, job_id: str) -> Iterator[Callable[[], Report] | None]:
+        def screen() -> Report:
+            self.journal.note(f"{job_id} screened")
+            return FetchReport(files=1, bytes=1)
+
+        yield screen
+
+    def screen_anew(self) -> int:
+        self.journal.note("screened anew")
+        return 3
+
+    def reprocess(self, chosen: Reprocess, actor: str) -> None:
+        """By the schedule's parameters nothing is asked for."""
+        self.journal.note(f"reprocess ({actor})")
 
     def verify(self, chosen: VerifyIntegrity, progress: Callable[[Verification], None]) -> Verification:
         """Two damaged objects; one of them stays damaged unless all shall be repaired."""

@@ -6,12 +6,15 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from readvault.config import PrefectSettings, Settings
 from readvault.domain.lanes import Queue
 from readvault.pipeline import STEPS
 from readvault.ports import Delivery, RunState
-from tests.integration.prefect_house import ACCESSION_VERSION, SECRET
+from tests.integration.prefect_house import ACCESSION_VERSION, DONE_VERSION, SECRET
 from tests.prefect_database import PrefectDatabase
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -67,6 +70,11 @@ class Prefect:
     def _auth(self) -> tuple[str, str]:
         user, _, password = PASSWORD.partition(":")
         return user, password
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The events of this name, newest first."""
+        found: list[dict[str, Any]] = self.post("/events/filter", {"filter": {"event": {"name": [name]}}})["events"]
+        return found
 
     def ended(self, run_id: str, within: float = 120) -> dict[str, Any]:
         """The run, once it has ended."""
@@ -188,7 +196,98 @@ def test_the_server_asks_for_its_password(prefect: Prefect) -> None:
     assert prefect.get("/admin/version")
 
 
-def test_jobs_end_as_they_should_and_show_it(prefect: Prefect, worker: Worker) -> None:
+class Told:
+    """A place that notifications are sent to."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, str]] = []
+        told = self
+
+        class Listener(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                told.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def subjects(self) -> set[str]:
+        return {heard["subject"] for heard in self.heard}
+
+
+@pytest.fixture(scope="module")
+def maintainers(prefect: Prefect) -> Iterator[Told]:
+    """Whom the block `custom-webhook/maintainers` tells, which a maintainer has made in Prefect's UI."""
+    told = Told()
+    kind = prefect.get("/block_types/slug/custom-webhook")["id"]
+    [schema] = prefect.post("/block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind]}}})
+    data = {
+        "name": "maintainers",
+        "url": f"http://127.0.0.1:{told.server.server_port}/",
+        "method": "POST",
+        "json_data": {"subject": "{{subject}}", "body": "{{body}}"},
+    }
+    block = {"name": "maintainers", "block_type_id": kind, "block_schema_id": schema["id"], "data": data}
+    prefect.post("/block_documents/", block)
+    yield told
+    told.server.shutdown()
+    told.server.server_close()
+
+
+SET_UP = """
+import json, sys
+from readvault.adapters import prefect_setup
+from readvault.config import Settings
+chosen = {"stuck_hours": 6, "standstill_minutes": 30}
+settings = Settings()
+def again(notify): return prefect_setup.set_up(settings, notify=notify, **chosen)
+done = [again(None), again("custom-webhook/maintainers"), again(None), prefect_setup.remove_alarms(settings)]
+done.append(again("custom-webhook/maintainers"))
+print(json.dumps(done))
+"""
+
+
+def test_a_clone_deploys_what_a_worker_leaves_alone(prefect: Prefect, maintainers: Told, tmp_path: Path) -> None:
+    """`readvault admin prefect-setup`, then `prefect deploy --all` in a clone; no worker has ever run."""
+    environment = {
+        **prefect.environment,
+        "READVAULT_PREFECT__API_URL": prefect.url,
+        "READVAULT_PREFECT__AUTH_STRING": PASSWORD,
+        "READVAULT_PREFECT__WORK_POOL": "reads",
+        "READVAULT_HOME": str(tmp_path),
+        "PYTHONPATH": str(tmp_path),
+    }
+    shutil.copy(REPOSITORY / "prefect.yaml", tmp_path)
+    for name in ("flows", "tasks", "readvault"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name)
+
+    def run(*command: str) -> str:
+        words = [sys.executable, *command]
+        done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    made, told, unchanged, removed, anew = json.loads(run("-c", SET_UP).splitlines()[-1])
+    alarms = [name for name in made if name.startswith("readvault: ")]
+    assert len(alarms) == 6
+    assert {made[name] for name in alarms} == {"made"} == {anew[name] for name in alarms}
+    assert {told[name] for name in alarms} == {"changed"}
+    assert {unchanged[name] for name in alarms} == {"is there"}, "whom alarms tell is left as it is"
+    assert removed == dict.fromkeys(sorted(alarms), "removed")
+    for deployment in prefect.post("/deployments/filter", {}):
+        prefect.delete(f"/deployments/{deployment['id']}")
+    run("-m", "prefect", "--no-prompt", "deploy", "--all")
+    deployed = prefect.post("/deployments/filter", {})
+    assert {deployment["work_pool_name"] for deployment in deployed} == {"reads"}
+    assert len(deployed) == len(STARTED_AT_ONCE)
+
+
+def test_jobs_end_as_they_should_and_show_it(prefect: Prefect, maintainers: Told, worker: Worker) -> None:
     """Each kind of ending has its state, its journal line and nothing of the submitter in it."""
     good, refused, ours, slip, flaky, done = (
         deliver(prefect, f"{name}-1" if name != "done" else name)
@@ -201,6 +300,8 @@ def test_jobs_end_as_they_should_and_show_it(prefect: Prefect, worker: Worker) -
     assert (endings[slip]["type"], endings[slip]["message"]) == ("FAILED", "ValueError")
     assert (endings[flaky]["type"], endings[flaky]["name"]) == ("COMPLETED", "Completed")
     assert (endings[done]["type"], endings[done]["name"]) == ("COMPLETED", "NothingToDo")
+    deployed = prefect.post("/deployments/filter", {})
+    assert all(each["pull_steps"] for each in deployed), "a worker leaves alone what `prefect deploy` has put there"
     assert worker.noted("refused-1 registered HAS_ERRORS")
     assert worker.noted("ours-1 given back: ProcessingFailure")
     assert PrefectOrchestrator(prefect.settings).state_of(good) is RunState.ENDED
@@ -217,7 +318,9 @@ def test_jobs_end_as_they_should_and_show_it(prefect: Prefect, worker: Worker) -
     assert {row["step"] for row in json.loads(shown["data"])} == set(STEPS)
     refused_tasks = until(lambda: prefect.tasks(refused).get("register") and prefect.tasks(refused))
     assert refused_tasks["validate"]["state"]["name"] == "Refused"
-    everything = "".join(
+    until(lambda: "readvault: failed" in maintainers.subjects)
+    assert any(f"process-submission of {ACCESSION_VERSION} is Failed" in heard["body"] for heard in maintainers.heard)
+    everything = str(maintainers.heard) + "".join(
         str(prefect.post(path, {"limit": 200})) for path in ("/logs/filter", "/task_runs/filter", "/artifacts/filter")
     )
     assert SECRET not in everything + str(endings)
@@ -232,39 +335,51 @@ def test_the_same_delivery_is_one_run_and_the_next_is_another(prefect: Prefect, 
 def test_a_maintainer_starts_a_run_by_hand(prefect: Prefect, worker: Worker) -> None:
     deployment = prefect.get("/deployments/name/process-submission/default")["id"]
     path = f"/deployments/{deployment}/create_flow_run"
-    asked = {"accession_version": ACCESSION_VERSION, "reason": "new primers"}
+    asked = {"entry": {"accession_version": ACCESSION_VERSION, "reason": "new primers"}}
     run = prefect.ended(prefect.post(path, {"parameters": asked})["id"])
     assert (run["state"]["type"], run["name"]) == ("COMPLETED", ACCESSION_VERSION)
     assert worker.noted(f"{ACCESSION_VERSION} again: new primers (prefect)")
     empty = prefect.ended(prefect.post(path, {"parameters": {}})["id"])
     assert empty["state"]["type"] == "FAILED"
-    assert "Give an accession version and a reason" in empty["state"]["message"]
+    assert "Give an accession version" in empty["state"]["message"]
 
 
 def test_release_and_recover_run_too(prefect: Prefect, worker: Worker) -> None:
     assert prefect.ended(deliver(prefect, "release-1", kind="release"))["state"]["type"] == "COMPLETED"
     assert worker.noted("release-1 published")
+    by_hand = prefect.get("/deployments/name/release/default")["id"]
+    named = {"entry": {"accession_version": DONE_VERSION}}
+    nothing = prefect.ended(prefect.post(f"/deployments/{by_hand}/create_flow_run", {"parameters": named})["id"])
+    assert (nothing["state"]["name"], nothing["name"]) == ("NothingToDo", DONE_VERSION)
     deployment = prefect.get("/deployments/name/recover/regularly")
     run = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", {})
     assert prefect.ended(run["id"])["state"]["message"] == "reaped: 0, delivered: 2, expired uploads: 1"
     assert [schedule["slug"] for schedule in deployment["schedules"]] == ["every-five-minutes"]
 
 
+BY_NAME = {"entry": {"accession_version": ACCESSION_VERSION}}
 STARTED_AT_ONCE: dict[str, tuple[dict[str, Any], str, str]] = {
-    "register-external/default": ({"job_id": "external-1"}, "COMPLETED", "external-1 hashed"),
-    "repair/default": ({"job_id": "good-repair"}, "COMPLETED", "good-repair registered NO_ISSUES"),
+    "register-external/default": (BY_NAME, "COMPLETED", "register-external-by-hand hashed"),
+    "repair/default": (BY_NAME, "COMPLETED", "repair-by-hand registered NO_ISSUES"),
+    "release/default": (BY_NAME, "COMPLETED", "release-by-hand published"),
+    "process-submission/default": ({"job_id": "ours-last"}, "FAILED", "ours-last claimed"),
+    "recover/regularly": ({"chosen": {"alarm_after_minutes": 30}}, "COMPLETED", ""),
+    "summarize/daily": ({"chosen": {"days_ago": 2}}, "COMPLETED", "day 2"),
+    "screen/default": ({"job_id": "screen-1"}, "COMPLETED", "screen-1 screened"),
+    "screen/regularly": ({}, "COMPLETED", "screened anew"),
+    "reprocess/regularly": ({}, "COMPLETED", "reprocess (prefect)"),
     "verify-integrity/regularly": ({"chosen": {"minutes": 1.5, "repair": False}}, "FAILED", "verify None 1.5 False"),
-    "collect-garbage/regularly": ({"dry_run": True}, "COMPLETED", "collect True"),
+    "collect-garbage/regularly": ({"chosen": {"dry_run": True}}, "COMPLETED", "collect True"),
 }
-"""What the form of Prefect's UI sends for the deployments of no other test, how the run ends, what was done."""
+"""What the form of Prefect's UI sends, how the run ends, what was done."""
 
 
-def test_every_deployment_can_be_started_in_the_ui(prefect: Prefect, worker: Worker) -> None:
+def test_every_deployment_can_be_started_in_the_ui(prefect: Prefect, maintainers: Told, worker: Worker) -> None:
     known = {
         f"{prefect.get(f'/flows/{deployment["flow_id"]}')['name']}/{deployment['name']}": deployment
         for deployment in prefect.post("/deployments/filter", {})
     }
-    assert known.keys() == {"process-submission/default", "release/default", "recover/regularly", *STARTED_AT_ONCE}
+    assert known.keys() == STARTED_AT_ONCE.keys()
     runs = {
         name: prefect.post(f"/deployments/{known[name]['id']}/create_flow_run", {"parameters": parameters})["id"]
         for name, (parameters, _, _) in STARTED_AT_ONCE.items()
@@ -272,7 +387,12 @@ def test_every_deployment_can_be_started_in_the_ui(prefect: Prefect, worker: Wor
     ended = {name: prefect.ended(run_id)["state"] for name, run_id in runs.items()}
     for name, (_, state, journal) in STARTED_AT_ONCE.items():
         assert ended[name]["type"] == state, ended[name]
-        assert worker.noted(journal)
+        assert not journal or worker.noted(journal)
+    assert ended["process-submission/default"]["name"] == "NeedsAttention"
+    assert until(lambda: prefect.events("readvault.queue.old"))[0]["payload"]["oldest_minutes"] == 90
+    summary = until(lambda: _artifacts(prefect, runs["summarize/daily"]))
+    assert summary.keys() == {"daily-summary"}
+    assert "| noReads | 1 |" in summary["daily-summary"]["data"]
     verified = ended["verify-integrity/regularly"]
     assert (verified["name"], verified["message"].partition(";")[0]) == (
         "Damage", "1 damaged objects are not restored yet",
@@ -286,14 +406,32 @@ def test_every_deployment_can_be_started_in_the_ui(prefect: Prefect, worker: Wor
     assert shown["verify-integrity-progress"]["data"] == 100.0
     assert shown["verify-integrity-progress"]["description"].startswith("checked: 3, bytes: 0, damaged: 2")
     assert _artifacts(prefect, runs["collect-garbage/regularly"]).keys() == {"collect-garbage"}
+    alarms = {"readvault: needs attention", "readvault: integrity", "readvault: queue age"}
+    until(lambda: alarms <= maintainers.subjects)
+    assert any("oldest_minutes: 90" in heard["body"] for heard in maintainers.heard)
 
 
-@pytest.mark.parametrize("chosen", [{"minutes": 100_000}, {"days": -1}, {"bucket": "another"}])
-def test_bounds_are_kept_in_the_ui_too(prefect: Prefect, worker: Worker, chosen: dict[str, Any]) -> None:
-    deployment = prefect.get("/deployments/name/verify-integrity/regularly")["id"]
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("verify-integrity/regularly", {"chosen": {"minutes": 100_000}}),
+        ("verify-integrity/regularly", {"chosen": {"days": -1}}),
+        ("verify-integrity/regularly", {"chosen": {"bucket": "another"}}),
+        ("process-submission/default", {"entry": {"accession_version": ACCESSION_VERSION}}),
+        ("process-submission/default", {"entry": {"accession_version": ACCESSION_VERSION, "reason": "x" * 501}}),
+        ("release/default", {"entry": {"accession_version": "https://s3/secret?X-Amz-Signature=1"}}),
+        ("release/default", {"job_id": 7}),
+        ("recover/regularly", {"chosen": {"alarm_after_minutes": 0}}),
+        ("summarize/daily", {"chosen": {"days_ago": "yesterday"}}),
+        ("collect-garbage/regularly", {"chosen": {"dry_run": "perhaps"}}),
+        ("collect-garbage/regularly", {"dry_run": False}),
+    ],
+)
+def test_bounds_are_kept_in_the_ui_too(prefect: Prefect, worker: Worker, name: str, parameters: dict[str, Any]) -> None:
+    deployment = prefect.get(f"/deployments/name/{name}")["id"]
     with pytest.raises(httpx.HTTPStatusError) as refused:
-        prefect.post(f"/deployments/{deployment}/create_flow_run", {"parameters": {"chosen": chosen}})
-    assert refused.value.response.is_client_error
+        prefect.post(f"/deployments/{deployment}/create_flow_run", {"parameters": parameters})
+    assert refused.value.response.status_code in (409, 422)
 
 
 def _artifacts(prefect: Prefect, run_id: str) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from readvault.domain.forms import in_order
 from readvault.domain.reads import Platform
 from readvault.domain.status import ProcessingResult
 from readvault.services.house import House
@@ -29,7 +30,7 @@ class Asked:
 class Reprocess(BaseModel):
     """Which entries get a result of the newest pipeline version. Nothing is done before a maintainer confirms it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
     organism: str = Field(
         "",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from readvault.domain.forms import in_order
 from readvault.services.house import House
 from readvault.services.storage.integrity.verification import Verification, verify
 
@@ -14,11 +15,25 @@ from readvault.services.storage.integrity.verification import Verification, veri
 class VerifyIntegrity(BaseModel):
     """How much is read, how fast, and whether damage is repaired. What is left out is a setting (`storage.…`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
-    days: float | None = Field(None, ge=0, le=3650, description="Read again what was not read in so many days.")
-    minutes: float | None = Field(None, gt=0, le=1440, description="Stop after so long; the next run goes on.")
-    repair: bool = Field(True, description="Put damaged bytes back from wherever they still are.")
+    days: float | None = Field(
+        None,
+        ge=0,
+        le=3650,
+        title="Days",
+        description="Read again what was not read in so many days; None: as the setting"
+        " `READVAULT_STORAGE__VERIFY_EVERY_DAYS` says.",
+    )
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        le=1440,
+        title="Minutes",
+        description="Stop after so long, the next run goes on; None: as the setting"
+        " `READVAULT_STORAGE__VERIFY_MINUTES` says.",
+    )
+    repair: bool = Field(True, title="Repair", description="Put damaged bytes back from wherever they still are.")
 
     def verify(
         self,
