@@ -45,7 +45,7 @@ def list_of_orders(
         "orders",
         site,
         visit,
-        orders=[_shown(each) for each in found[:ORDERS]],
+        orders=[shown(each) for each in found[:ORDERS]],
         before=before,
         more=found[ORDERS - 1].row.id if len(found) > ORDERS else None,
     )
@@ -117,17 +117,14 @@ def _order(
     site: Site, visit: Visit, order_id: int, *, said: str = "", problem: str = "", reason: str = "", status: int = 200
 ) -> Response:
     order = orders.find(site.house, visit.actor, order_id)
-    taken = sum(order.results.get(state.value, 0) for state in TAKEN)
     return maintain_page(
         "order",
         site,
         visit,
         status,
         tab="orders",
-        order=_shown(order),
+        order=shown(order),
         choice=order.choice.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-        taken=taken,
-        waits=order.results.get(ResultState.WAITS.value, 0),
         said=said,
         problem=problem,
         reason=reason,
@@ -158,7 +155,7 @@ def _form(
     )
 
 
-def _shown(order: Order) -> dict[str, Any]:
+def shown(order: Order) -> dict[str, Any]:
     """An order with how far it is: entries that were processed, of all that are planned."""
     row = order.row
     still_open = sum(order.jobs.values())
@@ -169,6 +166,8 @@ def _shown(order: Order) -> dict[str, Any]:
         "results": order.results,
         "open": still_open,
         "done": done,
+        "taken": sum(order.results.get(state.value, 0) for state in TAKEN),
+        "waits": order.results.get(ResultState.WAITS.value, 0),
         "planned": max(row.planned_entries, row.queued, 1),
         "living": row.state in (OrderState.REQUESTED, OrderState.RUNNING, OrderState.PAUSED),
     }

@@ -12,8 +12,10 @@ from readvault.domain.organism import Organism
 from readvault.domain.status import JobKind, JobState
 from readvault.services.housekeeping.desk import Backlog, Desk, desk
 from readvault.services.housekeeping.figures import Figure
+from readvault.services.reprocessing import orders
 from readvault.web.maintain.desk import PLACE, MaintainerDep, maintain_page
 from readvault.web.maintain.index_look import IndexLook
+from readvault.web.maintain.orders import shown
 from readvault.web.site import PageRoute, Site, SiteDep, see
 
 router = APIRouter(prefix=PLACE, route_class=PageRoute, include_in_schema=False)
@@ -42,6 +44,7 @@ def overview(request: Request, site: SiteDep, visit: MaintainerDep) -> Response:
         figures={name: values.get(()) for name, values in figures.items()},
         damaged=sum(figures.get("readvault_objects_damaged", {}).values()),
         erasures_to_do=int(figures.get("readvault_erasures_waiting", {}).get(("shredding",), 0)),
+        orders=[each for each in map(shown, orders.page(site.house, visit.actor)) if each["living"]],
         parts=request.app.state.readiness.now(),
         organisms=_organisms(site, waiting, look),
     )

@@ -42,12 +42,13 @@ def result(
     breadth: float,
     warnings: tuple[Annotation, ...] = (),
     withheld: tuple[str, ...] = (),
+    fasta: bytes | None = None,
     **metadata: Any,
 ) -> ProcessedVersion:
     """A result with a consensus, variants and a breadth of coverage."""
     name = claim.accession_version
     contents = {
-        ("consensus", "consensus.fasta"): f">{name}\n{sequence}\n".encode(),
+        ("consensus", "consensus.fasta"): fasta or f">{name}\n{sequence}\n".encode(),
         ("variants", "variants.vcf.gz"): variants,
         ("variants", "variants.vcf.gz.tbi"): b"an index",
     }
@@ -98,6 +99,7 @@ def processed_again(
     breadth: float = 0.6,
     sequence: str = NEW,
     variants: bytes | None = None,
+    order: int | None = None,
     **changes: Any,
 ) -> int:
     """The entry with a result of pipeline version 2, which waits when its breadth is below; the comparison's ID."""
@@ -107,7 +109,7 @@ def processed_again(
         at = clock.read(session)
         session.add(
             Job(id=job_id, kind=JobKind.PROCESS_SUBMISSION.value, organism=scenes.ORGANISM, accession=name.accession,
-                version=name.version, pipeline_version=2, created_at=at, not_before=at)
+                version=name.version, pipeline_version=2, created_at=at, not_before=at, reprocessing_id=order)
         )  # fmt: skip
     claim = scenes.claimed(newer, job_id)
     called = variants or vcf((3, "G", "T", 0.91), (9, "G", "A", 0.75), (12, "C", "CAA", 1.0))
