@@ -31,6 +31,7 @@ from readvault.domain.lanes import Queue
 logger = logging.getLogger(__name__)
 
 FILE = "prefect.yaml"
+HUGE_ENTRYPOINT = "flows.process_submission.process_submission"
 _VARIABLE = re.compile(r"{{\s*\$(\w+)\s*}}")
 _PRIORITIES = {Queue.DEFAULT: 1, Queue.LARGE: 2, Queue.BACKGROUND: 10, Queue.LARGE_BACKGROUND: 11}
 """Less goes first. A delivery may be faster than this and make a queue: Prefect then gives it the next free number."""
@@ -106,6 +107,8 @@ async def register(
         await ensure_work_pool(client, settings.work_pool, kind, template)
         await ensure_work_queues(client, settings.work_pool)
         await register_deployments(client, settings.work_pool, only_missing=only_missing)
+        if settings.huge_work_pool is not None:
+            await register_huge(client, settings.huge_work_pool, only_missing=only_missing)
 
 
 async def keep_registered(
@@ -154,20 +157,43 @@ async def register_deployments(
     replaced by the other, would overwrite each other's in turn.
     """
     for described in described_deployments(path):
-        flow: Flow[..., Any] = load_flow_from_entrypoint(described.entrypoint, use_placeholder_flow=False)
-        schema = parameter_schema(flow).model_dump(exclude_unset=True)
-        version = _digest(described, schema)
-        found = await _found(client, f"{flow.name}/{described.name}", work_pool)
-        directory = with_environment(described.pull)
-        moved = found is not None and directory is not None and found.pull_steps != directory
-        if found is not None and (only_missing or (found.version == version and not moved)):
-            continue
-        if found is not None and not moved and _is_as_described(found, described, schema):
-            # `prefect deploy` put it there: from now on it is left alone, as one of ours.
-            await client.update_deployment(found.id, DeploymentUpdate(version=version))
-            continue
-        await _register(client, described, flow, schema, version, work_pool)
-        logger.info("registered the deployment %s/%s", flow.name, described.name)
+        await _register_if_changed(client, described, work_pool, only_missing=only_missing)
+
+
+async def register_huge(client: PrefectClient, work_pool: str, *, only_missing: bool = False) -> None:
+    """Register the deployment that processes one huge submission, in a work pool of any type that somebody made.
+
+    The pool's type and template are its maker's: without the pool nothing is registered, and huge jobs
+    wait among the large ones.
+    """
+    try:
+        await client.read_work_pool(work_pool)
+    except ObjectNotFound:
+        (logger.debug if only_missing else logger.warning)(
+            "there is no work pool %s: huge jobs are done by this worker as large ones", work_pool
+        )
+        return
+    [usual] = [each for each in described_deployments() if each.entrypoint == HUGE_ENTRYPOINT]
+    await _register_if_changed(client, usual.model_copy(update={"name": "huge"}), work_pool, only_missing=only_missing)
+
+
+async def _register_if_changed(
+    client: PrefectClient, described: Deployment, work_pool: str, *, only_missing: bool
+) -> None:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(described.entrypoint, use_placeholder_flow=False)
+    schema = parameter_schema(flow).model_dump(exclude_unset=True)
+    version = _digest(described, schema)
+    found = await _found(client, f"{flow.name}/{described.name}", work_pool)
+    directory = with_environment(described.pull)
+    moved = found is not None and directory is not None and found.pull_steps != directory
+    if found is not None and (only_missing or (found.version == version and not moved)):
+        return
+    if found is not None and not moved and _is_as_described(found, described, schema):
+        # `prefect deploy` put it there: from now on it is left alone, as one of ours.
+        await client.update_deployment(found.id, DeploymentUpdate(version=version))
+        return
+    await _register(client, described, flow, schema, version, work_pool)
+    logger.info("registered the deployment %s/%s", flow.name, described.name)
 
 
 async def _found(client: PrefectClient, name: str, work_pool: str) -> DeploymentResponse | None:

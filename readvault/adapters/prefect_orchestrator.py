@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -64,6 +65,9 @@ class PrefectOrchestrator:
         try:
             return self._create_run(delivery)
         except httpx.HTTPStatusError as refusal:
+            if delivery.queue == Queue.HUGE and refusal.response.status_code == httpx.codes.NOT_FOUND:
+                logger.warning("nothing in Prefect does huge jobs; %s is done as a large one", delivery.label)
+                return self.deliver(replace(delivery, queue=Queue.LARGE))
             PREFECT_FAILURES.labels("deliver").inc()
             logger.warning("Prefect answered %d to a delivery", refusal.response.status_code)
         except (httpx.HTTPError, ValueError, KeyError) as fault:

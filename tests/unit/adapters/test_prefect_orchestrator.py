@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 
 from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
 from readvault.config import PrefectSettings, Settings
-from readvault.ports import RunState
+from readvault.domain.lanes import Queue
+from readvault.ports import Delivery, RunState
 
 SETTINGS = Settings(prefect=PrefectSettings(api_url="http://prefect.invalid/api"))
 
@@ -29,3 +32,35 @@ def test_a_run_that_nobody_will_start_is_missing(
     answer = {"state_type": state_type, "work_queue_id": queue}
     transport = httpx.MockTransport(lambda _: httpx.Response(status, json=answer))
     assert PrefectOrchestrator(SETTINGS, transport=transport).state_of("run") is meaning
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "meaning"),
+    [
+        ("Cancelled", None, RunState.CANCELLED),
+        ("HandedBack", "this worker stops", RunState.ENDED),
+        ("Cancelled", "Deployment concurrency limit reached.", RunState.ENDED),
+    ],
+)
+def test_only_what_a_person_cancelled_is_cancelled(name: str, message: str | None, meaning: RunState) -> None:
+    state = {"name": name, "message": message}
+    answer = {"state_type": "CANCELLED", "work_queue_id": "a queue", "state": state}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
+    assert PrefectOrchestrator(SETTINGS, transport=transport).state_of("run") is meaning
+
+
+def test_a_huge_job_goes_to_its_own_deployment_and_to_the_large_ones_where_there_is_none() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            is_there = there or not request.url.path.endswith("/huge")
+            name = "/".join(request.url.path.split("/")[-2:])
+            return httpx.Response(200, json={"id": name.replace("/", "-")}) if is_there else httpx.Response(404)
+        asked.append((request.url.path.split("/")[-2], json.loads(request.content).get("work_queue_name")))
+        return httpx.Response(201, json={"id": "run"})
+
+    for there in (True, False):  # noqa: B007 - `answer` looks at it
+        orchestrator = PrefectOrchestrator(SETTINGS, transport=httpx.MockTransport(answer))
+        assert orchestrator.deliver(Delivery("job", 1, "process-submission", "LOC_1.1", Queue.HUGE)) == "run"
+    assert asked == [("process-submission-huge", None), ("process-submission-default", "large")]
