@@ -17,6 +17,7 @@ from sqlmodel import Session, SQLModel, col
 from readvault.db.names import among
 from readvault.db.records import ERASURES, GROUPS, ORGANISMS, ROOT, Kind, stamp
 from readvault.db.tables import (
+    ComparedResult,
     CurrentResult,
     DataUseTerms,
     DeletedEntryVersion,
@@ -35,6 +36,7 @@ from readvault.db.tables import (
     OriginalOpening,
     PartialResult,
     Release,
+    Reprocessing,
     Screening,
     SentBack,
     StoredObject,
@@ -87,6 +89,7 @@ def document(session: Session, kind: Kind, subject: str, at: float) -> tuple[str
         rows |= _rows(session, ErasedObject, col(ErasedObject.erasure_id) == int(subject))
         return _written(f"{ERASURES}/{int(subject):09d}/{stamp(at)}", "erasure", rows)
     rows = _rows(session, OrganismState, col(OrganismState.organism) == subject)
+    rows |= _rows(session, Reprocessing, col(Reprocessing.organism) == subject)
     return _written(f"{ORGANISMS}/{subject}/{stamp(at)}", "organism", rows)
 
 
@@ -106,6 +109,7 @@ def _of_version(session: Session, name: AccessionVersion) -> Rows:
     results = _rows(session, Manifest, among(Manifest, [name]), col(Manifest.superseded_at).is_(None))["manifest"]
     ids = [row["id"] for row in results]
     rows |= _rows(session, SentBack, col(SentBack.manifest_id).in_(ids))
+    rows |= _rows(session, ComparedResult, col(ComparedResult.manifest_id).in_(ids))
     rows["results"] = [{name: row[name] for name in _NAME_OF_RESULT} for row in results]
     earlier = (file["fileId"] for row in rows["submitted_data_archive"] for listed in row["files"].values()
                for file in listed)  # fmt: skip

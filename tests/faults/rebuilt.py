@@ -21,6 +21,7 @@ from sqlmodel import SQLModel, col
 from readvault.db import records
 from readvault.db.engine import Sessions, create_engine, migrate
 from readvault.db.tables import (
+    ComparedResult,
     CurrentResult,
     DataUseTerms,
     DeletedEntryVersion,
@@ -55,7 +56,7 @@ from tests.houses import MAINTAINER, build_house
 TABLES: tuple[type[SQLModel], ...] = (
     Group, GroupMember, EntryVersion, EntryFile, DataUseTerms, SubmittedDataArchive, DeletedEntryVersion,
     Manifest, ManifestFile, Release, CurrentResult, Intervention, ExternalMetadata, SentBack, UploadedFile,
-    ReleasedCount, Erasure, Withholding, OriginalOpening,
+    ReleasedCount, Erasure, ComparedResult, Withholding, OriginalOpening,
 )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ from readvault.services.queue.fence import SYSTEM
 
 PAGE = 500
 _newer = aliased(Manifest)
+_before = aliased(CurrentResult)
 
 
 def current(session: Session, organism: Organism) -> int:
@@ -162,6 +163,8 @@ def publish_results(session: Session, organism: str, version: int) -> int:
                 col(EntryVersion.released),
                 *_is_good(_newer, version),
                 col(older.pipeline_version) < version,
+                # Once only: a maintainer may have gone back to the older one since.
+                ~exists().where(col(_before.manifest_id) == col(_newer.id)).correlate(_newer),
             ),
         )
         .returning(col(CurrentResult.accession), col(CurrentResult.version))

@@ -19,7 +19,10 @@ from readvault.domain.interventions import Step
 from readvault.services import trail
 from readvault.services.house import House
 from readvault.services.people.groups import add_member, get_group
+from readvault.services.processing import jobs
 from readvault.services.release.interventions import history, intervene
+from readvault.services.release.manifests import manifest
+from readvault.services.reprocessing import decisions, feeding, orders
 from readvault.services.review.approval import Scope, approve
 from readvault.services.storage.integrity.fsck import fsck
 from readvault.services.storage.rebuilding import rebuild as rebuilding
@@ -30,7 +33,15 @@ from tests.fakes import MemoryStore
 from tests.faults import invariants, rebuilt
 from tests.houses import ALICE, BOB, MAINTAINER, group_of, tsv, upload
 from tests.integration.services.published import released
-from tests.integration.services.scenes import ORGANISM, manifests, processed
+from tests.integration.services.scenes import (
+    ERROR,
+    ORGANISM,
+    claimed,
+    manifests,
+    of_next_pipeline,
+    processed,
+    result,
+)
 
 
 @pytest.fixture(scope="module")
@@ -248,3 +259,26 @@ def test_hundreds_of_accessions_come_back_in_flat_memory(house: House, empty: Se
     counts = rebuild(replace(house, sessions=empty, store=many), MAINTAINER)
     assert (counts["accessions"], counts[LOST]) == (300, 1)  # the group's own record is not there
     assert many.most_read_ahead < 100
+
+
+def test_what_was_decided_of_newer_results_comes_back(house: House, empty: Sessions) -> None:
+    """An unreleased entry must not get its worse result, nor a called-off reprocessing begin anew, by a loss."""
+    group = group_of(house, ALICE)
+    public, hidden = released(house, group)[0], processed(house, group)[0]
+    later = of_next_pipeline(house)
+    feeding.feed(later)
+    with house.sessions.read() as session:
+        queued = session.exec(select(Job).where(col(Job.reprocessing_id).is_not(None))).all()
+    for job in queued:
+        claim = claimed(later, job.id)
+        errors = (ERROR,) if job.accession == hidden.accession else ()
+        jobs.register(later, claim, result(house, claim, text=b">main\nTTTT\n", errors=errors))
+    decisions.roll_back(house, MAINTAINER, public, "it is wrong after all")
+    orders.cancel(house, MAINTAINER, 1)
+    new = again(later, empty)
+    assert rebuilt.differences(later, new) == []
+    for name in (public, hidden):
+        assert json.loads(manifest(new, ALICE, ORGANISM, name).body)["pipelineVersion"] == 1
+    assert json.loads(manifest(new, None, ORGANISM, public, 2).body)["pipelineVersion"] == 2
+    assert [each.row.state for each in orders.page(new, MAINTAINER)] == ["cancelled"]
+    assert feeding.feed(new) == feeding.begin_again(new) == 0

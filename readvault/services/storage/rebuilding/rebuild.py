@@ -26,12 +26,14 @@ from readvault.db.tables import (
     GroupMember,
     LimitOverride,
     Repair,
+    Reprocessing,
     UploadedFile,
 )
 from readvault.db.upsert import columns_of
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict
 from readvault.domain.identifiers import number_of
+from readvault.domain.reprocessing import OrderState
 from readvault.ports import ReadStore
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
@@ -155,7 +157,10 @@ def _restore(house: House, rows: RowsRebuild, page: Sequence[AccessionRecords]) 
 def _what_befell(
     house: House, store: ReadStore, rows: RowsRebuild, counts: Counter[str], lost: Callable[[str], None]
 ) -> None:
-    """Restore repairs and erasures."""
+    """Restore repairs, erasures and orders to reprocess."""
+    for body in newest_documents(store, records.ORGANISMS, lost):
+        with house.sessions.begin() as session:
+            put(session, Reprocessing, map(_from_the_beginning, body["rows"].get("reprocessing", ())), once=False)
     for body in newest_documents(store, records.ERASURES, lost):
         with house.sessions.begin() as session:
             rows.make_groups(session, body["rows"]["erased_version"])
@@ -167,6 +172,11 @@ def _what_befell(
             counts["repairs"] += _repair(session, body["repair"])
     with house.sessions.begin() as session:
         rows.pin_what_came_again(session)
+
+
+def _from_the_beginning(row: dict[str, object]) -> dict[str, object]:
+    """An order whose jobs are lost looks at all entries once more: it passes over those that have their result."""
+    return {**row, "after_accession": "", "after_version": 0, "fed": row["state"] == OrderState.DONE.value}
 
 
 def _repair(session: Session, row: dict[str, object]) -> int:

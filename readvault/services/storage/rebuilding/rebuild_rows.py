@@ -16,6 +16,7 @@ from readvault.db import clock
 from readvault.db.erased import erased_among, is_erased
 from readvault.db.names import among
 from readvault.db.tables import (
+    ComparedResult,
     CurrentResult,
     DataUseTerms,
     DeletedEntryVersion,
@@ -58,6 +59,7 @@ BEFORE_RELEASE: tuple[type[SQLModel], ...] = (
 """In the order of their references; triggers let nothing of it come after the release."""
 AFTER_RELEASE: tuple[type[SQLModel], ...] = (
     CurrentResult,
+    ComparedResult,
     SentBack,
     Intervention,
     Screening,
@@ -201,6 +203,13 @@ class RowsRebuild:
                     self._counts["releases"] += table is Release
                 else:
                     self._lost(f"{name}: {what} could not be restored without its result")
+
+        for row in told.get(str(ComparedResult.__tablename__), ()):
+            if row["manifest_id"] in results:
+                # What it was compared with may have been superseded since, and lies in no record: the decision stays.
+                beside = row["compared_manifest_id"]
+                beside = beside if beside in results else row["manifest_id"]
+                rows[ComparedResult].append({**row, "compared_manifest_id": beside})
 
     def _jobs(self, told: Rows, results: set[int], now: float, *, published: bool) -> list[dict[str, Any]]:
         """What was not done yet: processing where there is no result, the side effects of a release."""
