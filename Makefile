@@ -10,7 +10,7 @@ N ?=
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench bench-api accuracy lock clean
+.PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench bench-api bench-throughput bench-claims bench-wave accuracy lock clean
 
 help:  ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,16 @@ bench: setup  ## compare `readvault process` with the stock tools (N=pairs, MEMO
 
 bench-api: setup  ## how lists, approval and released data grow from 10,000 to a million entries, on SQLite and PostgreSQL (N=entries)
 	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m benchmarks.api $(if $(N),--entries $(N))
+
+bench-throughput: setup  ## submissions an hour through the whole stack (N=submissions, PAIRS=each; POSTGRES=1: Prefect's database on PostgreSQL; CONCURRENCY=jobs at once)
+	@$(PYTHON) -m benchmarks.throughput $(if $(N),--submissions $(N)) $(if $(PAIRS),--pairs $(PAIRS)) \
+	  $(if $(POSTGRES),--postgres) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY))
+
+bench-claims: setup  ## worker processes on one PostgreSQL empty a queue of 100,000 tiny jobs (N=jobs, WORKERS="4 8 16", DONE=jobs done before for the plans)
+	@$(PYTHON) -m benchmarks.claims $(if $(N),--jobs $(N)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(DONE),--done $(DONE))
+
+bench-wave: setup  ## small jobs beside a big one: how much longer they wait (N=small jobs, MB=of the big one)
+	@$(PYTHON) -m benchmarks.wave $(if $(N),--small $(N)) $(if $(MB),--megabytes $(MB))
 
 accuracy: setup  ## judge consensus and variants by simulated truth, beside iVar and samtools; writes docs/accuracy.md (SEEDS="1 2 3")
 	@$(PYTHON) -m benchmarks.accuracy $(if $(SEEDS),--seeds $(SEEDS))

@@ -62,7 +62,7 @@ def main() -> None:
     """Print the figures; fail when a job was done twice or not at all, or a statement walks over all jobs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--workers", type=int, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--workers", type=int, nargs="+", default=[8])
     parser.add_argument("--done", type=int, default=1_000_000, help="jobs in the database when plans are looked at")
     chosen = parser.parse_args()
     wrong: list[str] = []

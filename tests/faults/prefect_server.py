@@ -1,4 +1,4 @@
-"""A real Prefect server for campaigns, as `readvault up` has it: it can be stopped, lose its database, and come back."""
+"""A real Prefect server for campaigns, as `readvault up` has it: it can be stopped, lose its data, and come back."""
 
 from __future__ import annotations
 
