@@ -7,8 +7,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from readvault.domain.errors import NotReady, NurseryDied
+from readvault.domain.lanes import Lane
 from readvault.domain.organism import Organism
 from readvault.host_index_readiness import EXTERNAL, organism_readiness
 from readvault.nursery import Nursery
@@ -86,11 +88,12 @@ class Equipment:
     def _child(self, sample: Sample) -> Iterator[Hands]:
         """A child of the nursery for a job of this thread's run; who cancels the run kills it."""
         run = current_run()
+        gently: dict[str, Any] = {"gently": True} if run.lane is Lane.LARGE else {}
         with ExitStack() as stack:
             while True:
                 nursery = self.nursery
                 try:
-                    child = stack.enter_context(nursery.child(sample))
+                    child = stack.enter_context(nursery.child(sample, **gently))
                     break
                 except NurseryDied:
                     if nursery is self.nursery:  # else another one has come in its place

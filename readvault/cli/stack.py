@@ -163,6 +163,10 @@ class Stack:
             environment[f"READVAULT_S3__{identity.upper()}__ACCESS_KEY"] = keys.access_key
             environment[f"READVAULT_S3__{identity.upper()}__SECRET_KEY"] = keys.secret_key.get_secret_value()
         if self.prefect_api and self.prefect_auth:
+            chosen = settings.prefect
+            environment["READVAULT_PREFECT__REGISTER_EVERY"] = str(chosen.register_every)
+            if chosen.huge_work_pool is not None:
+                environment["READVAULT_PREFECT__HUGE_WORK_POOL"] = chosen.huge_work_pool
             environment |= {
                 "READVAULT_PREFECT__API_URL": self.prefect_api,
                 "READVAULT_PREFECT__AUTH_STRING": self.prefect_auth,

@@ -28,6 +28,9 @@ from readvault.nursery.sandbox import Limits
 _MESSAGE = 2**16
 _SECONDS_TO_END = 5.0
 """After which the forkserver ends although something of a job is still there: it is stuck in the kernel."""
+FORK, FORK_GENTLY = "fork", "fork gently"
+NICENESS = 10
+"""How much a large job steps back where small ones want the processors too."""
 HOST_INDEX = "readvault.reads.dehumanize.host_index"
 
 
@@ -78,14 +81,14 @@ class Forkserver:
         if not message:
             return False
         verb, key = json.loads(message)
-        if verb == "fork":
-            self._fork(key, *descriptors)
+        if verb in (FORK, FORK_GENTLY):
+            self._fork(key, *descriptors, gently=verb == FORK_GENTLY)
         else:
             for pid in [pid for pid, job in self._jobs.items() if job.key == key]:
                 _kill_group(pid)
         return True
 
-    def _fork(self, key: str, conversation: int, status: int) -> None:
+    def _fork(self, key: str, conversation: int, status: int, *, gently: bool) -> None:
         parent = os.getpid()
         try:
             pid = os.fork()
@@ -95,6 +98,8 @@ class Forkserver:
             return
         if pid == 0:
             try:
+                if gently:
+                    os.nice(NICENESS)
                 self._become_child(parent, conversation, status)
             finally:
                 os._exit(0)

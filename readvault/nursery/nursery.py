@@ -24,6 +24,7 @@ from readvault.config import WorkerSettings
 from readvault.domain.errors import NotReady, NurseryDied
 from readvault.failpoints import VARIABLE as FAILPOINTS
 from readvault.nursery.child import Child
+from readvault.nursery.forkserver import FORK, FORK_GENTLY
 from readvault.nursery.sandbox import Limits
 from readvault.pipeline import LOCAL
 from readvault.reads.sample import Sample
@@ -104,9 +105,10 @@ class Nursery:
         self._end_if_nobody_needs_it()
 
     @contextmanager
-    def child(self, sample: Sample) -> Iterator[Child]:
+    def child(self, sample: Sample, *, gently: bool = False) -> Iterator[Child]:
         """A child for one sample; when the block ends it is gone, with all that it started.
 
+        `gently`: it leaves the processors to others that want them, so that a large job slows no small one.
         Raises NurseryDied when the nursery is stopping or has retired.
         """
         with self._changed:
@@ -114,7 +116,7 @@ class Nursery:
                 raise NurseryDied("another nursery has taken the place of this one")
             self._jobs += 1
         try:
-            child = self._fork(uuid.uuid4().hex, sample)
+            child = self._fork(uuid.uuid4().hex, sample, gently)
             try:
                 yield child
             finally:
@@ -128,7 +130,7 @@ class Nursery:
         if self._retired and not self._jobs:
             self.stop()
 
-    def _fork(self, key: str, sample: Sample) -> Child:
+    def _fork(self, key: str, sample: Sample, gently: bool) -> Child:
         with self._changed:
             self._changed.wait_for(lambda: self._server is not None or self._stopping)
             server = self._server
@@ -137,7 +139,7 @@ class Nursery:
         ours, theirs = socket.socketpair()
         status, told = os.pipe()
         try:
-            server.send("fork", key, theirs.fileno(), told)
+            server.send(FORK_GENTLY if gently else FORK, key, theirs.fileno(), told)
         finally:
             theirs.close()
             os.close(told)

@@ -163,6 +163,16 @@ def test_a_dead_forkserver_is_replaced_and_its_jobs_are_handed_back(tmp_path: Pa
         nursery.stop()
 
 
+def test_a_large_job_steps_back_from_the_processors(tmp_path: Path) -> None:
+    nursery = started(tmp_path)
+    try:
+        sample = samples_in(tmp_path)
+        with nursery.child(sample()) as usual, nursery.child(sample("LOC_2.1"), gently=True) as gentle:
+            assert os.getpriority(os.PRIO_PROCESS, usual.pid or 0) < os.getpriority(os.PRIO_PROCESS, gentle.pid or 0)
+    finally:
+        nursery.stop()
+
+
 def test_a_retired_nursery_ends_with_its_last_job_and_takes_no_other(tmp_path: Path) -> None:
     nursery = started(tmp_path)
     try:
