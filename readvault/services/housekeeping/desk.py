@@ -16,6 +16,8 @@ from readvault.domain.reprocessing import OrderState, ResultState
 from readvault.domain.status import JobKind, JobState
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
+from readvault.services.release import opening
+from readvault.services.screening import withholding
 
 _PROCESSING = (JobKind.PROCESS_SUBMISSION.value, JobKind.EXTERNAL_PROCESSING.value, JobKind.REGISTER_EXTERNAL.value)
 _OPEN = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.NEEDS_ATTENTION.value)
@@ -41,6 +43,10 @@ class Desk:
     """Orders to reprocess that were requested and not confirmed."""
     erasures: int
     """Erasures that were asked for and may still be confirmed."""
+    withheld: int
+    """Results whose reads a screening withheld."""
+    openings: int
+    """Entries whose originals were asked for and may still be opened."""
     damaged: int
     backlogs: Mapping[str, Backlog]
 
@@ -63,6 +69,8 @@ def desk_in(session: Session, now: float) -> Desk:
         results=_count(session, col(ComparedResult.id), col(ComparedResult.state) == ResultState.WAITS.value),
         orders=_count(session, col(Reprocessing.id), col(Reprocessing.state) == OrderState.REQUESTED.value),
         erasures=_count(session, col(Erasure.id), asked),
+        withheld=withholding.waiting(session),
+        openings=opening.waiting(session),
         damaged=_count(session, col(FixityCheck.key), col(FixityCheck.damage).is_not(None)),
         backlogs=_backlogs(session, now),
     )

@@ -9,7 +9,7 @@ from readvault.domain.organism import Dehumanize, Originals, Pipeline
 from readvault.services.release import public_originals
 from readvault.services.screening import withholding
 from tests.houses import MAINTAINER
-from tests.integration.api.matrix.cells import Call, Row, anybody, role
+from tests.integration.api.matrix.cells import Call, Expected, Row, anybody, role
 from tests.integration.api.matrix.scene import READS, Scene
 from tests.integration.services import scenes
 
@@ -45,7 +45,29 @@ def _named(scene: Scene) -> Call:
     return Call(json={"accessionVersions": [str(scene.released.name)], "reason": WHY})
 
 
+def _decided(scene: Scene) -> Call:
+    name = str(scene.released.name)
+    return Call(data={"action": "give", "entry": name, "pipeline_version": "1", "reason": WHY})
+
+
+_PAGE = "/web/maintain/human-reads"
+
+
+def _page(status: int) -> Expected:
+    return {**role("maintainer", status), "anonymous": 303}
+
+
 ROWS = [
+    Row("GET", _PAGE, _page(200), prepare=_withheld),
+    Row("POST", f"{_PAGE}/withheld", _page(303), _decided, prepare=_withheld),
+    Row("POST", f"{_PAGE}/withheld", _page(409), _decided, note="not withheld"),
+    Row(
+        "POST",
+        f"{_PAGE}/originals",
+        _page(409),
+        lambda scene: Call(data={"action": "confirm", "entry": str(scene.released.name)}),
+        note="nothing was asked for",
+    ),
     Row("GET", "/admin/screenings", role("maintainer", 200)),
     Row("GET", "/admin/withheld-reads", role("maintainer", 200), prepare=_withheld),
     Row("POST", READ + "/withhold", role("maintainer", 200), _released),
