@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from readvault import recovery
@@ -248,9 +249,9 @@ class WorkerHouse(Equipment):
         """Whether nobody tries this job again until a maintainer has looked after it."""
         return open_jobs.needs_attention(self.house, job_id)
 
-    def queue(self) -> standing.Queue:
-        """How many jobs wait, and for how long the oldest."""
-        return standing.queue(self.house)
+    def queue(self) -> dict[str, int]:
+        """How many jobs wait, and for how long the oldest (`readvault.services.housekeeping.standing.Queue`)."""
+        return asdict(standing.queue(self.house))
 
     def day_in_figures(self, days_ago: int) -> Day:
         """What happened on a day, and how the instance stands now."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from collections.abc import Mapping
 
 from prefect.events import emit_event
-
-from readvault.services.housekeeping.standing import Queue
 
 logger = logging.getLogger(__name__)
 
@@ -15,12 +13,12 @@ QUEUE_IS_OLD = "readvault.queue.old"
 QUEUE = {"prefect.resource.id": "readvault.queue", "prefect.resource.name": "jobs"}
 
 
-def if_queue_is_old(queue: Queue, minutes: int) -> None:
+def if_queue_is_old(queue: Mapping[str, int], minutes: int) -> None:
     """Send an event when a job has been due for longer than so many minutes. A lost one is sent by the next run."""
-    if queue.oldest_minutes <= minutes:
+    if queue["oldest_minutes"] <= minutes:
         return
-    logger.warning("the oldest job has been due for %d minutes", queue.oldest_minutes)
+    logger.warning("the oldest job has been due for %d minutes", queue["oldest_minutes"])
     try:
-        emit_event(QUEUE_IS_OLD, resource=QUEUE, payload=asdict(queue))
+        emit_event(QUEUE_IS_OLD, resource=QUEUE, payload=dict(queue))
     except Exception as fault:
         logger.warning("an event can't be sent: %s", type(fault).__name__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,8 @@ class FakeHouse:
     def recover(self) -> dict[str, int]:
         return {"reaped": 0, "delivered": 2, "expired uploads": 1}
 
-    def queue(self) -> Queue:
-        return Queue(queued=7, due=5, oldest_minutes=90)
+    def queue(self) -> dict[str, int]:
+        return asdict(Queue(queued=7, due=5, oldest_minutes=90))
 
     def day_in_figures(self, days_ago: int) -> Day:
         self.journal.note(f"day {days_ago}")
