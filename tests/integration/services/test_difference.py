@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlmodel import select
 
+from readvault.cli.admin_difference import told
 from readvault.db.tables import FixityCheck, ManifestFile, StoredObject
 from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
 from readvault.domain.identifiers import AccessionVersion
@@ -62,6 +63,28 @@ def test_all_that_differs_is_told(house: House, waiting: tuple[AccessionVersion,
         ("variants.vcf.gz.tbi", True),
     }
     assert (what.segments_problem, what.variants_problem) == (None, None)
+
+
+def test_the_command_line_tells_it_line_by_line(house: House) -> None:
+    name = compared.released(house, scenes.group(house, "alice"))
+    number = compared.processed_again(house, name, warnings=(WARNING,), lineage="\x1b[31mred\nline")
+    lines = list(told(difference(house, MAINTAINER, number)))
+    assert lines == [
+        f"{name} (sars-cov-2): pipeline version 1 → 2, waits",
+        "worse\tbreadthOfCoverage\t0.98\t0.6",
+        "figure\tbreadthOfCoverage\t0.98\t0.6",
+        "figure\tlineage\t-\t�[31mred line",
+        f"warning\tnew\t{WARNING.message}",
+        "consensus\tmain\t20\t20\t1 substitution, 1 now unknown (reference)",
+        "consensus\tmain\t9\tsubstitution\tG\tR",
+        "consensus\tmain\t18-20\tnow unknown\tGCA\tNNN",
+        "variants\t3 → 3",
+        "variant\tnew\tmain\t12\tC>CAA\t-\t1.000 PASS",
+        "variant\tgone\tmain\t5\tT>C\t0.400 PASS\t-",
+        "variant\tchanged\tmain\t9\tG>A\t0.500 PASS\t0.750 PASS",
+        "file\tconsensus\tconsensus.fasta\t35\t35",
+        *[line for line in lines if "variants.vcf.gz" in line],
+    ]
 
 
 @pytest.mark.parametrize("how", ["gone", "other bytes"])
