@@ -27,12 +27,16 @@ FOLDER = "organism-files"
 _Stat = tuple[str, int, int, int, int]
 
 
+class StillChanging(NotReady):
+    """Somebody saves files at this very moment."""
+
+
 def load(settings: Settings) -> OrganismSet:
     """Read all organisms of the instance, `demo` among them when it was asked for.
 
     References, genes and primers are kept by their content, and it is these copies that the organisms
     name: a job that began with one reference ends with it, whatever is saved meanwhile. Raises NotReady
-    with what is wrong, also when files change while they are read.
+    with what is wrong, StillChanging when files change while they are read.
     """
     before = digest(settings)
     found = load_organisms(settings.organisms_dir)
@@ -41,7 +45,7 @@ def load(settings: Settings) -> OrganismSet:
     keep = functools.partial(_kept, _folder(settings))
     kept = {name: _with_files(organism, keep) for name, organism in found.items()}
     if digest(settings) != before:
-        raise NotReady(f"the files in {settings.organisms_dir} change while they are read")
+        raise StillChanging(f"the files in {settings.organisms_dir} change while they are read")
     return OrganismSet(kept, {name: digest_of(organism) for name, organism in kept.items()}, before)
 
 

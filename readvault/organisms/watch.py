@@ -94,19 +94,17 @@ class OrganismWatch:
 
     def _take_up(self, digest: str) -> bool:
         settings, before = self._house.settings, self._live.now
-        reasons = admission.mistakes(settings)
-        if not reasons:
-            try:
-                following = loading.load(settings)
-            except NotReady as fault:
-                reasons = [str(fault)]
-            else:
-                if following.digest != digest:
-                    self._seen = following.digest
-                    return False  # it changed again: the next look finds it
-                reasons = list(admission.refusals(self._house, before, following))
+        following: OrganismSet | None = None
+        reasons: list[str] | None
+        try:
+            following, reasons = self._examined(before)
+        except loading.StillChanging:
+            reasons = None
+        if reasons is None or loading.digest(settings) != digest:  # examined may have been half of a change
+            self._seen, self._stats = "", ()
+            return False
         self._looked_at = digest
-        if reasons:
+        if following is None:
             self._refuse(reasons)
             return False
         told = admission.warnings(before, following)
@@ -118,6 +116,20 @@ class OrganismWatch:
             logger.warning("%s", each)
         self._on_change(following)
         return True
+
+    def _examined(self, before: OrganismSet) -> tuple[OrganismSet | None, list[str]]:
+        """The set that lies there, or why it can't count."""
+        settings = self._house.settings
+        if reasons := admission.mistakes(settings):
+            return None, reasons
+        try:
+            following = loading.load(settings)
+        except loading.StillChanging:
+            raise
+        except NotReady as fault:
+            return None, [str(fault)]
+        reasons = list(admission.refusals(self._house, before, following))
+        return (None if reasons else following), reasons
 
     def _refuse(self, reasons: list[str]) -> None:
         self._live.standing = replace(self._live.standing, refused=tuple(reasons), refused_at=self._clock())

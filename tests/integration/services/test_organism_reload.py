@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from readvault.config import Settings
 from readvault.domain.organism.loaded import LiveOrganisms, OrganismSet
-from readvault.organisms import loading
+from readvault.organisms import admission, loading
 from readvault.organisms.watch import OrganismWatch
 from readvault.services.entries.released_state import released_etag
 from readvault.services.house import House
@@ -216,6 +217,49 @@ def test_at_the_start_what_has_entries_and_no_file_is_told(
     watch.tell_what_has_no_file()
     assert live(living).standing.without_file == ("lost-1", "lost-2")
     assert "no file speaks of it" in caplog.text
+
+
+def test_half_of_a_change_is_neither_taken_nor_refused(
+    living: House, write: Write, watch: OrganismWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody saves a reference while the set is looked at."""
+    examined = admission.mistakes
+
+    def saved_meanwhile(settings: Settings) -> list[str]:
+        write("pipeline: {version: 2}")
+        return examined(settings)
+
+    monkeypatch.setattr(admission, "mistakes", saved_meanwhile)
+    write("nonsense: 1")
+    assert not watch.look(insist=True)
+    assert live(living).standing.refused == ()
+    monkeypatch.undo()
+    assert not watch.look()
+    assert watch.look()
+    assert living.organism(ORGANISM).pipeline.version == 2
+
+
+def test_a_set_that_could_not_be_read_at_once_is_read_at_the_next_look(
+    living: House, write: Write, watch: OrganismWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changing(_: Settings) -> OrganismSet:
+        raise loading.StillChanging("somebody saves")
+
+    write("pipeline: {version: 2}")
+    monkeypatch.setattr(loading, "load", changing)
+    assert not watch.look(insist=True)
+    monkeypatch.undo()
+    assert not watch.look()
+    assert watch.look()
+
+
+def test_where_nothing_can_be_kept_a_temporary_folder_is_taken(living: House, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    settings = living.settings.model_copy(update={"data_dir": tmp_path / "file" / "data"})
+    reference = loading.load(settings)[ORGANISM].reference
+    assert reference is not None
+    assert reference.fasta.is_file()
+    assert tmp_path not in reference.fasta.parents
 
 
 def test_a_database_that_is_away_costs_a_look_and_nothing_else(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from readvault.cli.main import app
 from readvault.config import load_organism
+from readvault.domain.errors import NotReady
 from readvault.organisms.differences import Effect, difference
 from readvault.organisms.effective import by_content
 
@@ -88,3 +91,28 @@ def test_another_content_of_a_file_is_a_change(tmp_path: Path) -> None:
     assert "pipeline.version was not raised" in result.stdout
     same = CliRunner().invoke(app, ["organisms", "diff", str(folders[1]), "--against", str(folders[1])])
     assert (same.exit_code, same.stdout) == (0, "no difference\n")
+
+
+def test_a_running_instance_is_asked_with_a_maintainers_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reference.fasta").write_text(">x\nACGT\n")
+    (tmp_path / "a.yaml").write_text(START)
+    running = by_content(load_organism(tmp_path / "a.yaml"))
+    running["displayName"] = "Another"
+    answers = {"right": (200, {"organisms": {"a": {"configuration": running}, "demo": {"configuration": running}}}),
+               "wrong": (403, {}), "odd": (200, {})}  # fmt: skip
+
+    def get(url: str, *, headers: dict[str, str], timeout: float) -> httpx.Response:
+        assert url == "http://api.example.org/admin/organisms"
+        status, body = answers[headers["Authorization"].removeprefix("Bearer ")]
+        return httpx.Response(status, json=body, request=httpx.Request("GET", url))
+
+    monkeypatch.setattr(httpx, "get", get)
+    arguments = ["organisms", "diff", str(tmp_path), "--against", "http://api.example.org/", "--json"]
+    result = CliRunner().invoke(app, arguments, env={"READVAULT_TOKEN": "right"})
+    answer = json.loads(result.stdout)
+    assert (result.exit_code, answer["removed"]) == (0, [])
+    assert [(each["key"], each["before"]) for each in answer["changes"]] == [("displayName", "Another")]
+    for token, words in {"wrong": "403", "odd": "no organisms", "": "set READVAULT_TOKEN"}.items():
+        fault = CliRunner().invoke(app, arguments, env={"READVAULT_TOKEN": token}).exception
+        assert isinstance(fault, NotReady)
+        assert words in str(fault)
