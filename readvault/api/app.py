@@ -35,6 +35,7 @@ from readvault.api.routes import (
     organisms,
     pipelines,
     released,
+    reprocessing,
     review,
     screenings,
     submission,
@@ -84,7 +85,20 @@ def create_app(house: House, identity: Identity) -> FastAPI:
         app.include_router(login_router(identity.embedded, app.state.login_limit))
     # Paths that begin with an organism's name come last.
     rooms = (
-        *(admin, organisms, differences, erasures, limits, files, downloads, groups, terms, tokens, released),
+        *(
+            admin,
+            organisms,
+            differences,
+            reprocessing,
+            erasures,
+            limits,
+            files,
+            downloads,
+            groups,
+            terms,
+            tokens,
+            released,
+        ),
         *(screenings, lapis, pipelines, submission, submitted, review, entries, manifests, batches),
     )
     for room in rooms:
