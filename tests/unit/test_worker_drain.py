@@ -102,6 +102,39 @@ def test_a_download_ends_when_the_worker_does_and_nothing_is_counted(
     assert job(house, job_id).attempt == 1  # a worker that stops begins nothing
 
 
+def test_a_job_that_hangs_in_s3_is_handed_back_when_the_worker_ends_and_writes_nothing_any_more(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3's own time limits add up to four minutes; whoever restarts a worker doesn't wait that long."""
+    hanging = replace(house, store=HangingStore())
+    assert isinstance(hanging.store, HangingStore)
+    worker = WorkerHouse(hanging)
+    worker.ready = frozenset({ORGANISM})
+    _, job_id = entry(house, group(house, "alice"))
+    ended: list[type[BaseException]] = []
+
+    def do() -> None:
+        try:
+            worker.run(Delivery(job_id, 1, JobKind.PROCESS_SUBMISSION.value, "x"))
+        except Exception as fault:
+            ended.append(type(fault))
+
+    thread = threading.Thread(target=do)
+    thread.start()
+    assert hanging.store.asked.wait(30)
+    exits: list[int] = []
+    monkeypatch.setattr("os._exit", exits.append)
+    worker.end(at_once=True)
+    given_back = job(house, job_id)
+    assert (given_back.state, given_back.failures, given_back.handbacks) == (JobState.QUEUED, 0, 1)
+    assert given_back.last_error == "its worker was asked to end"
+    assert exits == [0]
+    hanging.store.go.set()
+    thread.join(30)
+    assert len(ended) == 1
+    assert job(house, job_id).model_dump() == given_back.model_dump()
+
+
 def test_what_breaks_while_a_worker_ends_is_not_counted(
     house: House, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

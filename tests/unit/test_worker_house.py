@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from readvault.config import Settings
-from readvault.domain.errors import StoreUnavailable, WorkerStops
+from readvault.domain.errors import NotReady, NurseryDied, StoreUnavailable, WorkerStops
 from readvault.domain.organism import Dehumanize, Organism, Pipeline, Reference
 from readvault.domain.status import JobKind, JobState
 from readvault.places import Places
@@ -23,11 +26,12 @@ from tests.fakes import MemoryStore
 from tests.integration.services.scenes import ORGANISM, change, entry, group, job
 
 
-def _worker(directory: Path) -> WorkerHouse:
+def _worker(directory: Path, *, index_is_there: bool = True) -> WorkerHouse:
     """A worker, not started, of the organisms `screened` (index `pinned.idx`) and `unscreened`."""
     index = directory / "host-index" / "pinned.idx"
     index.parent.mkdir()
-    index.write_bytes(b"an index")
+    if index_is_there:
+        index.write_bytes(b"an index")
     (directory / "x.fasta").write_text(">x\nACGT\n")
     rules = {
         "screened": Dehumanize(index="pinned", sha256=hashlib.sha256(b"an index").hexdigest()),
@@ -66,6 +70,87 @@ def test_an_index_that_cannot_be_read_stops_only_its_own_organism(
     worker = _worker(tmp_path)
     assert worker.ready == {"unscreened"}
     assert worker.readiness["screened"] == "its host index pinned.idx can't be read (PermissionError)"
+
+
+class _Nursery:
+    """A nursery that loads nothing; `refuses` one lets none start."""
+
+    refuses = False
+
+    def __init__(self, _: object, indexes: dict[str, Path]) -> None:
+        self.indexes, self.said = indexes, [] if indexes else ["empty"]
+
+    def start(self) -> None:
+        if self.refuses:
+            raise NotReady("the nursery doesn't start")
+        self.said.append("started")
+
+    def retire(self) -> None:
+        self.said.append("retired")
+
+    @contextmanager
+    def child(self, sample: object) -> Iterator[object]:
+        if "retired" in self.said:
+            raise NurseryDied("another nursery has taken the place of this one")
+        yield SimpleNamespace(nursery=self, cancel=lambda: None)
+
+
+def test_changed_host_indexes_get_another_nursery_and_nothing_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("readvault.equipment.Nursery", _Nursery)
+    worker = _worker(tmp_path)
+    first: Any = worker.nursery
+    organisms = dict(worker.house.organisms)
+    worker.reload(organisms)
+    assert worker.nursery is first
+    index = tmp_path / "host-index" / "newer.idx"
+    index.write_bytes(b"a newer index")
+    newer = Dehumanize(index="newer", sha256=hashlib.sha256(b"a newer index").hexdigest())
+    pipeline = organisms["screened"].pipeline.model_copy(update={"dehumanize": newer})
+    changed = {**organisms, "screened": organisms["screened"].model_copy(update={"pipeline": pipeline})}
+    assert worker.ready_now(changed) == {"unscreened"}, "nobody has that index loaded yet"
+
+    monkeypatch.setattr(_Nursery, "refuses", True)
+    worker.reload(changed)
+    assert (worker.nursery, first.said) == (first, [])
+    assert (worker.ready, worker.ready_now(changed)) == ({"screened", "unscreened"}, {"unscreened"})
+
+    monkeypatch.setattr(_Nursery, "refuses", False)
+    worker.reload(changed)
+    second: Any = worker.nursery
+    assert (first.said, second.said) == (["retired"], ["started"])
+    assert second.indexes == {"screened": index}
+    assert worker.ready_now(changed) == {"screened", "unscreened"}
+
+
+def test_a_job_that_meets_a_retired_nursery_gets_its_child_from_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("readvault.equipment.Nursery", _Nursery)
+    worker = _worker(tmp_path)
+    first, second = worker.nursery, _Nursery(None, {"x": tmp_path})
+
+    def child(sample: object) -> Any:
+        worker.nursery = second  # type: ignore[assignment]
+        raise NurseryDied("another nursery has taken the place of this one")
+
+    monkeypatch.setattr(first, "child", child)
+    nothing: Any = None
+    with worker._child(nothing) as got:
+        assert got.nursery is second  # type: ignore[attr-defined]
+
+
+def test_an_index_that_comes_later_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("readvault.equipment.Nursery", _Nursery)
+    worker = _worker(tmp_path, index_is_there=False)
+    assert worker.ready == {"unscreened"}
+    index = tmp_path / "host-index" / "pinned.idx"
+    index.write_bytes(b"an index")
+    worker.look_at_indexes()
+    assert worker.ready == {"screened", "unscreened"}
+    loaded: Any = worker.nursery
+    assert (loaded.indexes, loaded.said) == ({"screened": index}, ["started"])
 
 
 def test_a_job_that_must_run_alone_has_nobody_beside_it_and_is_not_overtaken() -> None:
