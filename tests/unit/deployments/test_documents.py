@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -57,3 +58,29 @@ def test_every_link_leads_somewhere(name: str) -> None:
         target = (ROOT / "docs" / (file or name)).resolve()
         assert target.is_file(), link
         assert not anchor or anchor in headings(target), link
+
+
+FIRST_SIDE_BY_SIDE = "0010"
+MIGRATIONS = [
+    path
+    for path in sorted((ROOT / "readvault" / "db" / "migrations" / "versions").glob("0*.py"))
+    if path.name >= FIRST_SIDE_BY_SIDE
+]
+
+
+@pytest.mark.parametrize("path", MIGRATIONS, ids=lambda path: path.stem)
+def test_a_version_before_a_migration_goes_on_after_it(path: Path) -> None:
+    """The runbook migrates first and replaces processes then: until the last is, the older ones write too."""
+    upgrade = next(
+        node
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name == "upgrade"
+    )
+    for call in (node for node in ast.walk(upgrade) if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func)
+        assert name.rpartition(".")[2] not in {"drop_column", "drop_table", "alter_column", "rename_table"}, name
+        if name == "op.add_column":
+            column = call.args[1]
+            assert isinstance(column, ast.Call)
+            options = {each.arg: ast.unparse(each.value) for each in column.keywords}
+            assert options.get("nullable", "True") == "True" or "server_default" in options, ast.unparse(call)
