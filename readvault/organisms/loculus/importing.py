@@ -19,10 +19,12 @@ from readvault.organisms.loculus.genomes import Genome, Sequence, genomes_of, le
 from readvault.organisms.loculus.notes import Notes, Outcome
 from readvault.organisms.loculus.proteins import Place, gff3, place_of
 from readvault.organisms.loculus.source import organisms_in
+from readvault.reads.references import BASES
 
 REPORT = "import-report.md"
 LINE = 70
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
+_CATEGORY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,59}")
 _SCHEMA_TAKEN = frozenset(
     {
         *("organismName", "instanceName", "metadata", "metadataAdd", "extraInputFields", "inputFields"),
@@ -172,6 +174,10 @@ class _Import:
     def _letters(self, sequence: Sequence, into: Path | None) -> Sequence | None:
         """The sequence with its letters; None when they are elsewhere."""
         if sequence.letters:
+            if into is not None and set(sequence.letters) - set(f"{BASES}U"):
+                self._note(
+                    Outcome.TO_DO, "referenceGenomes", "has letters that are no bases: correct it", sequence.name
+                )
             return sequence
         if sequence.unknown:
             text = "its sequence is given in a way that is unknown here: put it into the FASTA"
@@ -249,7 +255,12 @@ class _Import:
         taken = set(ProcessedCategory) if external == "after" else READ_LEVEL
         for name in sorted(set(outputs) & set(map(str, taken))):
             self._note(Outcome.DROPPED, "schema.files", "readvault makes it itself", name)
-        categories = {name: {"mayContainReads": True} for name in outputs if name not in set(map(str, taken))}
+        for name in outputs:
+            if not _CATEGORY.fullmatch(name):
+                self._note(Outcome.DROPPED, "schema.files", "can't be the name of a category here", name)
+        known = set(map(str, taken))
+        fitting = [name for name in outputs if _CATEGORY.fullmatch(name) and name not in known]
+        categories = {name: {"mayContainReads": True} for name in fitting}
         for name in categories:
             text = "stays with the group; public only with mayContainReads: false"
             self._note(Outcome.APPROXIMATED, "schema.files", text, name)
