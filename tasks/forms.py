@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
 from readvault.domain.forms import in_order
 
@@ -34,6 +34,12 @@ class Entry(Form):
         pattern=NAME,
         max_length=60,
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _or_not_asked(cls, given: Any, validate: ModelWrapValidatorHandler[Any]) -> Any:
+        """Prefect's own engine, in a stock worker, validates defaults too; the form's schema stays as it is."""
+        return NOT_ASKED if given is NOT_ASKED else validate(given)
 
 
 class EntryAgain(Entry):

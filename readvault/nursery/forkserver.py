@@ -24,11 +24,11 @@ from typing import Any
 
 from readvault.nursery import hand, sandbox
 from readvault.nursery.sandbox import Limits
+from readvault.nursery.wire import FORK, FORK_GENTLY
 
 _MESSAGE = 2**16
 _SECONDS_TO_END = 5.0
 """After which the forkserver ends although something of a job is still there: it is stuck in the kernel."""
-FORK, FORK_GENTLY = "fork", "fork gently"
 NICENESS = 10
 """How much a large job steps back where small ones want the processors too."""
 HOST_INDEX = "readvault.reads.dehumanize.host_index"

@@ -24,8 +24,8 @@ from readvault.config import WorkerSettings
 from readvault.domain.errors import NotReady, NurseryDied
 from readvault.failpoints import VARIABLE as FAILPOINTS
 from readvault.nursery.child import Child
-from readvault.nursery.forkserver import FORK, FORK_GENTLY
 from readvault.nursery.sandbox import Limits
+from readvault.nursery.wire import FORK, FORK_GENTLY
 from readvault.pipeline import LOCAL
 from readvault.reads.sample import Sample
 

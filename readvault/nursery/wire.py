@@ -18,6 +18,8 @@ from typing import Any
 
 from readvault.domain.errors import ReadvaultError
 
+FORK, FORK_GENTLY = "fork", "fork gently"
+"""What the worker asks of the forkserver: a child, or one that leaves the processors to others."""
 MAX_ANSWER = 256 * 10**6
 """Bytes of one answer: the sequences of a genome and a report fit many times."""
 

@@ -116,6 +116,17 @@ def test_a_job_that_fails_inline_harms_no_other() -> None:
     assert done == ["good"]
 
 
+def test_a_stock_engine_may_validate_the_defaults_too() -> None:
+    """It fills them in first; the form of the UI asks for as much as before."""
+    from flows.process_submission import process_submission
+    from tasks.forms import NOT_ASKED, EntryAgain
+
+    given = {"entry": NOT_ASKED, "job_id": "a job"}
+    assert process_submission.validate_parameters(given) == given
+    with pytest.raises(ValueError, match="reason"):
+        EntryAgain.model_validate({"accession_version": "LOC_1.1"})
+
+
 def test_every_deployment_leads_to_a_flow_of_that_module() -> None:
     """Prefect's own loader falls back to reading the source when an import fails; this one doesn't."""
     content = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
