@@ -40,6 +40,8 @@ ALLOWED: dict[Action, set[str]] = {
     Action.MANAGE_TOKENS: USERS,
     Action.BREAK_GLASS: {"maintainer"},
     Action.CONFIRM_ERASURE: {"maintainer"},
+    Action.CONFIRM_OPENING: {"maintainer"},
+    Action.CONFIRM_REPROCESSING: {"maintainer"},
     Action.MAINTAIN: {"maintainer"},
     Action.READ_FIGURES: {"maintainer"},
 }
@@ -160,7 +162,8 @@ def test_a_token_without_scopes_may_do_nothing_but_what_is_public(house: House, 
 @pytest.mark.parametrize("scope", SCOPED)
 def test_no_token_makes_tokens_or_breaks_the_glass(house: House, group: int, scope: str) -> None:
     root = Actor("root", frozenset({MAINTAINER_ROLE, PIPELINE_ROLE}), scopes=frozenset({scope}))
-    assert not allowed_to(house, root, group) & {Action.MANAGE_TOKENS, Action.BREAK_GLASS, Action.CONFIRM_ERASURE}
+    in_person = {Action.MANAGE_TOKENS, Action.BREAK_GLASS, Action.CONFIRM_ERASURE, Action.CONFIRM_OPENING}
+    assert not allowed_to(house, root, group) & in_person
 
 
 def test_a_token_for_one_group_opens_no_other(house: House, group: int) -> None:
