@@ -16,6 +16,7 @@ from readvault.cli import (
     admin_summary,
     admin_trail,
 )
+from readvault.cli.admin_difference import diff
 from readvault.cli.admin_erasure import shred_app
 from readvault.cli.admin_limits import limits_app
 from readvault.cli.admin_originals import originals_app
@@ -26,6 +27,7 @@ admin_app.add_typer(limits_app, name="limits")
 admin_app.add_typer(admin_trail.audit_app, name="audit")
 admin_app.add_typer(shred_app, name="shred")
 admin_app.add_typer(reprocess_app, name="reprocess")
+reprocess_app.command("diff")(diff)
 admin_app.add_typer(originals_app, name="public-originals")
 for command in (
     admin_people.add_user,

@@ -157,7 +157,7 @@ def test_hostile_texts_in_addresses_and_forms_come_back_harmless(
 
 
 @contextlib.contextmanager
-def _served(app: FastAPI) -> Iterator[str]:
+def served(app: FastAPI) -> Iterator[str]:
     """The app on a port of this machine."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
@@ -180,7 +180,7 @@ def test_a_real_browser_opens_no_dialog_and_asks_nobody_else(house: House, site:
     from tests.chromium import Chromium
 
     names = _planted(house, scenes.group(house, "alice"), "".join(ACTIVE.values()))
-    with _served(site) as address:
+    with served(site) as address:
         chromium = Chromium(tmp_path / "chromium")
         try:
             chromium.get(f"{address}/web/login")
@@ -209,7 +209,7 @@ def test_a_plate_is_approved_in_a_real_browser(house: House, site: FastAPI, tmp_
     mine = scenes.group(house, "alice")
     plate = [scenes.processed(house, mine, files=(), batch_id="plate")[0] for _ in range(8)]
     released = "document.querySelectorAll('.badge.APPROVED_FOR_RELEASE').length"
-    with _served(site) as address:
+    with served(site) as address:
         chromium = Chromium(tmp_path / "chromium")
         try:
             chromium.get(f"{address}{ORGANISM}/batches/plate")

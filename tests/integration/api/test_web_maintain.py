@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import html
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal
@@ -22,6 +25,7 @@ from readvault.domain.actor import Actor
 from readvault.domain.annotations import Annotation, Reason
 from readvault.domain.status import JobState
 from readvault.services.house import House
+from readvault.services.people.accounts import create_account
 from readvault.services.reprocessing import going_back, orders
 from readvault.services.reprocessing.choices import Choice
 from readvault.services.storage.erasing import erasure
@@ -30,7 +34,7 @@ from readvault.web.mounting import add_pages
 from tests.houses import ALICE, MAINTAINER
 from tests.integration.api.browser import Browser
 from tests.integration.api.hostile import PAYLOADS
-from tests.integration.api.test_web_hostile import ACTIVE, ODD
+from tests.integration.api.test_web_hostile import ACTIVE, ODD, served
 from tests.integration.services import compared, scenes
 
 HERE = "/web/maintain"
@@ -304,13 +308,14 @@ def test_hostile_texts_are_shown_and_do_not_run(browser: Browser, house: House, 
     name = compared.released(house, group_id)
     line = " ".join(text.split())
     rows = f"{line}\t5\t.\tA\t{line}\t.\tf{line}\tAF=0.5;DP={line}\n".encode()
+    metadata: dict[str, Any] = {f"k{text}": f"v{text}", "reference": f"r{text}"}
     number = compared.processed_again(
         house,
         name,
         warnings=(Annotation(Reason.LOW_DEPTH, f"w{text}"),),
         variants=gzip.compress(rows),
         fasta=f">x|s{line}\nACGT\n".encode(),
-        **{f"k{text}": f"v{text}", "reference": f"r{text}"},
+        **metadata,
     )
     _stuck(house, group_id, f"c{text}")
     erasure.request(house, MAINTAINER, [name], f"reason {text}")
@@ -366,3 +371,46 @@ def test_a_job_links_to_its_run_where_there_is_prefect(
     browser = _browser(_site(other, issuer), portal, MAINTAINER)
     assert browser.get(f"{HERE}/jobs").links["last run"] == "https://prefect.example/runs/flow-run/run-1"
     assert browser.get(HERE).links["Dashboard"] == "https://prefect.example/dashboard"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium here")
+def test_a_real_browser_shows_them_on_a_telephone_and_asks_before_what_ends(
+    house: House, site: FastAPI, tmp_path: Path
+) -> None:
+    from tests.chromium import Chromium
+
+    create_account(house, MAINTAINER.name, "password", roles=MAINTAINER.roles)
+    [number] = _waiting(house)
+    _stuck(house, scenes.group(house, "alice"), "align: " + "a_long_cause_without_a_space" * 20)
+    newer = scenes.of_next_pipeline(house)
+    compared.released(house, scenes.group(house, "alice"))
+    orders.request(newer, MAINTAINER, scenes.ORGANISM, Choice(), "better primers")
+    orders.confirm(newer, MAINTAINER, 1)
+    pages = ("", "/jobs", "/reprocessing", "/reprocessing/new", "/reprocessing/1", "/results", f"/results/{number}")
+    with served(site) as address:
+        chromium = Chromium(tmp_path / "chromium")
+        try:
+            chromium.get(f"{address}/web/login?next={HERE}")
+            chromium.fill("#name", MAINTAINER.name)
+            chromium.fill("#password", "password")
+            chromium.click("main button")
+            chromium.picture(tmp_path / "narrow.png", width=390, height=800)
+            for path in (*pages, "/confirmations"):
+                chromium.get(address + HERE + path)
+                assert chromium.run("document.documentElement.scrollWidth") <= 390, path
+            chromium.get(f"{address}{HERE}/results/{number}")
+            chromium.fill("#reason", "the old one was too sure")
+            chromium.click("button[value=accept]")
+            assert "The new result stands for the entry" in chromium.text
+            chromium.get(f"{address}{HERE}/reprocessing/1")
+            chromium.run("document.querySelector('button[value=cancel]').click()")  # this browser says no
+            chromium.wait(0.1)
+            assert orders.find(house, MAINTAINER, 1).row.state == "running"
+        finally:
+            chromium.close()
+    assert chromium.dialogs == ["Call this order off for good?"]
+    assert chromium.complaints == []
+    # A field for a day brings its own picture along.
+    known = (address, "about:", "data:image/")
+    assert [request for request in chromium.requests if not request.startswith(known)] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from readvault.cli.admin_difference import told
 from readvault.db.tables import FixityCheck, ManifestFile, StoredObject
@@ -29,8 +29,9 @@ def waiting(house: House) -> tuple[AccessionVersion, int]:
 def _key(house: House, category: str, pipeline_version: int) -> str:
     """Where a file of a result lies; results come in the order of their pipeline versions."""
     query = select(StoredObject.key).join(ManifestFile).where(ManifestFile.category == category)
+    query = query.where(~col(ManifestFile.name).endswith(".tbi")).order_by(col(ManifestFile.manifest_id))
     with house.sessions.read() as session:
-        rows = session.exec(query.where(ManifestFile.name.not_like("%.tbi")).order_by(ManifestFile.manifest_id)).all()  # type: ignore[attr-defined]
+        rows = session.exec(query).all()
     return rows[pipeline_version - 1]
 
 
