@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SINGLE = "singleReference"
+LINE = 70
 _URL = re.compile(r"\s*\[\[\s*URL\s*:\s*(?P<url>[^\]\s]+)\s*\]\]\s*")
 _PLACEHOLDER = re.compile(r"\s*\[\[.*\]\]\s*", re.DOTALL)
 
@@ -95,3 +96,14 @@ def _sequence(raw: Mapping[str, Any]) -> Sequence:
 def letters_of(text: str) -> str:
     """The letters of a sequence or of a FASTA with one record."""
     return "".join(line.strip() for line in text.splitlines() if not line.startswith(">")).upper()
+
+
+def record(sequence: Sequence) -> str:
+    """The sequence as a record of a FASTA."""
+    lines = [sequence.letters[at : at + LINE] for at in range(0, len(sequence.letters), LINE)]
+    return f">{sequence.name}\n" + "\n".join(lines) + "\n"
+
+
+def word(name: str) -> str:
+    """The name of a segment as a FASTA and a GFF3 may have it: without blanks."""
+    return re.sub(r"\s+", "_", name) or "main"

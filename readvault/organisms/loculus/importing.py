@@ -15,14 +15,22 @@ from readvault.domain.errors import NotReady
 from readvault.domain.organism import RESERVED_NAMES
 from readvault.domain.reads import READ_LEVEL, ProcessedCategory
 from readvault.organisms.loculus.fields import Fields
-from readvault.organisms.loculus.genomes import Genome, Sequence, genomes_of, letters_of, mappings, segments_of
+from readvault.organisms.loculus.genomes import (
+    Genome,
+    Sequence,
+    genomes_of,
+    letters_of,
+    mappings,
+    record,
+    segments_of,
+    word,
+)
 from readvault.organisms.loculus.notes import Notes, Outcome
 from readvault.organisms.loculus.proteins import Place, gff3, place_of
 from readvault.organisms.loculus.source import organisms_in
 from readvault.reads.references import BASES
 
 REPORT = "import-report.md"
-LINE = 70
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 _CATEGORY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,59}")
 _SCHEMA_TAKEN = frozenset(
@@ -158,8 +166,8 @@ class _Import:
                 self._note(Outcome.APPROXIMATED, "referenceGenomes", f"the reference {genome.name!r} is named {plain}")
             segments = [self._letters(each, fasta) for each in genome.segments]
             if all(each is not None for each in segments):
-                whole = [each for each in segments if each is not None]
-                texts[fasta] = "".join(map(_record, whole))
+                whole = [Sequence(word(each.name), each.letters) for each in segments if each is not None]
+                texts[fasta] = "".join(map(record, whole))
                 annotation = self._genes(genome, whole)
                 if annotation:
                     texts[fasta.with_suffix(".gff3")] = annotation
@@ -287,10 +295,3 @@ class _Import:
 def _versions(said: Any) -> list[int]:
     """One version, or several for which one container is configured."""
     return [each for each in (said if isinstance(said, list) else [said]) if isinstance(each, int) and each > 0]
-
-
-def _record(sequence: Sequence) -> str:
-    letters = sequence.letters
-    lines = [letters[at : at + LINE] for at in range(0, len(letters), LINE)]
-    name = re.sub(r"\s+", "_", sequence.name) or "main"
-    return f">{name}\n" + "\n".join(lines) + "\n"

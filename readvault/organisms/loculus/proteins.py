@@ -46,7 +46,7 @@ def gff3(places: list[Place], segments: list[Sequence]) -> str:
     lines = ["##gff-version 3"]
     lines += [f"##sequence-region {each.name} 1 {len(each.letters)}" for each in segments]
     lines += [
-        f"{p.segment}\treadvault\tCDS\t{p.start}\t{p.end}\t.\t{p.strand}\t0\tID=cds-{_quoted(p.gene)};gene={_quoted(p.gene)}"
+        f"{_quoted(p.segment)}\treadvault\tCDS\t{p.start}\t{p.end}\t.\t{p.strand}\t0\tID=cds-{_quoted(p.gene)};gene={_quoted(p.gene)}"
         for p in places
     ]
     return "\n".join(lines) + "\n"

@@ -216,6 +216,22 @@ def test_a_protein_that_lies_twice_has_no_place() -> None:
     assert place_of(Sequence("short", "MAR"), [Sequence("main", orf)]) is None
 
 
+def test_segments_with_blanks_are_one_word_everywhere(tmp_path: Path) -> None:
+    orf = "ATGGCACGTAACGATTGTCAAGAAGGTCATATTTAA"
+    genome = f"nucleotideSequences: [{{name: seg 1, sequence: CC{orf}C}}, {{name: S, sequence: ACGT}}]"
+    text = (
+        f"{{schema: {{metadata: []}}, referenceGenomes: {{{genome}, genes: [{{name: the E, sequence: MARNDCQEGHI}}]}}}}"
+    )
+    (tmp_path / "values.yaml").write_text(f"organisms: {{a: {text}}}")
+    import_config(tmp_path / "values.yaml", tmp_path / "out")
+    assert check([tmp_path / "out" / "organisms"], Settings()).errors == []
+    reference = loaded(tmp_path / "out", "a").reference
+    assert reference is not None
+    assert reference.genes is not None
+    (gene,) = load_genes((reference.genes,), references.load_segments(reference.fasta))
+    assert (gene.name, gene.segment) == ("the E", "seg_1")
+
+
 def test_shapes_of_references() -> None:
     old = {"nucleotideSequences": [{"name": "x", "sequence": "ACGT"}], "genes": []}
     assert segments_of(genomes_of(old)) == ["main"]
