@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from readvault import recovery
+from readvault.background import Background
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reports import ScreeningReport
 from readvault.domain.status import JobKind
-from readvault.equipment import Equipment
 from readvault.holding import Held, Holding
 from readvault.pipeline import Around, directly, run
 from readvault.places import Places, need_of, usual_budget
@@ -30,12 +30,9 @@ from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.housekeeping import standing
 from readvault.services.housekeeping.day import Day, in_figures
-from readvault.services.processing import reprocessing
 from readvault.services.processing.external_registration import register_external
 from readvault.services.queue import deliveries, open_jobs
 from readvault.services.release import publication
-from readvault.services.reprocessing import feeding, going_back
-from readvault.services.reprocessing.form import Asked, Reprocess
 from readvault.services.screening import feeding as screening
 from readvault.services.storage.garbage import collection
 from readvault.services.storage.garbage.collection import Collection
@@ -54,7 +51,7 @@ STOPS_WITHIN = 10.0
 """Seconds that a worker waits for its own threads; what they do can be broken off at any point."""
 
 
-class WorkerHouse(Equipment):
+class WorkerHouse(Background):
     """One worker process: a house, a nursery, and the jobs that it holds.
 
     Without `look_first` it works once it is started. With it, it may also begin by itself with its first
@@ -183,23 +180,6 @@ class WorkerHouse(Equipment):
             with self._workplace(held) as directory:
                 yield ScreenJob(held.house, held.claim, held.lease, directory, self._child).run
 
-    def screen_anew(self) -> int:
-        """Look from the beginning for released reads that the index of today has not seen; how many jobs now."""
-        screening.begin_anew(self.house)
-        return self.feed_screening()
-
-    def reprocess(self, chosen: Reprocess, asker: str) -> Asked | None:
-        """Count what a form of nobody's chooses, or ask a maintainer for it; None where it chose no organism."""
-        return chosen.carry_out(self.house, asker)
-
-    def feed_reprocessing(self) -> int:
-        """Queue a few more entries of the reprocessings that are under way, go on with roll-backs; how many entries."""
-        return feeding.feed(self.house) + going_back.carry_on(self.house)
-
-    def feed_screening(self) -> int:
-        """Queue a few more jobs for released reads that the index of today has not seen; how many."""
-        return screening.feed(self.house, self.ready)
-
     def verify(
         self, chosen: VerifyIntegrity, progress: Callable[[verification.Verification], None] = lambda _: None
     ) -> verification.Verification:
@@ -236,10 +216,6 @@ class WorkerHouse(Equipment):
     def make_due(self, job_id: str, actor: str) -> None:
         """Let an open job be claimed at once, also one that needs attention."""
         open_jobs.make_due(self.house, job_id, actor)
-
-    def job_for(self, accession_version: str, reason: str, actor: str) -> str:
-        """The job that processes an accession version, made anew when none is open."""
-        return reprocessing.process_again(self.house, AccessionVersion.parse(accession_version), reason, actor)
 
     def job_of(self, accession_version: str, kind: JobKind) -> str | None:
         """The job of this kind that an accession version has and that is not done, if any."""
