@@ -11,6 +11,7 @@ against the installed version.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +24,14 @@ from prefect.client.base import ServerType
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, ServerDefaultResultStorage, State
 from prefect.context import SyncClientContext
+from prefect.exceptions import PrefectSignal
 from prefect.flow_engine import FlowRunEngine
 from prefect.flows import Flow
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
+
+from readvault.stopping import Run, running
+
+logger = logging.getLogger(__name__)
 
 
 class RunClient(SyncPrefectClient):
@@ -100,7 +106,7 @@ class RunEngine(FlowRunEngine[Any, Any]):
         return agreed
 
 
-def run(flow: Flow[..., Any], flow_run: FlowRun, client: RunClient) -> State[Any] | None:
+def _run(flow: Flow[..., Any], flow_run: FlowRun, client: RunClient) -> State[Any] | None:
     """Run a flow in this thread, from its start to its final state. Raises what Prefect stops it by."""
     engine = RunEngine(flow=flow, parameters=flow_run.parameters, flow_run=flow_run)
     try:
@@ -111,3 +117,19 @@ def run(flow: Flow[..., Any], flow_run: FlowRun, client: RunClient) -> State[Any
         return engine.state
     finally:
         client.forget(flow_run.id)
+
+
+def run_to_its_end(flow: Flow[..., Any], flow_run: FlowRun, client: RunClient, work: Run) -> State[Any] | None:
+    """Run a flow in this thread; its final state, or None when Prefect stopped it or got lost.
+
+    Without heartbeats, because a synchronous flow waits a second for the heartbeat's thread to end.
+    Our leases find a dead worker sooner.
+    """
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), running(work):
+        try:
+            return _run(flow, flow_run, client)
+        except PrefectSignal:
+            return None
+        except Exception as fault:
+            logger.warning("Prefect lost sight of a run (%s)", type(fault).__name__)
+            return None

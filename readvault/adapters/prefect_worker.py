@@ -32,18 +32,16 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import DeploymentResponse, WorkerFlowRunResponse
-from prefect.exceptions import PrefectException, PrefectSignal
+from prefect.exceptions import PrefectException
 from prefect.flows import Flow, load_flow_from_entrypoint
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled
 from prefect.types._datetime import now
-from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
-from pydantic import PrivateAttr
+from prefect.workers.base import BaseVariables, BaseWorker
 
 from readvault.adapters import prefect_engine
-from readvault.domain.errors import NotReady
+from readvault.adapters.prefect_job import InProcessJob, InProcessResult
 from readvault.domain.lanes import QUEUES_OF, Lane
-from readvault.stopping import CANCELLED, Run, running
+from readvault.stopping import CANCELLED, Run
 
 logger = logging.getLogger(__name__)
 
@@ -54,28 +52,6 @@ _LOOKS_AHEAD = 8
 """How many runs more than twice the places are asked for: others may take the first ones."""
 _DEPLOYMENT_KNOWN_FOR = 10.0
 """Seconds for which a deployment isn't asked for again."""
-
-
-class InProcessJob(BaseJobConfiguration):
-    """What a run needs to start here: the flow's entrypoint, which its deployment knows."""
-
-    _entrypoint: str | None = PrivateAttr(default=None)
-
-    def prepare_for_flow_run(self, flow_run: FlowRun, deployment: Any = None, *more: Any, **rest: Any) -> None:
-        """Keep the entrypoint beside what every worker prepares."""
-        super().prepare_for_flow_run(flow_run, deployment, *more, **rest)
-        self._entrypoint = deployment.entrypoint if deployment else None
-
-    @property
-    def entrypoint(self) -> str:
-        """The flow as `module.function`. Raises NotReady for a run without a deployment."""
-        if self._entrypoint is None:
-            raise NotReady("the run belongs to no deployment with an entrypoint")
-        return self._entrypoint
-
-
-class InProcessResult(BaseWorkerResult):
-    """How a run in this process ended."""
 
 
 class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
@@ -133,7 +109,13 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
             assert client is not None
             # Not waited for when this process ends: it may hang in a request that nobody answers.
             state = await anyio.to_thread.run_sync(
-                _run_to_its_end, flow, flow_run, client, run, limiter=self._threads, abandon_on_cancel=True
+                prefect_engine.run_to_its_end,
+                flow,
+                flow_run,
+                client,
+                run,
+                limiter=self._threads,
+                abandon_on_cancel=True,
             )
             if state is None and not run.cancelled.is_set() and await self._cancelling([flow_run.id]):
                 run.cancelled.set()  # before it began
@@ -311,21 +293,3 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
         except (httpx.HTTPError, PrefectException, RuntimeError):
             logger.debug("Prefect can't be reached; cancellations are asked for again")
             return []
-
-
-def _run_to_its_end(
-    flow: Flow[..., Any], flow_run: FlowRun, client: prefect_engine.RunClient, run: Run
-) -> State[Any] | None:
-    """Run a flow in this thread; its final state, or None when Prefect stopped it or got lost.
-
-    Without heartbeats, because a synchronous flow waits a second for the heartbeat's thread to end.
-    Our leases find a dead worker sooner.
-    """
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), running(run):
-        try:
-            return prefect_engine.run(flow, flow_run, client)
-        except PrefectSignal:
-            return None
-        except Exception as fault:
-            logger.warning("Prefect lost sight of a run (%s)", type(fault).__name__)
-            return None
