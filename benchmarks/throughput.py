@@ -196,7 +196,7 @@ class _Watch(threading.Thread):
     def memory(self, submissions: int) -> tuple[int, int, int]:
         """Of worker and nursery around the early result and around the last ones, and of all with jobs at its most."""
         spread = max(10, submissions // 20)
-        early = [size for done, size in self._samples if abs(done - EARLY) <= spread] or [0]
+        early = [size for done, size in self._samples if abs(done - min(EARLY, submissions // 2)) <= spread] or [0]
         end = [size for done, size in self._samples if done >= submissions - spread] or [0]
         return int(median(early)), int(median(end)), self._peak
 
@@ -262,7 +262,7 @@ def _table(figures: Figures) -> str:
         ("completed flow runs", f"{figures.flow_runs_completed} of {figures.submissions}"),
         ("flow runs a submission", f"{figures.flow_runs_to_a_submission:.3f}"),
         *((f"CPU a submission, {name}", f"{cpu[name]:.3f} s ({cpu[name] / sum(cpu.values()):.0%})") for name in PARTS),
-        ("memory of worker and nursery", f"{figures.memory_early / 1e6:.0f} MB at the {EARLY}th,"
+        ("memory of worker and nursery", f"{figures.memory_early / 1e6:.0f} MB at the {min(EARLY, figures.submissions // 2)}th,"
          f" {figures.memory_end / 1e6:.0f} MB at the last; {figures.memory_peak / 1e6:.0f} MB with jobs at most"),
         ("'database is locked' in Prefect's log", f"{figures.locked_lines} lines"),
         ("failures", str(figures.failures)),
