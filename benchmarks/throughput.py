@@ -255,14 +255,14 @@ def _flow_runs(prefect: httpx.Client) -> Iterator[dict[str, Any]]:
 
 
 def _table(figures: Figures) -> str:
-    cpu = figures.cpu
+    cpu, early = figures.cpu, min(EARLY, figures.submissions // 2)
     rows = [
         ("submissions an hour", f"{figures.per_hour:,.0f}   (aim {AIMS[figures.prefect_database]:,})"),
         ("wall time", f"{figures.seconds:.1f} s, of which submitting {figures.submitting_seconds:.1f} s"),
         ("completed flow runs", f"{figures.flow_runs_completed} of {figures.submissions}"),
         ("flow runs a submission", f"{figures.flow_runs_to_a_submission:.3f}"),
         *((f"CPU a submission, {name}", f"{cpu[name]:.3f} s ({cpu[name] / sum(cpu.values()):.0%})") for name in PARTS),
-        ("memory of worker and nursery", f"{figures.memory_early / 1e6:.0f} MB at the {min(EARLY, figures.submissions // 2)}th,"
+        ("memory of worker and nursery", f"{figures.memory_early / 1e6:.0f} MB at the {early}th,"
          f" {figures.memory_end / 1e6:.0f} MB at the last; {figures.memory_peak / 1e6:.0f} MB with jobs at most"),
         ("'database is locked' in Prefect's log", f"{figures.locked_lines} lines"),
         ("failures", str(figures.failures)),
