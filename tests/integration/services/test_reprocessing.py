@@ -15,11 +15,12 @@ from readvault.domain.actor import MAINTAINER_ROLE, Actor
 from readvault.domain.errors import BadRequest, Conflict, Forbidden, LeaseLost, NotFound, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.interventions import Step
+from readvault.domain.organism import External
 from readvault.domain.reads import Platform
 from readvault.domain.reprocessing import OrderState, ResultState
 from readvault.domain.status import JobKind, JobState, Priority, ProcessingResult
 from readvault.services.house import House
-from readvault.services.processing import jobs
+from readvault.services.processing import chain, jobs
 from readvault.services.processing.reprocessing import process_again
 from readvault.services.release.interventions import intervene
 from readvault.services.release.manifests import manifest as manifest_of
@@ -427,14 +428,27 @@ def test_the_form_counts_asks_and_picks_up(house: House, mine: int) -> None:
 
 
 def test_an_external_pipeline_is_not_ordered(house: House, mine: int) -> None:
-    from readvault.domain.organism import External
-
     old = house.organisms[ORGANISM]
     pipeline = old.pipeline.model_copy(update={"version": 2, "external": External(mode="instead")})
     external = replace(house, organisms={ORGANISM: old.model_copy(update={"pipeline": pipeline})})
     with pytest.raises(Unprocessable):
         planning.plan(external, MAINTAINER, ORGANISM, Choice())
     assert feeding.feed(external) == 0
+
+
+def test_readvaults_part_of_a_chain_is_made_anew_and_handed_on(house: House, mine: int) -> None:
+    name = _released(house, mine)
+    old = house.organisms[ORGANISM]
+    pipeline = old.pipeline.model_copy(update={"version": 2, "external": External(mode="after")})
+    chained = replace(house, organisms={ORGANISM: old.model_copy(update={"pipeline": pipeline})})
+    assert feeding.feed(chained) == 1
+    claim = claimed(chained, _queued(house)[0].id)
+    chain.hand_on(chained, claim, result(house, claim))
+    assert feeding.feed(chained) == 0
+    assert _order(house).state == OrderState.DONE.value
+    assert feeding.begin_again(chained) == 0
+    assert _compared(house) == [], "which version counts is Loculus's rule"
+    assert _stands(house, name) == 1
 
 
 @pytest.fixture
