@@ -240,14 +240,21 @@ def maintainers(prefect: Prefect) -> Iterator[Told]:
 
 
 SET_UP = """
-import json, sys
+import asyncio, json
+from prefect.client.orchestration import get_client
 from readvault.adapters import prefect_setup
+from readvault.adapters.prefect_automations import described_automations, install, uninstall
 from readvault.config import Settings
-chosen = {"stuck_hours": 6, "standstill_minutes": 30}
-settings = Settings()
-def again(notify): return prefect_setup.set_up(settings, notify=notify, **chosen)
-done = [again(None), again("custom-webhook/maintainers"), again(None), prefect_setup.remove_alarms(settings)]
-done.append(again("custom-webhook/maintainers"))
+told, chosen = "custom-webhook/maintainers", {"stuck_hours": 6, "standstill_minutes": 30}
+done = [prefect_setup.set_up(Settings(), notify=None, **chosen)]
+async def again():
+    alarms = described_automations("reads", **chosen)
+    async with get_client() as client:
+        for notify in (told, None):
+            done.append(await install(client, alarms, notify))
+        done.append(await uninstall(client))
+        done.append(await install(client, alarms, told))
+asyncio.run(again())
 print(json.dumps(done))
 """
 
