@@ -8,7 +8,7 @@ import pysam
 import pytest
 
 from readvault.domain.errors import ProcessingFailure
-from readvault.domain.organism import Dehumanize, Organism, Pipeline, Reference
+from readvault.domain.organism import Dehumanize, Organism, Pipeline, Reference, Rescreen
 from readvault.domain.reports import ScreeningReport
 from readvault.reads.dehumanize import host_index
 from readvault.reads.dehumanize.rescreening import rescreen
@@ -115,3 +115,22 @@ def test_mates_that_are_not_in_step_are_no_screen(tmp_path: Path, index: Path) -
     mates = [fastq(tmp_path / f"R{n}.fastq.gz", [VIRUS[:100]] * count) for n, count in ((1, 5), (2, 4))]
     with pytest.raises(ProcessingFailure):
         rescreen(sample(tmp_path, index, *mates), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("limits", "hits", "reads", "over"),
+    [
+        (Rescreen(), 0, 1, False),
+        (Rescreen(), 1, 9_999, True),
+        (Rescreen(), 1, 10_000, False),
+        (Rescreen(), 10, 10**9, False),
+        (Rescreen(), 11, 10**9, True),
+        (Rescreen(max_human_reads=0), 1, 10**9, True),
+        (Rescreen(max_human_reads=999, max_human_fraction=0.002), 2, 1000, False),
+        (Rescreen(max_human_reads=999, max_human_fraction=0.002), 3, 1000, True),
+        (Rescreen(), 0, 0, False),
+    ],
+    ids=str,
+)
+def test_one_limit_is_enough(limits: Rescreen, hits: int, reads: int, over: bool) -> None:
+    assert limits.is_over(hits, reads) is over
