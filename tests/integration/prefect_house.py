@@ -5,7 +5,9 @@ A job's ID says what becomes of it. What happens to jobs is written into the jou
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
@@ -65,6 +67,8 @@ class FakeJob:
 
     def fetch(self) -> Report:
         self._fetches += 1
+        if self._job_id.startswith("hanging"):
+            time.sleep(600)  # as a request to S3 that nobody answers
         if self._job_id.startswith("flaky") and self._fetches == 1:
             raise ProcessingFailure("fetch", "S3 answered 503")
         return FetchReport(files=2, bytes=1000)
@@ -223,9 +227,11 @@ def main() -> None:
     counting.EVERY = 0.0
     bootstrap.worker_house = lambda: house  # type: ignore[assignment]
     house.nursery.start()
-    run_worker(Settings(), on_drain=house.nursery.stop)
+    ended = run_worker(Settings(), on_drain=house.nursery.stop)
     house.nursery.stop()
     house.journal.note("the worker ended")
+    if not ended:
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -515,12 +515,13 @@ def test_a_retried_run_whose_job_is_done_has_nothing_to_do(prefect: Prefect, wor
 
 
 def test_a_worker_that_is_asked_to_stop_hands_back_and_leaves_no_process(prefect: Prefect, worker: Worker) -> None:
-    run_id = deliver(prefect, "slow-2")
-    until(lambda: worker.noted("slow-2 claimed"))
+    run_id, hanging = deliver(prefect, "slow-2"), deliver(prefect, "hanging-1")
+    until(lambda: worker.noted("slow-2 claimed") and worker.noted("hanging-1 claimed"))
     group = _children(worker.process.pid)
     assert group
     worker.process.send_signal(signal.SIGTERM)
-    assert worker.process.wait(90) == 0
+    assert worker.process.wait(60) == 0, "it does not wait for what hangs"
+    assert prefect.ended(hanging)["state"]["name"] == "HandedBack"
     assert worker.noted("slow-2 given back: NurseryDied")
     assert worker.noted("the worker ended")
     state = prefect.ended(run_id)["state"]
