@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -311,16 +312,20 @@ def test_what_can_not_be_ordered_is_refused(house: House, mine: int, later: Hous
         Choice.of_options(tool_version="2.31")
     with pytest.raises(BadRequest):
         Choice.of_options(accession_versions=["no name"])
-    acts: tuple[Any, ...] = (orders.confirm, orders.pause, orders.resume, orders.cancel, orders.find)
+    acts: tuple[Callable[[House, Actor, int], object], ...] = (
+        orders.confirm,
+        orders.pause,
+        orders.resume,
+        orders.cancel,
+        orders.find,
+    )
     for act in acts:
         with pytest.raises(NotFound):
             act(later, MAINTAINER, 99)
-    for refused in (
-        lambda: decisions.accept(later, MAINTAINER, 99, REASON),
-        lambda: decisions.keep(later, BOB, 1, REASON),
-    ):
-        with pytest.raises((NotFound, Forbidden)):
-            refused()
+    with pytest.raises(NotFound):
+        decisions.accept(later, MAINTAINER, 99, REASON)
+    with pytest.raises(Forbidden):
+        decisions.keep(later, BOB, 1, REASON)
     row, _ = orders.request(later, MAINTAINER, ORGANISM, Choice(), REASON)
     with pytest.raises(Conflict, match="never began"):
         decisions.roll_back_order(later, MAINTAINER, row.id or 0, REASON)
