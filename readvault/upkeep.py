@@ -26,8 +26,8 @@ COLLECT_EVERY = SUMMARIZE_EVERY = 86_400.0
 class Upkeep:
     """Recovers every five minutes, verifies a slice of what is stored every hour, collects garbage every day.
 
-    Once a day reprocessings that are done pick up what they passed over, and the figures of the day before are
-    logged. Of several workers one does each.
+    Once a day reprocessings that are done pick up what they passed over, released reads that the index of today
+    has not seen are looked for, and the figures of the day before are logged. Of several workers one does each.
     """
 
     def __init__(self, house: WorkerHouse, *, first_after: float = FIRST_AFTER) -> None:
@@ -38,6 +38,7 @@ class Upkeep:
             (VERIFY_EVERY, self._verify),
             (VERIFY_EVERY, self._collect),
             (VERIFY_EVERY, self._reprocess),
+            (VERIFY_EVERY, self._screen),
             (VERIFY_EVERY, self._summarize),
         )
         self._rounds = Rounds("upkeep", self._stopping, steps, first_after=first_after)
@@ -65,6 +66,10 @@ class Upkeep:
     def _reprocess(self) -> None:
         if housekeeping.take_turn(self._house.house, "reprocess without Prefect", COLLECT_EVERY):
             self._house.reprocess(Reprocess(), SYSTEM)
+
+    def _screen(self) -> None:
+        if housekeeping.take_turn(self._house.house, "screen without Prefect", COLLECT_EVERY):
+            self._house.screen_anew()
 
     def _summarize(self) -> None:
         if housekeeping.take_turn(self._house.house, "summarize without Prefect", SUMMARIZE_EVERY):
