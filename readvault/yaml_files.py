@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ import yaml
 Place = tuple[str | int, ...]
 """Where a value stands: keys and positions from the top."""
 _MERGE = "tag:yaml.org,2002:merge"
+MOST_VALUES = 1_000_000
+"""Of one text, counted as often as aliases repeat them: a few lines can stand for more than a memory holds."""
 
 
 class Loader(yaml.SafeLoader):
@@ -41,7 +44,8 @@ Loader.add_implicit_resolver(
 
 def load(text: str) -> Any:
     """The content of a YAML text. Raises yaml.YAMLError, also where a key stands twice."""
-    return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+    with _only_yaml_errors():
+        return _constructed(_composed(text), Loader(""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +73,51 @@ class Document:
 
 def read(text: str) -> Document:
     """The content and its lines; of keys that stand twice the last counts. Raises yaml.YAMLError."""
-    node = yaml.compose(text, Loader)
-    if node is None:
-        return Document(None, {})
     lines: dict[Place, int] = {}
     repeated: list[tuple[Place, int]] = []
-    _collect(node, (), lines, repeated)
-    loader = _Lenient("")
+    with _only_yaml_errors():
+        node = _composed(text)
+        if node is not None:
+            _collect(node, (), lines, repeated)
+        return Document(_constructed(node, _Lenient("")), lines, tuple(repeated))
+
+
+@contextlib.contextmanager
+def _only_yaml_errors() -> Iterator[None]:
+    """A number or date that is none, or too many brackets, is a mistake of the text like any other."""
     try:
-        content = loader.construct_document(node)
+        yield
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, OverflowError) as fault:
+        raise yaml.YAMLError(str(fault)) from None
+
+
+def _composed(text: str) -> yaml.Node | None:
+    node = yaml.compose(text, Loader)
+    if node is not None and _values(node, {}) > MOST_VALUES:
+        raise yaml.YAMLError(f"it stands for more than {MOST_VALUES} values")
+    return node
+
+
+def _constructed(node: yaml.Node | None, loader: Loader) -> Any:
+    try:
+        return None if node is None else loader.construct_document(node)
     finally:
         loader.dispose()
-    return Document(content, lines, tuple(repeated))
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for; each node is looked at once, however many aliases name it."""
+    if (found := known.get(id(node))) is not None:
+        if not found:
+            raise yaml.composer.ComposerError(None, None, "an alias stands for what it is part of", node.start_mark)
+        return found
+    known[id(node)] = 0
+    inside: list[Any] = node.value if isinstance(node, yaml.CollectionNode) else []
+    parts = [part for each in inside for part in (each if isinstance(each, tuple) else (each,))]
+    known[id(node)] = 1 + sum(_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def quoted(text: str) -> str:

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from readvault.cli.main import app
 from readvault.config import Settings, load_organism
+from readvault.domain.errors import NotReady
+from readvault.organisms import loading
 from readvault.organisms.checking import Checked, check
 from readvault.organisms.effective import as_yaml, by_content, effective
 from readvault.organisms.findings import Level
@@ -164,3 +166,22 @@ def test_what_is_shown_can_be_loaded_and_means_the_same(path: Path, tmp_path: Pa
     again = load_organism(tmp_path / "shown.yaml")
     assert effective(again) == effective(organism)
     assert by_content(again) == by_content(organism)
+
+
+BOMBS = {
+    "laughs": "a0: &a0 [x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20)),
+    "merges": "a0: &a0 {k: v}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40)),
+    "cycle": "a: &a [*a]\n",
+    "merged into itself": "a: &a\n  <<: *a\n",
+    "brackets": "[" * 500 + "]" * 500,
+    "digits": f"pipeline: {{version: {'9' * 5000}}}\n",
+    "no date": "name: 2020-13-45\n",
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_no_text_takes_all_memory_or_anything_but_a_mistake(folder: Path, text: str) -> None:
+    assert [finding.line for finding in looked_at(folder, text).errors] == [1]
+    with pytest.raises(NotReady, match="organism file"):
+        load_organism(folder / "0.yaml")
+    assert loading.files(folder) == [folder / "0.yaml"]
