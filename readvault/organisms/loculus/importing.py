@@ -28,6 +28,7 @@ from readvault.organisms.loculus.genomes import (
 from readvault.organisms.loculus.notes import Notes, Outcome
 from readvault.organisms.loculus.proteins import Place, gff3, place_of
 from readvault.organisms.loculus.source import organisms_in
+from readvault.organisms.loculus.writing import write_new
 from readvault.reads.references import BASES
 
 REPORT = "import-report.md"
@@ -58,6 +59,8 @@ class Imported:
     organisms: list[str] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
     to_fetch: dict[Path, list[str]] = field(default_factory=dict)
+    references: set[Path] = field(default_factory=set)
+    """The FASTA files of all genomes, also of those that are still to be fetched."""
 
 
 def import_config(
@@ -79,12 +82,7 @@ def import_config(
         one = _Import(plain, raw, done, *folders, fetch)
         texts |= one.texts(source.name, external)
     texts[out / REPORT] = done.notes.as_markdown(source.name)
-    for path in texts:
-        if path.exists():
-            raise NotReady(f"{path} is there already: choose another folder")
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    write_new(texts, folders)
     return done
 
 
@@ -159,7 +157,9 @@ class _Import:
             stem = self._name if len(genomes) == 1 else f"{self._name}-{genome.name}"
             plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", genome.name).strip("-.+_") or "reference"
             stem = re.sub(r"[^A-Za-z0-9_.+-]+", "-", stem)
-            fasta = self._references / f"{stem}.fasta"
+            while (fasta := self._references / f"{stem}.fasta") in self._done.references:
+                stem += "-genome"  # another organism's, whose name is this one's with that of its reference
+            self._done.references.add(fasta)
             place: dict[str, Any] = {"name": plain} if len(genomes) > 1 else {}
             place["fasta"] = f"../references/{fasta.name}"
             if len(genomes) > 1 and plain != genome.name:

@@ -184,10 +184,34 @@ def test_a_name_that_is_a_route_gets_another(tmp_path: Path) -> None:
     assert check([tmp_path / "out" / "organisms"], Settings()).errors == []
 
 
+def test_two_organisms_never_share_a_reference(tmp_path: Path) -> None:
+    one, several = ({"nucleotideSequences": [{"name": "main", "sequence": base * 30}]} for base in ("ACGT", "CCAT"))
+    genomes = {"x-y": one, "x": {"y": several, "z": one}}
+    organisms = {name: {"schema": {}, "referenceGenomes": each} for name, each in genomes.items()}
+    (tmp_path / "c.json").write_text(json.dumps({"organisms": organisms}))
+    import_config(tmp_path / "c.json", tmp_path / "out")
+    assert (
+        loaded(tmp_path / "out", "x-y").candidates[0].fasta.read_text() == f">main\n{'ACGT' * 17}AC\n{'GTAC' * 12}GT\n"
+    )
+    assert "CCATCCAT" in loaded(tmp_path / "out", "x").candidates[0].fasta.read_text()
+
+
+@pytest.mark.parametrize("link", ["organisms", "references", "organisms/elsewhere.yaml", REPORT])
+def test_nothing_is_written_through_a_link(tmp_path: Path, link: str) -> None:
+    place = tmp_path / "out" / link
+    place.parent.mkdir(parents=True)
+    if not place.suffix:
+        (tmp_path / "other").mkdir()
+    place.symlink_to(tmp_path / "other")
+    with pytest.raises(NotReady, match="is there already"):
+        import_config(VALUES, tmp_path / "out", fetch=SERVED.__getitem__)
+    assert not (tmp_path / "other").exists() or not list((tmp_path / "other").iterdir())
+
+
 def test_only_so_much_is_fetched_and_only_over_https(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "MAX_BYTES", 100)
     away = {"https://a/1": "https://a/2", "https://a/2": "/fine", "https://a/plain": "http://a/fine",
-            "https://a/round": "https://a/round"}  # fmt: skip
+            "https://a/round": "https://a/round", "https://a/inside": "https://169.254.169.254/fine"}  # fmt: skip
 
     def answer(request: httpx.Request) -> httpx.Response:
         url = str(request.url)
@@ -202,7 +226,8 @@ def test_only_so_much_is_fetched_and_only_over_https(monkeypatch: pytest.MonkeyP
     for url, words in {
         "http://a/fine": "only https", "https://a/plain": "only https", "https://a/large": "more than 100 bytes",
         "https://a/odd": "no FASTA", "https://a/gone": "404", "https://a/round": "redirected",
-        "file:///etc/hostname": "only https",
+        "file:///etc/hostname": "only https", "https://a/inside": "inside of this network",
+        "https://[::1]/fine": "inside of this network", "https://LOCALHOST./fine": "inside of this network",
     }.items():  # fmt: skip
         with pytest.raises(NotReady, match=words):
             fetching.fetch(url, client)
