@@ -179,20 +179,21 @@ def _feed(session: Session, house: House, found: Sequence[_Found]) -> int:
     locked = [row for row in session.exec(_running().with_for_update()) if _is_for(house, row)]
     room = house.settings.worker.background_jobs - _open_jobs(session, locked)
     by_order = {each.order_id: each for each in found}
-    made: list[tuple[Reprocessing, AccessionVersion]] = []
+    made = 0
     for row in locked:
         ahead = by_order.get(row.id or 0)
         begin = AccessionVersion(row.after_accession, row.after_version) if row.after_accession else None
         if ahead is not None and not row.fed and ahead.bookmark == begin:
-            taken = _take(session, row, ahead, min(room - len(made), _allowed(session, row)))
-            made += [(row, name) for name in taken]
-    _write(session, made)
+            taken = _take(session, row, ahead, min(room - made, _allowed(session, row)))
+            # Before the next order is looked at: of what two orders want each entry gets one job.
+            _write(session, row, taken)
+            made += len(taken)
     for row in locked:
-        if row.fed and not any(order is row for order, _ in made) and _open_of(session, row) == 0:
+        if row.fed and _open_of(session, row) == 0:
             orders.changed(session, row, OrderState.DONE)
             details = {"reprocessing": row.id, "pipelineVersion": row.pipeline_version, "queued": row.queued}
             audit.append(session, SYSTEM, "finish reprocessing", row.organism, details)
-    return len(made)
+    return made
 
 
 def _allowed(session: Session, row: Reprocessing) -> int:
@@ -229,8 +230,8 @@ def _take(session: Session, row: Reprocessing, ahead: _Found, most: int) -> list
     return taken
 
 
-def _write(session: Session, made: Sequence[tuple[Reprocessing, AccessionVersion]]) -> None:
-    if not made:
+def _write(session: Session, row: Reprocessing, names: Sequence[AccessionVersion]) -> None:
+    if not names:
         return
     now = clock.read(session)
     rows = [
@@ -239,7 +240,7 @@ def _write(session: Session, made: Sequence[tuple[Reprocessing, AccessionVersion
             accession=name.accession, version=name.version, pipeline_version=row.pipeline_version,
             priority=Priority.BACKGROUND.value, reprocessing_id=row.id, created_at=now, not_before=now,
         ).model_dump()
-        for row, name in made
+        for name in names
     ]  # fmt: skip
     session.execute(insert(Job), rows)
-    note_sizes(session, [row["id"] for row in rows])
+    note_sizes(session, [each["id"] for each in rows])
