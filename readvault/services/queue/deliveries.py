@@ -92,10 +92,14 @@ def dispatch(house: House, ready: Container[str], *, budget_seconds: float = 10.
         try:
             # The lost ones first, but not all the time of a pass: an orchestrator that lost all its runs is asked long.
             for page in batched(_unclaimed_jobs(house, doable), at_once):
-                states = side_by_side(lambda asked: house.orchestrator.state_of(asked[0].run_id or ""), page)
+                states = list(side_by_side(lambda asked: house.orchestrator.state_of(asked[0].run_id or ""), page))
+                if not any(states):
+                    break  # what is new is offered all the same: one run that gets no answer stops nobody else
                 lost = [job for (job, at), state in zip(page, states, strict=True) if _is_lost(house, job, at, state)]
-                delivered += _handed_over(house, _taken(house, lost), side_by_side)
-                if time.monotonic() >= deadline - budget_seconds / 2:
+                taken = _taken(house, lost)
+                handed = _handed_over(house, taken, side_by_side, refusals_allowed=len(taken))
+                delivered += handed
+                if (taken and not handed) or time.monotonic() >= deadline - budget_seconds / 2:
                     break
             delivered += _deliver_new(house, doable, deadline, side_by_side)
         except _OrchestratorUnreachableError:
@@ -180,14 +184,12 @@ def _unclaimed_jobs(house: House, doable: ColumnElement[bool]) -> Sequence[tuple
 
 def _is_lost(house: House, job: Job, at: float, state: RunState | None) -> bool:
     """Whether a delivery came to nothing, by what the orchestrator says of its run."""
-    if state is None:
-        raise _OrchestratorUnreachableError
     if state in (RunState.ENDED, RunState.MISSING):
         return True
     if state is RunState.CANCELLED:
         _set_aside_cancelled(house, job)
         return False
-    idle_since = None
+    idle_since = job.run_idle_since if state is None else None  # no answer for this one: others are asked before it
     if state in (RunState.PENDING, RunState.RUNNING):
         # It may have started right after it was last seen waiting.
         idle_since = job.run_idle_since or job.run_checked_at or job.delivered_at or at

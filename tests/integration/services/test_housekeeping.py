@@ -221,6 +221,42 @@ def test_a_busy_orchestrator_that_refuses_one_delivery_gets_the_others(house: Ho
     assert deliveries.dispatch(replace(house, orchestrator=Busy()), READY) == 2
 
 
+@pytest.mark.parametrize("silent_to", ["questions", "deliveries"])
+def test_one_run_that_gets_no_answer_stops_nobody_else(
+    house: House, orchestrator: RecordingOrchestrator, silent_to: str
+) -> None:
+    """A busy Prefect answers 503 to some; a run that it can't show at all would end each pass for ever."""
+    odd, lost = _jobs(house, 2)
+    assert deliveries.dispatch(house, READY) == 2
+    change(house, odd, delivered_at=1.0, run_checked_at=1.0)
+    change(house, lost, delivered_at=1.0, run_checked_at=2.0)
+    orchestrator.states.clear()
+
+    class Silent(RecordingOrchestrator):
+        def state_of(self, run_id: str) -> RunState | None:
+            return None if silent_to == "questions" and odd in run_id else RunState.MISSING
+
+        def deliver(self, delivery: Delivery) -> str | None:
+            return None if silent_to == "deliveries" and odd == delivery.job_id else super().deliver(delivery)
+
+    [new] = _jobs(house, 1)
+    busy = Silent()
+    assert deliveries.dispatch(replace(house, orchestrator=busy), READY, at_once=4) == 2
+    assert {each.job_id for each in busy.deliveries} == {lost, new}
+
+
+def test_new_jobs_are_offered_although_no_question_is_answered(house: House) -> None:
+    class Forgetful(RecordingOrchestrator):
+        def state_of(self, run_id: str) -> RunState | None:
+            return None
+
+    [old] = _jobs(house, 1)
+    assert deliveries.dispatch(house, READY) == 1
+    change(house, old, delivered_at=1.0, run_checked_at=1.0)
+    _jobs(house, 1)
+    assert deliveries.dispatch(replace(house, orchestrator=Forgetful()), READY, at_once=4) == 1
+
+
 def test_a_run_that_claims_before_the_late_answer_counts_as_a_delivery(house: House, job_id: str) -> None:
     """Otherwise the next delivery, after that claim, would be a run that has ended."""
 
