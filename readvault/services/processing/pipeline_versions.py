@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import uuid
 from itertools import batched
+from typing import Any
 
 from sqlalchemy import (
     Boolean,
     ColumnElement,
+    Select,
     and_,
     exists,
     func,
@@ -25,7 +27,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
 
 from readvault.db import audit, clock, records
-from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, OrganismState, Release
+from readvault.db.tables import CurrentResult, EntryVersion, Job, Manifest, OrganismState, Release, Withholding
 from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Unprocessable
@@ -34,6 +36,7 @@ from readvault.domain.status import JobKind, JobState, ProcessingResult
 from readvault.services.authorization import Action, authorize
 from readvault.services.entries import released_state
 from readvault.services.house import House
+from readvault.services.processing import still_withheld
 from readvault.services.queue.fence import SYSTEM
 
 PAGE = 500
@@ -143,33 +146,40 @@ def publish_results(session: Session, organism: str, version: int) -> int:
     """
     standing = func.coalesce(_published(), col(Release.manifest_id))
     older = aliased(Manifest)
+    at = clock.read(session)
+    these = (
+        col(EntryVersion.organism) == organism,
+        col(EntryVersion.released),
+        *_is_good(_newer, version),
+        col(older.pipeline_version) < version,
+        # Once only: a maintainer may have gone back to the older one since.
+        ~exists().where(col(_before.manifest_id) == col(_newer.id)).correlate(_newer),
+    )
+
+    def joined(query: Select[Any]) -> Select[Any]:
+        query = query.join(Release, _same(Release, _newer)).join(EntryVersion, _same(EntryVersion, _newer))
+        return query.join(older, col(older.id) == standing).where(*these)
+
+    pairs = joined(select(col(older.id), col(_newer.id)).select_from(_newer))
+    withheld = session.execute(pairs.where(exists().where(_same(Withholding, _newer)).correlate(_newer))).all()
+    still_withheld.carry_over(session, (tuple(pair) for pair in withheld), at)
     found = session.execute(
         insert(CurrentResult)
         .from_select(
             ["accession", "version", "manifest_id", "since", "actor", "reason"],
-            select(
-                col(_newer.accession),
-                col(_newer.version),
-                col(_newer.id),
-                literal(clock.read(session)),
-                literal(SYSTEM),
-                literal(f"pipeline version {version} became current"),
-            )
-            .join(Release, _same(Release, _newer))
-            .join(EntryVersion, _same(EntryVersion, _newer))
-            .join(older, col(older.id) == standing)
-            .where(
-                col(EntryVersion.organism) == organism,
-                col(EntryVersion.released),
-                *_is_good(_newer, version),
-                col(older.pipeline_version) < version,
-                # Once only: a maintainer may have gone back to the older one since.
-                ~exists().where(col(_before.manifest_id) == col(_newer.id)).correlate(_newer),
+            joined(
+                select(
+                    col(_newer.accession),
+                    col(_newer.version),
+                    col(_newer.id),
+                    literal(at),
+                    literal(SYSTEM),
+                    literal(f"pipeline version {version} became current"),
+                )
             ),
         )
         .returning(col(CurrentResult.accession), col(CurrentResult.version))
     ).all()
-    at = clock.read(session)
     for page in batched(found, PAGE):
         same = {"kind": JobKind.RELEASE.value, "organism": organism, "pipeline_version": version,
                 "created_at": at, "not_before": at}  # fmt: skip

@@ -15,7 +15,7 @@ from sqlmodel import Session, col
 
 from readvault.db import clock, entry_state, records
 from readvault.db.names import among
-from readvault.db.tables import ComparedResult, CurrentResult, EntryVersion, Job, Manifest
+from readvault.db.tables import ComparedResult, CurrentResult, EntryVersion, Job, Manifest, SentBack
 from readvault.domain.comparison import Finding, compare, figures
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
@@ -23,6 +23,7 @@ from readvault.domain.reprocessing import ResultState
 from readvault.domain.status import JobKind, Priority, Visibility
 from readvault.services.entries import released_state
 from readvault.services.entries.visibility import state_of
+from readvault.services.processing import still_withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def settle(
     )
     session.add(row)
     session.flush()
+    if reprocessing_id is not None and not before.released:
+        _stays_sent_back(session, before.manifest_id, manifest_id)
     if switches and before.released:
         reason = f"pipeline version {new.pipeline_version} is no worse"
         put_in_place(session, organism.name, new, actor="readvault", reason=reason)
@@ -87,11 +90,15 @@ def settle(
 def put_in_place(session: Session, organism: str, manifest: Manifest, *, actor: str, reason: str) -> None:
     """Let a result stand for a released accession version, for everybody, from the commit on.
 
-    What stood before it stays downloadable by its pipeline version. Lock the entry first.
+    What stood before it stays downloadable by its pipeline version. Where its reads were withheld they
+    are in the new result too, unless a newer host index has removed them. Lock the entry first.
     """
     at = clock.read(session)
     assert manifest.id is not None
     name, version = manifest.accession, manifest.version
+    before = standing(session, AccessionVersion(name, version))
+    if before is not None:
+        still_withheld.carry_over(session, [(before.manifest_id, manifest.id)], at)
     session.add(
         CurrentResult(accession=name, version=version, manifest_id=manifest.id, since=at, actor=actor, reason=reason)
     )
@@ -117,6 +124,14 @@ def forget_superseded(session: Session, name: AccessionVersion) -> None:
         .values(state=ResultState.REPLACED.value)
         .execution_options(synchronize_session=False)
     )
+
+
+def _stays_sent_back(session: Session, old_id: int, new_id: int) -> None:
+    """A reviewer's no holds for a result that came by an order: nobody has changed anything about the entry."""
+    told = session.get(SentBack, old_id)
+    if told is not None:
+        session.add(SentBack(**told.model_dump() | {"manifest_id": new_id}))
+        session.flush()
 
 
 def _worse(old: Manifest, new: Manifest, breadth_tolerance: float) -> tuple[Finding, ...]:

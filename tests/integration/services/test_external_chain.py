@@ -13,7 +13,7 @@ from sqlmodel import select
 from readvault.db.tables import CurrentResult, Manifest, ManifestFile, PartialResult, Release
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation
-from readvault.domain.errors import Forbidden, LeaseLost, Unprocessable
+from readvault.domain.errors import Forbidden, Gone, LeaseLost, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import External
 from readvault.domain.status import JobKind, JobState, ProcessingResult
@@ -22,7 +22,9 @@ from readvault.services.house import House
 from readvault.services.processing import chain, jobs, pipeline_versions, reprocessing
 from readvault.services.processing.jobs import Claim, ProcessedVersion, StagedFile
 from readvault.services.release import publication
+from readvault.services.release.downloads import file_url, released_file_url
 from readvault.services.review.approval import Scope, approve
+from readvault.services.screening import withholding
 from tests.houses import ALICE, MAINTAINER, PIPELINE, group_of, upload
 from tests.integration.services import pipeline_scenes as scene
 from tests.integration.services import scenes
@@ -336,6 +338,21 @@ def test_a_newer_container_continues_from_readvaults_part(house: House, group_id
         files = session.exec(select(ManifestFile)).all()
     assert len({file.file_id for file in files}) == 1
     assert len(files) == 2
+
+
+def test_withheld_reads_stay_withheld_in_what_a_newer_container_makes_of_them(house: House, group_id: int) -> None:
+    name = handed_on(house, group_id)
+    all_of(house, 1)
+    approve(house, ALICE, ORGANISM, scope=Scope.ALL)
+    withholding.withhold(house, MAINTAINER, name, 1, "somebody wrote to us")
+    assert all_of(house, 2) == [name]
+    place = (name.accession, name.version)
+    for ask in (
+        lambda: file_url(house, None, *place, "dehumanizedReads", "reads.fastq.gz"),
+        lambda: released_file_url(house, *place, 2, "dehumanizedReads", "reads.fastq.gz"),
+    ):
+        with pytest.raises(Gone, match="somebody wrote to us"):
+            ask()
 
 
 def test_a_revocation_is_nobodys_work(house: House, instead: int) -> None:

@@ -368,6 +368,30 @@ def test_a_result_of_the_new_index_brings_its_own_reads_back(renewed: House, tmp
     assert [each.is_current for each in withholding.page(house, MAINTAINER)] == [False]
 
 
+@pytest.mark.parametrize("reason", ["a screening", "a person"])
+def test_the_same_reads_do_not_come_out_with_the_next_result(renewed: House, tmp_path: Path, reason: str) -> None:
+    house = renewed
+    name = released(house)
+    if reason == "a person":
+        withholding.withhold(house, MAINTAINER, name, 1, WHY)
+    else:
+        screen(house, tmp_path, Hands(hits=500))
+    again(house, name, 2, reads=b"reads")
+    for ask in (lambda: url(house, None, name), lambda: stable(house, None, name, 2)):
+        with pytest.raises(Gone, match="withheld"):
+            ask()
+    assert listed(house, name) is None
+    assert url(house, ALICE, name)
+    (waits,) = (each for each in withholding.page(house, MAINTAINER) if each.is_current)
+    assert waits.is_decided is (reason == "a person")
+    again(house, name, 3, reads=b"cleaner reads", index=NEW)
+    if reason == "a screening":
+        assert url(house, None, name), "the index that found them has removed them"
+    else:
+        with pytest.raises(Gone, match=WHY):
+            url(house, None, name)
+
+
 def test_a_bam_is_screened_where_there_is_no_fastq(renewed: House, tmp_path: Path) -> None:
     house = renewed
     name, job_id = scenes.entry(house, scenes.group(house, "alice"))
