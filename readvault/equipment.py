@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ class Equipment:
         self._loaded = {organism: house.organisms[organism] for organism in self.ready}
         self._cannot_load: set[Index] | None = None
         self.nursery = self._new_nursery(self._loaded)
+        self._former: weakref.WeakSet[Nursery] = weakref.WeakSet()
 
     def reload(self, organisms: Mapping[str, Organism]) -> None:
         """Process these organisms from now on; another nursery is started when they need other host indexes.
@@ -101,6 +103,11 @@ class Equipment:
             stack.enter_context(run.cancelled.calls(child.cancel))
             yield child
 
+    def _end_children(self) -> None:
+        """End the nursery, and those before it in which jobs may still be under way."""
+        for nursery in (self.nursery, *self._former):
+            nursery.stop()
+
     def _tell(self, organism: str, reason: str | None) -> None:
         if reason is None or reason == EXTERNAL:
             logger.info("organism %s: %s", organism, reason or "is processed here")
@@ -116,6 +123,7 @@ class Equipment:
             self._cannot_load = self._indexes(loaded)
             return False
         former, self.nursery = self.nursery, following
+        self._former.add(former)
         former.retire()
         if self._stopping.is_set():
             following.stop()

@@ -101,7 +101,7 @@ class WorkerHouse(Background):
     def drain(self) -> None:
         """Begin nothing more and end what is under way, soon: running jobs are handed back uncounted."""
         self._stopping.set()
-        self.nursery.stop()
+        self._end_children()
 
     def stop(self) -> None:
         """Drain, and remove the scratch. Call it when no job is running here any more."""

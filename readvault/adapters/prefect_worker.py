@@ -83,8 +83,8 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
 
     @property
     def running(self) -> int:
-        """How many flow runs are under way."""
-        return len(self._running)
+        """How many flow runs are under way, or about to begin."""
+        return len(self._running.keys() | self._submitting_flow_run_ids)
 
     def drain(self) -> None:
         """Take no further run."""
@@ -153,6 +153,8 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
                     for entry in found:
                         self._lanes.setdefault(entry.flow_run.id, lane)
                     begun += await self._submit_scheduled_flow_runs(found)
+                    for flow_run_id in {entry.flow_run.id for entry in found} - self._submitting_flow_run_ids:
+                        self._lanes.pop(flow_run_id, None)  # there was no place: another worker may do it
             self._last_polled_time = now("UTC")
             return begun
 
@@ -169,7 +171,7 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
         """Start what isn't running yet: an answer of the server may be older than what we started since."""
-        fresh = [entry for entry in flow_run_response if entry.flow_run.id not in self._running]
+        fresh = [entry for entry in flow_run_response if not self._draining and entry.flow_run.id not in self._running]
         return await super()._submit_scheduled_flow_runs(fresh)
 
     async def _ask_for_runs(self, lane: Lane, places: int) -> list[WorkerFlowRunResponse]:

@@ -88,6 +88,9 @@ class _Nursery:
     def retire(self) -> None:
         self.said.append("retired")
 
+    def stop(self) -> None:
+        self.said.append("stopped")
+
     @contextmanager
     def child(self, sample: object) -> Iterator[object]:
         if "retired" in self.said:
@@ -122,6 +125,9 @@ def test_changed_host_indexes_get_another_nursery_and_nothing_else_does(
     assert (first.said, second.said) == (["retired"], ["started"])
     assert second.indexes == {"screened": index}
     assert worker.ready_now(changed) == {"screened", "unscreened"}
+
+    worker.drain()
+    assert (first.said, second.said) == (["retired", "stopped"], ["started", "stopped"]), "jobs may be in both"
 
 
 def test_a_job_that_meets_a_retired_nursery_gets_its_child_from_the_next(
