@@ -24,6 +24,8 @@ $(VENV)/ready: requirements.lock pyproject.toml .python-version
 	$$python -m venv --clear $(VENV)
 	@$(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# kubernetes-asyncio leaves its own beside all packages, and Biopython takes that for a source tree and warns.
+	@rm -f $(VENV)/lib/python*/site-packages/pyproject.toml
 	@touch $@
 
 # Once, before processes that start at the same time would each do it. It takes up to a minute, and seconds later on.

@@ -200,6 +200,7 @@ def test_ready_means_that_database_triggers_and_storage_are_there(api: TestClien
     assert down.status_code == 503
     assert {name: part["status"] for name, part in down.json()["components"].items()} == {
         "database": "UP",
+        "organisms": "UP",
         "storage": "DOWN",
     }
     assert api.get(READY, headers=headers(ALICE)).json() == {"status": "DOWN"}
