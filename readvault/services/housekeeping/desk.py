@@ -9,14 +9,15 @@ from sqlalchemy import and_, case, func, select
 from sqlmodel import Session, col
 
 from readvault.db import clock
-from readvault.db.tables import ComparedResult, Erasure, FixityCheck, Job, Reprocessing
+from readvault.db.tables import Erasure, FixityCheck, Job, Reprocessing
 from readvault.domain.actor import Actor
 from readvault.domain.erasures import CONFIRM_WITHIN
-from readvault.domain.reprocessing import OrderState, ResultState
+from readvault.domain.reprocessing import OrderState
 from readvault.domain.status import JobKind, JobState
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.release import opening
+from readvault.services.reprocessing import decisions
 from readvault.services.screening import withholding
 
 _PROCESSING = (JobKind.PROCESS_SUBMISSION.value, JobKind.EXTERNAL_PROCESSING.value, JobKind.REGISTER_EXTERNAL.value)
@@ -66,7 +67,7 @@ def desk_in(session: Session, now: float) -> Desk:
     asked = col(Erasure.confirmed_at).is_(None) & (col(Erasure.requested_at) + CONFIRM_WITHIN >= now)
     return Desk(
         jobs=_count(session, col(Job.id), col(Job.state) == JobState.NEEDS_ATTENTION.value),
-        results=_count(session, col(ComparedResult.id), col(ComparedResult.state) == ResultState.WAITS.value),
+        results=decisions.count_waiting(session),
         orders=_count(session, col(Reprocessing.id), col(Reprocessing.state) == OrderState.REQUESTED.value),
         erasures=_count(session, col(Erasure.id), asked),
         withheld=withholding.waiting(session),

@@ -7,11 +7,13 @@ that have a result of the version.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy import Select, func, select
+from sqlmodel import Session, col
 
 from readvault.db import audit, clock
-from readvault.db.erased import refuse_erased
+from readvault.db.erased import is_tombstone, refuse_erased
 from readvault.db.tables import ComparedResult, EntryVersion, Manifest, Reprocessing
 from readvault.domain import interventions
 from readvault.domain.actor import Actor
@@ -50,26 +52,42 @@ def waiting(
 ) -> list[Waiting]:
     """Compared results in this state (None: any), oldest first, with IDs above `after`. For maintainers.
 
-    Results that were replaced, by a newer one or by an edit of their entry, are left out.
+    Results that were replaced, by a newer one or by an edit of their entry, and those of erased entries
+    are left out.
     """
-    entry = (col(EntryVersion.accession) == col(ComparedResult.accession)) & (
-        col(EntryVersion.version) == col(ComparedResult.version)
-    )
-    query = (
-        select(ComparedResult, EntryVersion.organism, Manifest.pipeline_version, EntryVersion.released)
-        .join(Manifest, col(Manifest.id) == col(ComparedResult.manifest_id))
-        .join(EntryVersion, entry)
-        .where(col(Manifest.superseded_at).is_(None), ComparedResult.state != ResultState.REPLACED.value)
-    )
+    shown = (col(EntryVersion.organism), col(Manifest.pipeline_version), col(EntryVersion.released))
+    query = _living(select(ComparedResult, *shown))
     if state is not None:
-        query = query.where(ComparedResult.state == state.value)
+        query = query.where(col(ComparedResult.state) == state.value)
     if reprocessing_id is not None:
-        query = query.where(ComparedResult.reprocessing_id == reprocessing_id)
+        query = query.where(col(ComparedResult.reprocessing_id) == reprocessing_id)
     if after is not None:
         query = query.where(col(ComparedResult.id) > after)
     with house.sessions.read() as session:
         authorize(session, actor, Action.MAINTAIN)
-        return [Waiting(*row) for row in session.exec(query.order_by(col(ComparedResult.id)).limit(size))]
+        return [Waiting(*row) for row in session.execute(query.order_by(col(ComparedResult.id)).limit(size))]
+
+
+def count_waiting(session: Session) -> int:
+    """How many results wait for a maintainer: as many as `waiting` lists."""
+    waits = col(ComparedResult.state) == ResultState.WAITS.value
+    return session.scalar(_living(select(func.count(col(ComparedResult.id)))).where(waits)) or 0
+
+
+def _living(query: Select[Any]) -> Select[Any]:
+    entry = (col(EntryVersion.accession) == col(ComparedResult.accession)) & (
+        col(EntryVersion.version) == col(ComparedResult.version)
+    )
+    return (
+        query.select_from(ComparedResult)
+        .join(Manifest, col(Manifest.id) == col(ComparedResult.manifest_id))
+        .join(EntryVersion, entry)
+        .where(
+            col(Manifest.superseded_at).is_(None),
+            col(ComparedResult.state) != ResultState.REPLACED.value,
+            ~is_tombstone(),
+        )
+    )
 
 
 def accept(house: House, actor: Actor | None, compared_id: int, reason: str) -> ComparedResult:
