@@ -92,7 +92,9 @@ def may_everyone_read(
     """
     dehumanize = organism.pipeline.dehumanize
     rules = dehumanize.originals
-    if rules.visibility != PUBLIC_IF_NO_HITS or rules.shred_after_days is not None or dehumanize.sha256 is None:
+    if rules.visibility != PUBLIC_IF_NO_HITS or rules.shred_after_days is not None:
+        return False
+    if dehumanize.index is None or dehumanize.sha256 is None:  # a digest alone may stand beside `off`
         return False
     provenance = manifest.get("provenance")
     screen = provenance.get("screen") if isinstance(provenance, Mapping) else None
@@ -183,15 +185,15 @@ def _obstacle(session: Session, organism: Organism | None, name: AccessionVersio
         return "its organism destroys originals after a while"
     if state_of(session, [name])[name] is Visibility.WITHDRAWN:
         return "it was withdrawn"
-    published = _published(session, name)
+    known = _known(session, name)
+    published = {number: body for number, (body, is_public) in known.items() if is_public}
     if withheld_among(session, published):
         return "reads of it are withheld"
     hit = select(col(Screening.id)).where(among(Screening, [name]), col(Screening.hits) > 0).limit(1)
     if session.execute(hit).first() is not None:
         return "a newer host index found reads that may be human"
-    for body in published.values():
-        if _found_human(body):
-            return "the screen of one of its results found human reads"
+    if any(_found_human(body) for body, _ in known.values()):
+        return "the screen of one of its results found human reads"
     again = _seen_again(session, published, organism.pipeline.dehumanize.sha256)
     proofs = (
         may_everyone_read(organism, body, submitted_files=files, seen_again=again.get(number))
@@ -200,15 +202,17 @@ def _obstacle(session: Session, organism: Organism | None, name: AccessionVersio
     return None if any(proofs) else "no complete screen with the host index of today says that no read is human"
 
 
-def _published(session: Session, name: AccessionVersion) -> dict[int, dict[str, Any]]:
+def _known(session: Session, name: AccessionVersion) -> dict[int, tuple[dict[str, Any], bool]]:
+    """The results of the files as they were submitted, each with whether it is published."""
     approved = select(col(Release.manifest_id)).where(among(Release, [name]))
     since = select(col(CurrentResult.manifest_id)).where(among(CurrentResult, [name]))
+    is_public = or_(col(Manifest.id).in_(approved), col(Manifest.id).in_(since))
     rows = session.execute(
-        select(col(Manifest.id), col(Manifest.body)).where(
-            among(Manifest, [name]), or_(col(Manifest.id).in_(approved), col(Manifest.id).in_(since))
+        select(col(Manifest.id), col(Manifest.body), is_public).where(
+            among(Manifest, [name]), is_public | col(Manifest.superseded_at).is_(None)
         )
     )
-    return {row[0]: json.loads(row[1]) for row in rows}
+    return {row[0]: (json.loads(row[1]), bool(row[2])) for row in rows}
 
 
 def _found_human(body: Mapping[str, Any]) -> bool:

@@ -208,8 +208,9 @@ def test_what_no_clean_screen_has_seen_is_not_opened(open_house: House, screen: 
         {"originals": Originals()},
         {"originals": Originals(visibility="public_if_no_hits", shred_after_days=9)},
         {"sha256": NEW},
+        {"index": None, "off": "no people are near the samples"},
     ],
-    ids=["for the group", "to be shredded", "another index"],
+    ids=["for the group", "to be shredded", "another index", "not screened any more"],
 )
 def test_when_the_organism_thinks_otherwise_open_originals_are_closed(
     open_house: House, name: AccessionVersion, tmp_path: Path, changes: dict[str, Any]
@@ -279,6 +280,8 @@ def test_withheld_reads_and_a_later_result_with_hits_close(open_house: House, na
     scenes.change(house, job_id, state=JobState.QUEUED.value)
     later = scenes.of_next_pipeline(house)
     digest = register(later, scenes.claimed(later, job_id), {"human": 2, "kept": 998})
+    with pytest.raises(Gone, match="found human reads"):  # whether or not a maintainer ever publishes that result
+        url(house, None, name)
     with house.sessions.begin() as session:
         row = session.exec(select(Manifest).where(Manifest.digest == digest)).one()
         session.add(
