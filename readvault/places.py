@@ -24,6 +24,7 @@ _CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 class _Waiting:
     alone: bool
     need: int
+    large: bool
     since: float
 
 
@@ -31,7 +32,8 @@ class Places:
     """Lets jobs run side by side while what they are expected to need fits into `budget` bytes.
 
     A job that needs more than all of it runs with nothing beside it, and so does one that must run
-    alone: that goes before those that come after it.
+    alone: that goes before those that come after it. A small one never waits for two large ones, which
+    don't fit beside each other.
     """
 
     def __init__(self, budget: int) -> None:
@@ -41,9 +43,11 @@ class Places:
         self._waiting: list[_Waiting] = []
 
     @contextmanager
-    def taken(self, *, alone: bool = False, need: int = 0, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+    def taken(
+        self, *, alone: bool = False, need: int = 0, large: bool = False, check: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
         """Wait for a place and hold it. `need` is in bytes; `check` raises when waiting has become pointless."""
-        mine = _Waiting(alone, need, time.monotonic())
+        mine = _Waiting(alone, need, large, time.monotonic())
         with self._changed:
             self._waiting.append(mine)
             try:
@@ -64,13 +68,18 @@ class Places:
             return not self._running
         if any(other.alone for other in (*self._running, *self._waiting)):
             return False
-        if any(self._is_impatient(other) for other in self._waiting[: self._waiting.index(mine)]):
+        if any(self._goes_before(other, mine) for other in self._waiting[: self._waiting.index(mine)]):
             return False
         return not self._running or sum(other.need for other in self._running) + mine.need <= self._budget
 
-    @staticmethod
-    def _is_impatient(waiting: _Waiting) -> bool:
-        return time.monotonic() - waiting.since > PATIENCE
+    def _goes_before(self, other: _Waiting, mine: _Waiting) -> bool:
+        """Whether a job has waited so long that room is kept for it, and the end of small ones can give it room."""
+        if time.monotonic() - other.since <= PATIENCE:
+            return False
+        before = (*self._running, *self._waiting[: self._waiting.index(other)])
+        ahead = sum(each.need for each in before if each.large)
+        waits_for_large = other.large and ahead > 0 and ahead + other.need > self._budget
+        return mine.large or not waits_for_large
 
 
 def need_of(input_bytes: int) -> int:

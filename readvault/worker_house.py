@@ -15,6 +15,7 @@ from pathlib import Path
 from readvault import recovery
 from readvault.background import Background
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.lanes import Lane
 from readvault.domain.reports import ScreeningReport
 from readvault.domain.status import JobKind
 from readvault.holding import Held, Holding
@@ -32,6 +33,7 @@ from readvault.services.housekeeping import standing
 from readvault.services.housekeeping.day import Day, in_figures
 from readvault.services.processing.external_registration import register_external
 from readvault.services.queue import deliveries, open_jobs
+from readvault.services.queue.sizes import lane_of
 from readvault.services.release import publication
 from readvault.services.screening import feeding as screening
 from readvault.services.storage.garbage import collection
@@ -264,11 +266,9 @@ class WorkerHouse(Background):
     def _workplace(self, held: Held) -> Iterator[Path]:
         """Scratch of one attempt, as soon as it may begin beside what runs."""
         claim = held.claim
-        need = need_of(claim.input_bytes)
-        with (
-            self._directory_for(held) as directory,
-            self._places.taken(alone=claim.runs_alone, need=need, check=held.lease.check),
-        ):
+        need, lane = need_of(claim.input_bytes), lane_of(self.house.settings.worker, claim.input_bytes)
+        options = {"alone": claim.runs_alone, "large": lane is not Lane.SMALL}
+        with self._directory_for(held) as directory, self._places.taken(need=need, check=held.lease.check, **options):
             yield directory
 
     def _sweeper(self) -> Rounds:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 5.0
 """Seconds for one request: a database that waits for Prefect would be worse than a late job."""
 
+_HUGE = "/huge"
 _PAUSES = (0.05, 0.2, 0.5)
 """Seconds between tries."""
 
@@ -35,6 +36,10 @@ _STATES = {
     "CRASHED": RunState.ENDED,
     "CANCELLED": RunState.CANCELLED,
 }
+
+
+class _NobodyStartsItError(Exception):
+    """A deployment is in no work pool: Prefect makes its runs, and no worker ever sees them."""
 
 
 class PrefectOrchestrator:
@@ -66,14 +71,19 @@ class PrefectOrchestrator:
             return self._create_run(delivery)
         except httpx.HTTPStatusError as refusal:
             if delivery.queue == Queue.HUGE and refusal.response.status_code == httpx.codes.NOT_FOUND:
-                logger.warning("nothing in Prefect does huge jobs; %s is done as a large one", delivery.label)
-                return self.deliver(replace(delivery, queue=Queue.LARGE))
+                return self._deliver_as_large(delivery)
             PREFECT_FAILURES.labels("deliver").inc()
             logger.warning("Prefect answered %d to a delivery", refusal.response.status_code)
+        except _NobodyStartsItError:
+            return self._deliver_as_large(delivery)
         except (httpx.HTTPError, ValueError, KeyError) as fault:
             PREFECT_FAILURES.labels("deliver").inc()
             logger.warning("Prefect can't be reached (%s); the delivery is made again later", type(fault).__name__)
         return None
+
+    def _deliver_as_large(self, delivery: Delivery) -> str | None:
+        logger.warning("nothing in Prefect does huge jobs; %s is done as a large one", delivery.label)
+        return self.deliver(replace(delivery, queue=Queue.LARGE))
 
     def state_of(self, run_id: str) -> RunState | None:
         """What Prefect says of a run; MISSING when nobody will ever start it, None when Prefect can't be asked.
@@ -109,7 +119,7 @@ class PrefectOrchestrator:
         huge = delivery.queue == Queue.HUGE  # its own work pool has queues of its own
         if not huge:
             body["work_queue_name"] = delivery.queue
-        deployment = f"{delivery.kind}/{'huge' if huge else 'default'}"
+        deployment = f"{delivery.kind}{_HUGE if huge else '/default'}"
         for pause in _PAUSES:
             try:
                 answer = self._client.post(f"/deployments/{self._deployment(deployment)}/create_flow_run", json=body)
@@ -126,7 +136,12 @@ class PrefectOrchestrator:
         with self._lock:
             known = self._deployments.get(name)
         if known is None:
-            known = _id(self._client.get(f"/deployments/name/{name}"))
+            answer = self._client.get(f"/deployments/name/{name}")
+            known = _id(answer)
+            if name.endswith(_HUGE):  # asked for each: its pool may go, and the deployment outlives it
+                if answer.json().get("work_queue_id") is None:
+                    raise _NobodyStartsItError
+                return known
             with self._lock:
                 self._deployments[name] = known
         return known

@@ -259,6 +259,40 @@ def test_a_big_job_is_not_passed_for_ever(monkeypatch: pytest.MonkeyPatch) -> No
     assert order == ["big", "small"]
 
 
+def test_small_jobs_go_on_while_a_large_one_waits_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room that only the end of a large job gives isn't kept from small ones: it may come in hours."""
+    monkeypatch.setattr("readvault.places.PATIENCE", 0.0)
+    places, order = Places(10), []
+
+    def job(name: str, need: int) -> None:
+        with places.taken(need=need, large=True):
+            order.append(name)
+
+    with places.taken(need=6, large=True):
+        waiting = [threading.Thread(target=job, args=each) for each in (("second", 8), ("third", 1))]
+        for number, thread in enumerate(waiting, 1):
+            thread.start()
+            while len(places._waiting) < number:
+                time.sleep(0.001)
+        small = threading.Thread(target=lambda: order.append("small") if _enters(places) else None)
+        small.start()
+        small.join(5)
+        assert order == ["small"], "and large ones keep their order"
+    for thread in waiting:
+        thread.join(10)
+    assert order == ["small", "second", "third"]
+
+
+def _enters(places: Places) -> bool:
+    end = time.monotonic() + 3
+
+    def check() -> None:
+        assert time.monotonic() < end
+
+    with places.taken(need=1, check=check):
+        return True
+
+
 def test_who_waits_for_a_place_hears_that_it_is_pointless() -> None:
     places, asked = Places(10), []
 

@@ -12,6 +12,8 @@ from readvault.config import PrefectSettings, Settings
 from readvault.domain.lanes import Queue
 from readvault.ports import Delivery, RunState
 
+NO_QUEUE = {"work_queue_id": None}
+"""What Prefect leaves of a deployment whose work pool was deleted."""
 SETTINGS = Settings(prefect=PrefectSettings(api_url="http://prefect.invalid/api"))
 
 
@@ -54,13 +56,16 @@ def test_a_huge_job_goes_to_its_own_deployment_and_to_the_large_ones_where_there
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            is_there = there or not request.url.path.endswith("/huge")
             name = "/".join(request.url.path.split("/")[-2:])
-            return httpx.Response(200, json={"id": name.replace("/", "-")}) if is_there else httpx.Response(404)
+            answer = {"id": name.replace("/", "-"), "work_queue_id": "a queue"}
+            if name.endswith("/huge") and pool != "is there":
+                return httpx.Response(404) if pool == "never was" else httpx.Response(200, json=answer | NO_QUEUE)
+            return httpx.Response(200, json=answer)
         asked.append((request.url.path.split("/")[-2], json.loads(request.content).get("work_queue_name")))
         return httpx.Response(201, json={"id": "run"})
 
-    for there in (True, False):  # noqa: B007 - `answer` looks at it
-        orchestrator = PrefectOrchestrator(SETTINGS, transport=httpx.MockTransport(answer))
+    orchestrator = PrefectOrchestrator(SETTINGS, transport=httpx.MockTransport(answer))
+    for pool in ("never was", "is there", "was deleted"):  # noqa: B007 - `answer` looks at it
         assert orchestrator.deliver(Delivery("job", 1, "process-submission", "LOC_1.1", Queue.HUGE)) == "run"
-    assert asked == [("process-submission-huge", None), ("process-submission-default", "large")]
+    large = ("process-submission-default", "large")
+    assert asked == [large, ("process-submission-huge", None), large]
