@@ -225,5 +225,5 @@ CAMPAIGN = Campaign(
     run=run,
     unit="kills",
     part=len(PLACES),
-    tiny=4,
+    tiny=2,
 )

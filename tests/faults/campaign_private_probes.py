@@ -11,6 +11,8 @@ from tests.faults.campaign import Campaign, Outcome
 
 def run(trials: int, seed: int, folder: Path) -> Outcome:
     """So many questions."""
+    if not trials:
+        return Outcome(0, [], "nothing was run")
     _, probes, outcome = release_kills.run(folder, seed // 100, probes=trials)
     return replace(outcome, trials=probes)
 
@@ -24,4 +26,5 @@ CAMPAIGN = Campaign(
     run=run,
     unit="probes",
     part=2000,
+    tiny=0,  # those of `release_kills` ask the same
 )

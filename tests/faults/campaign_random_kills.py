@@ -25,5 +25,5 @@ CAMPAIGN = Campaign(
     run=run,
     unit="kills",
     part=25,
-    tiny=3,
+    tiny=2,
 )
