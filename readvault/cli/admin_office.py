@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
+import pwd
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -30,12 +31,15 @@ def settings_as_it_runs() -> Settings:
 
 
 def maintainer() -> Actor:
-    """Whoever runs commands on the machine is a maintainer; the audit log gets the name of the machine's account."""
+    """Whoever runs commands on the machine is a maintainer; the audit log gets the name of the machine's account.
+
+    Not as `LOGNAME` has it, which everybody sets: some steps need two accounts.
+    """
     from readvault.domain.actor import MAINTAINER_ROLE, Actor
 
     try:
-        account = getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as containers have them
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # an account without a name, as containers have them
         account = "unknown"
     return Actor(f"admin ({account})", frozenset({MAINTAINER_ROLE}))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
+import pwd
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from readvault import bootstrap
 from readvault.adapters.identity import identity_of
 from readvault.api.authentication import Callers
 from readvault.cli.admin import admin_app
+from readvault.cli.admin_office import maintainer
 from readvault.db import immutability
 from readvault.domain.actor import Actor
 from readvault.domain.errors import ReadvaultError
@@ -29,6 +31,8 @@ from readvault.services.people import accounts, groups
 from readvault.services.review.approval import Scope, approve
 from tests.houses import ALICE, MAINTAINER
 from tests.integration.services import scenes
+
+ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
 
 WHY = "the patient took back consent"
 Run = Callable[..., Result]
@@ -130,7 +134,7 @@ def test_released_versions_are_suppressed_withdrawn_and_restored(
     ):
         assert str(expected) in run(command, released, "--reason", WHY).stdout
         assert state() is expected
-    assert scenes.audit_log(house)[-1].actor == f"admin ({getpass.getuser()})"
+    assert scenes.audit_log(house)[-1].actor == f"admin ({ACCOUNT})"
     assert "It is PUBLIC" in refused(run, "restore", released, "--reason", WHY)
     run("withdraw", released, fails=True)
     run("withdraw", "LOC_000001Y", "--reason", WHY, fails=True)
@@ -149,7 +153,7 @@ def test_originals_are_opened_with_the_keys_of_a_running_stack_and_their_reading
     assert url.startswith("http://127.0.0.1:1/")
     assert "READER" in url
     (told,) = run("who-read", f"{released}/rawReads/{name}").stdout.splitlines()
-    assert told.split("\t")[1:] == [f"admin ({getpass.getuser()})", str(released), "rawReads", "break-glass", WHY]
+    assert told.split("\t")[1:] == [f"admin ({ACCOUNT})", str(released), "rawReads", "break-glass", WHY]
     assert "There is no file" in refused(run, "who-read", f"{released}/rawReads/other")
 
 
@@ -219,10 +223,16 @@ def test_jobs_that_need_attention_are_listed_and_queued_again(run: Run, house: H
     assert (found[0], found[3], found[5]) == (job_id, str(version), "the disk is full")
     run("retry", job_id)
     assert run("jobs").stdout == ""
-    assert scenes.audit_log(house)[-1].actor == f"admin ({getpass.getuser()})"
+    assert scenes.audit_log(house)[-1].actor == f"admin ({ACCOUNT})"
 
 
 def test_the_log_names_the_account_that_set_limits(run: Run, house: House) -> None:
     group_id = scenes.group(house, "alice")
     run("limits", "set", f"group:{group_id}", "--reason", "a study", "--bytes-total", "1 TB")
-    assert scenes.audit_log(house)[-1].actor == f"admin ({getpass.getuser()})"
+    assert scenes.audit_log(house)[-1].actor == f"admin ({ACCOUNT})"
+
+
+def test_nobody_takes_another_name_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert maintainer().name == f"admin ({ACCOUNT})"
