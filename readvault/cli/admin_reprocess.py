@@ -84,7 +84,7 @@ def confirm(number: int = NUMBER) -> None:
 
 @reprocess_app.command("pause")
 def pause(number: int = NUMBER) -> None:
-    """Begin nothing more of an order; what was begun ends."""
+    """Begin nothing more of an order, not even what was queued; what is under way ends."""
     from readvault.services.reprocessing import orders
 
     orders.pause(open_office(), maintainer(), number)

@@ -12,7 +12,7 @@ class OrderState(StrEnum):
     """A named maintainer has to confirm it."""
     RUNNING = "running"
     PAUSED = "paused"
-    """Nothing new is begun; what was begun ends."""
+    """Nothing more is begun, not even what was queued; what is under way ends."""
     DONE = "done"
     CANCELLED = "cancelled"
 

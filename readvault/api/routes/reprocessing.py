@@ -56,7 +56,7 @@ def confirm_reprocessing(order_id: OrderId, user: UserDep, house: HouseDep) -> s
 
 @router.post("/reprocessings/{order_id}/pause")
 def pause_reprocessing(order_id: OrderId, user: UserDep, house: HouseDep) -> schemas.ReprocessingInfo:
-    """Begin nothing more of an order; what was begun ends."""
+    """Begin nothing more of an order, not even what was queued; what is under way ends."""
     orders.pause(house, user, order_id)
     return schemas.ReprocessingInfo.of(orders.find(house, user, order_id))
 

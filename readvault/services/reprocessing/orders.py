@@ -30,6 +30,7 @@ from readvault.services.reprocessing.planning import Plan, counted, processable
 
 PAGE = 100
 _LIVING = (OrderState.REQUESTED, OrderState.RUNNING, OrderState.PAUSED)
+_OPEN = (JobState.QUEUED, JobState.NEEDS_ATTENTION, JobState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,12 @@ def confirm(house: House, actor: Actor | None, order_id: int) -> Reprocessing:
 
 
 def pause(house: House, actor: Actor | None, order_id: int) -> Reprocessing:
-    """Begin nothing more of an order; what was begun ends. Raises Forbidden, NotFound, Conflict."""
+    """Begin nothing more of an order, not even what was queued; what is under way ends. Raises as `resume` does."""
     return _move(house, actor, order_id, (OrderState.RUNNING,), OrderState.PAUSED, "pause reprocessing")
 
 
 def resume(house: House, actor: Actor | None, order_id: int) -> Reprocessing:
-    """Go on with a paused order. Raises Forbidden, NotFound, Conflict."""
+    """Go on with a paused order, from the first entry that has no result yet. Raises Forbidden, NotFound, Conflict."""
     return _move(house, actor, order_id, (OrderState.PAUSED,), OrderState.RUNNING, "resume reprocessing")
 
 
@@ -142,11 +143,9 @@ def changed(session: Session, row: Reprocessing, state: OrderState) -> None:
     records.organism_changed(session, row.organism)
 
 
-def call_off(session: Session, order_id: int, *, running: bool = True) -> None:
-    """End the open jobs of an order: a worker's late result is refused. Unless `running`, only what nobody does."""
-    open_jobs = [col(Job.reprocessing_id) == order_id, col(Job.state) != JobState.DONE.value]
-    if not running:
-        open_jobs.append(col(Job.state) != JobState.RUNNING.value)
+def call_off(session: Session, order_id: int, *, states: Collection[JobState] = _OPEN) -> int:
+    """End the jobs of an order that are in one of these states; how many. A worker's late result is refused."""
+    open_jobs = (col(Job.reprocessing_id) == order_id, col(Job.state).in_([state.value for state in states]))
     # One after the other in the order of everybody else, so that nobody waits in a circle.
     ids = session.exec(select(Job.id).where(*open_jobs).order_by(col(Job.id)).with_for_update()).all()
     ended = {"state": JobState.DONE.value, "finished_at": clock.read(session), "last_error": "called off"}
@@ -157,6 +156,7 @@ def call_off(session: Session, order_id: int, *, running: bool = True) -> None:
             .values(attempt=col(Job.attempt) + 1, **ended, **UNDELIVERED)
             .execution_options(synchronize_session=False)
         )
+    return len(ids)
 
 
 def _request(
@@ -207,6 +207,10 @@ def _move(
         _check(row, *before)
         if after is OrderState.CANCELLED:
             call_off(session, order_id)
+        elif after is OrderState.PAUSED:
+            row.queued -= call_off(session, order_id, states=(JobState.QUEUED,))
+        else:
+            row.after_accession, row.after_version, row.fed = "", 0, False
         _step(session, row, after, actor.name, action)
         return row
 
@@ -261,7 +265,7 @@ def _end_outdated(house: House, organism: Organism) -> None:
             return
     with house.sessions.begin() as session:
         for row in session.exec(select(Reprocessing).where(*outdated).order_by(col(Reprocessing.id)).with_for_update()):
-            call_off(session, row.id or 0, running=False)
+            call_off(session, row.id or 0, states=(JobState.QUEUED, JobState.NEEDS_ATTENTION))
             _step(session, row, OrderState.CANCELLED, SYSTEM, "cancel reprocessing")
 
 
@@ -278,7 +282,6 @@ def _follow(house: House, organism: Organism) -> bool:
         plan = counted(session, organism, choice)
     with house.sessions.begin() as session:
         at = clock.read(session)
-        table = columns_of(Reprocessing)
         row = Reprocessing(
             organism=organism.name, pipeline_version=version, choice=choice.as_json(), automatic=True,
             reason=f"pipeline.version was raised to {version}", state=OrderState.RUNNING.value,
@@ -286,8 +289,8 @@ def _follow(house: House, organism: Organism) -> bool:
             requested_by=SYSTEM, requested_at=at, confirmed_by=f"{SYSTEM}: pipeline.version of the organism's file",
             confirmed_at=at, pace_since=at, changed_at=at,
         ).model_dump(exclude={"id"})  # fmt: skip
-        new = insert_into(session, table).values(**row).on_conflict_do_nothing().returning(table.c.id)
-        order_id = session.execute(new).scalar_one_or_none()
+        new = insert_into(session, columns_of(Reprocessing)).values(**row).on_conflict_do_nothing()
+        order_id = session.execute(new.returning(col(Reprocessing.id))).scalar_one_or_none()
         if order_id is None:
             return False
         records.organism_changed(session, organism.name)

@@ -28,7 +28,7 @@ DONE = {
     "requested": "It is asked for. Nothing begins before it is confirmed.",
     "confirm": "It begins, behind new submissions.",
     "refuse": "It is refused.",
-    "pause": "Nothing new is begun; what was begun ends.",
+    "pause": "Nothing more is begun, not even what was queued; what is under way ends.",
     "resume": "It goes on.",
     "cancel": "It is called off. Results that were made stay as they are.",
     "roll-back": "The order ends, and its entries go back one by one.",

@@ -20,7 +20,7 @@ from readvault.services.storage.erasing import erasure
 from readvault.services.submission.editing import EditedData, edit
 from tests.houses import ALICE, MAINTAINER
 from tests.integration.services.life import METADATA, at_once, released, revised, status
-from tests.integration.services.scenes import ORGANISM, claimed, group, of_next_pipeline, processed, result
+from tests.integration.services.scenes import ORGANISM, READY, claimed, group, of_next_pipeline, processed, result
 
 REASON = "a better aligner"
 OTHER = Actor("other-maintainer", frozenset({MAINTAINER_ROLE}))
@@ -142,3 +142,18 @@ def test_what_waits_of_an_erased_or_edited_entry_is_on_nobodys_list(house: House
     edit(later, ALICE, ORGANISM, other, EditedData(METADATA, {}))
     assert _waiting(house) == []
     assert desk.desk(house, MAINTAINER).results == 0
+
+
+def test_a_paused_order_begins_nothing_more_and_ends_what_is_under_way(house: House, mine: int, later: House) -> None:
+    names = [released(house, mine) for _ in range(3)]
+    feeding.feed(later)
+    begun, waits, _ = (each.id for each in _queued(house))
+    under_way = claimed(later, begun)
+    number = orders.page(later, MAINTAINER)[0].row.id or 0
+    orders.pause(later, MAINTAINER, number)
+    assert jobs.claim(later, waits, "worker", READY) is None
+    jobs.register(later, under_way, result(later, under_way, text=b">main\nACGA\n"))
+    orders.resume(later, MAINTAINER, number)
+    feeding.feed(later)
+    assert [job.accession for job in _queued(house)] == [name.accession for name in names[1:]]
+    assert orders.find(later, MAINTAINER, number).row.queued == 3
