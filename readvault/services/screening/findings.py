@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -14,12 +14,13 @@ from readvault.db import audit, clock, records
 from readvault.db.tables import EntryVersion, Job, Screening, Withholding
 from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.errors import LeaseLost
+from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Rescreen
 from readvault.failpoints import failpoint
 from readvault.services.entries import released_state, withheld
 from readvault.services.house import House
 from readvault.services.queue.fence import SYSTEM, Claim, finish, held, is_finished_by
-from readvault.services.screening.unscreened import Unscreened
+from readvault.services.screening.unscreened import Unscreened, unscreened
 
 logger = logging.getLogger(__name__)
 
@@ -54,17 +55,30 @@ def register(house: House, claim: Claim, index_sha256: str, found: Sequence[Find
         now = clock.read(session)
         mine = [each for each in found if _note(session, claim.organism, each, index_sha256, now)]
         over = _withhold(session, [each for each in mine if limits.is_over(each.hits, each.reads)], now)
+        unseen = _withhold(session, _published_meanwhile(session, name, index_sha256, over), now)
         finish(session, job, now)
         failpoint("screen-in-transaction")
         if mine:
             records.changed(session, [name])
         if over:
             released_state.changed(session, entry.organism, now)
-            audit.append(session, SYSTEM, "withhold reads", str(name), _told(over, index_sha256, limits))
+            told = {**_told(over, index_sha256, limits), "notSeen": [each.result.manifest_id for each in unseen]}
+            audit.append(session, SYSTEM, "withhold reads", str(name), told)
     failpoint("screen-after-commit")
     if over:
-        logger.error("%s: human reads in what is released; the reads of %d results are withheld", name, len(over))
-    return len(over)
+        count = len(over) + len(unseen)
+        logger.error("%s: human reads in what is released; the reads of %d results are withheld", name, count)
+    return len(over) + len(unseen)
+
+
+def _published_meanwhile(
+    session: Session, name: AccessionVersion, index_sha256: str, over: Sequence[Finding]
+) -> list[Finding]:
+    """Results that came while others of their entry were looked at: nobody gets them until they were, too."""
+    if not over:
+        return []
+    worst = max(over, key=lambda each: each.hits)
+    return [replace(worst, result=each) for each in unscreened(session, [name], index_sha256) if not each.by_processing]
 
 
 def note_processed(session: Session, organism: str, results: Iterable[Unscreened], index_sha256: str) -> None:

@@ -557,11 +557,16 @@ def test_an_answer_that_was_lost_is_no_second_finding(renewed: House, tmp_path: 
     assert len(rows(house, Screening)) == len(rows(house, Withholding)) == 1
 
 
-def test_a_result_that_is_published_meanwhile_is_screened_the_next_night(renewed: House, tmp_path: Path) -> None:
+def test_a_result_that_is_published_meanwhile_is_nobodys_until_it_is_screened_too(
+    renewed: House, tmp_path: Path
+) -> None:
     house = renewed
     name = released(house)
     screen(house, tmp_path, Hands(hits=500, meanwhile=lambda: again(house, name, 2, reads=b"late")))
     assert len(rows(house, Screening)) == 1
+    for ask in (lambda: url(house, None, name), lambda: stable(house, None, name, 2)):
+        with pytest.raises(Gone):
+            ask()
     feeding.begin_anew(house)
     hands = Hands(hits=400)
     screen(house, tmp_path, hands)
