@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
+import prefect
 from prefect.context import refresh_global_settings_context
 
 from readvault.adapters.prefect_deployments import keep_registered, register
@@ -23,6 +24,8 @@ from readvault.domain.lanes import Lane
 
 logger = logging.getLogger(__name__)
 
+TRIED = "3.8.8"
+"""The Prefect that the tests run. Parts of another one that ours stand on may have changed without an error."""
 POLL_EVERY = 1.0
 ENDS_WITHIN = 10.0
 """Seconds that runs get to end after they were told to: a request to S3 may hang for minutes."""
@@ -42,7 +45,14 @@ def run_worker(
     Registers the work pool and the deployments first. A Prefect server that is down is waited for.
     """
     configure_prefect(settings)
+    tell_of_another_prefect()
     return asyncio.run(_run_until_stopped(settings, on_drain))
+
+
+def tell_of_another_prefect() -> None:
+    """Log a warning where the installed Prefect isn't the one that readvault was tried with."""
+    if prefect.__version__ != TRIED:
+        logger.warning("Prefect %s is installed; this readvault was tried with %s", prefect.__version__, TRIED)
 
 
 async def _run_until_stopped(settings: Settings, on_drain: Callable[[], None] | None) -> bool:

@@ -13,11 +13,13 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.server.database.configurations import AioSqliteConfiguration
+from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.workers.base import BaseWorker
 
-from readvault.adapters import prefect_engine, prefect_server
+from readvault.adapters import prefect_engine, prefect_server, prefect_worker_process
 from readvault.adapters.prefect_worker import InProcessWorker
 from readvault.domain.lanes import Lane
+from tests.conftest import REPOSITORY
 
 
 class _Looking(InProcessWorker):
@@ -58,7 +60,8 @@ def _looked(what: Callable[[_Looking], None], **options: bool) -> None:
             worker.drain()
             worker.release.set()
 
-    asyncio.run(look())
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # else Prefect starts a server for the logs
+        asyncio.run(look())
 
 
 def test_a_run_that_finds_no_place_leaves_nothing_behind() -> None:
@@ -123,6 +126,23 @@ def test_prefect_calls_what_is_replaced() -> None:
         (engine, "self.set_state("),
     ):
         assert call in source
+
+
+def test_another_prefect_than_the_tried_one_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prefect_worker_process.tell_of_another_prefect()
+    assert caplog.messages == [], "raise TRIED when all of tests/integration/test_prefect_worker.py passes"
+    monkeypatch.setattr("prefect.__version__", "3.9.0")
+    prefect_worker_process.tell_of_another_prefect()
+    assert "Prefect 3.9.0 is installed" in caplog.text
+
+
+def test_one_version_of_prefect_is_named_everywhere() -> None:
+    locked = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+    assert f"\nprefect=={prefect_worker_process.TRIED} " in locked
+    described = (REPOSITORY / "prefect.yaml").read_text(encoding="utf-8")
+    assert f"\nprefect-version: {prefect_worker_process.TRIED}\n" in described
 
 
 def test_the_transaction_of_the_server_is_begun_as_we_begin_it() -> None:
