@@ -29,11 +29,13 @@ ENDS = (
 """All names of states in which a run of ours ends."""
 _RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 _BODY = (
-    "{% if flow_run %}{{ flow.name }} of {{ flow_run.name }} is {{ flow_run.state.name }}: "
+    '{% if flow_run and not (event and event.event == "readvault.queue.old") %}'
+    "{{ flow.name }} of {{ flow_run.name }} is {{ flow_run.state.name }}: "
     "{{ flow_run|ui_url }}{% else %}{{ event.event }}{% for key in event.payload %}, "
     "{{ key }}: {{ event.payload[key] }}{% endfor %}{% endif %}"
 )
-"""Names of states, identifiers and counts: a notification may go through strangers' hands."""
+"""Names of states, identifiers and counts: a notification may go through strangers' hands. An event of ours comes
+from within a run, of which nothing is to be told."""
 
 
 def described_automations(work_pool: str, *, stuck_hours: float, standstill_minutes: float) -> list[AutomationCore]:

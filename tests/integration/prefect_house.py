@@ -126,7 +126,7 @@ class FakeHouse:
 
     @contextmanager
     def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
-        yield lambda: self.journal.note(f"{job_id} published")
+        yield (lambda: self.journal.note(f"{job_id} published")) if job_id else None
 
     @contextmanager
     def open_external_registration(self, job_id: str) -> Iterator[Callable[[], object] | None]:
