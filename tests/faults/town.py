@@ -28,6 +28,10 @@ from tests.faults.rig import LAB, ORGANISM, Process, Reads, Rig, Site, TooSlowEr
 
 PEOPLE = 3
 PASSWORD = "a password of a test"
+UP_FOR = 15.0
+"""Seconds at most for which a Prefect that was killed and started is let alone: while it starts nothing begins."""
+SECONDS_TO_PROCESS = {False: 120.0, True: 600.0}
+"""How long people wait for a result; with a Prefect that is away most of the time they have more patience."""
 
 
 def run(trials: int, seed: int, folder: Path, victims: Mapping[str, int], *, with_prefect: bool = False) -> Outcome:
@@ -36,7 +40,7 @@ def run(trials: int, seed: int, folder: Path, victims: Mapping[str, int], *, wit
     with Rig(folder) as rig, _running(server):
         site = rig.site("disturbed", **(server.environment if server else {}))
         accounts.create_account(site.house, LAB.name, PASSWORD, [])
-        town = _Town(site, Reads(folder / "reads", site.settings))
+        town = _Town(site, Reads(folder / "reads", site.settings), SECONDS_TO_PROCESS[with_prefect])
         killer = _Killer(site, random.Random(seed), town.api_port, victims, server)
         people = [threading.Thread(target=town.live, name=f"person-{n}", args=(n,)) for n in range(PEOPLE)]
         killer.start()
@@ -71,6 +75,7 @@ class _Town:
 
     site: Site
     reads: Reads
+    patience: float
     api_port: int = field(default_factory=reserve_port)
     closing: threading.Event = field(default_factory=threading.Event)
     versions: dict[AccessionVersion, int] = field(default_factory=dict)
@@ -121,7 +126,7 @@ class _Town:
         return name
 
     def _approve(self, lab: Lab, name: AccessionVersion) -> None:
-        until(lambda: self.site.is_done(name), f"{name} is processed", every=0.1)
+        until(lambda: self.site.is_done(name), f"{name} is processed", self.patience, 0.1)
         manifest = self.site.manifest(name)
         assert manifest is not None, f"{name} is processed and has no manifest"
         chosen = {"accession": name.accession, "version": name.version, "manifestDigest": manifest.digest}
@@ -187,6 +192,7 @@ class _Killer:
             assert self._prefect is not None
             self._prefect.kill()
             self._prefect.start()  # on the database that it had
+            time.sleep(self._dice.uniform(0, UP_FOR))
             return True
         if wanted == "worker":
             self._worker.kill()
