@@ -100,17 +100,17 @@ def _step(house: House, organism: Organism) -> int | None:
             return None
         position = "" if at is None or at.finished_at is not None else at.position
         names = _names(session, organism.name, position)
-        busy = _with_a_job(session, names)
-        new = [each for each in unscreened(session, names, index) if each.name not in busy]
+        new = _without_a_job(session, names, index)
     to_read = sorted({each.name for each in new if not each.by_processing})
     if len(to_read) > room:
         names = names[: names.index(to_read[room])]
         to_read = to_read[:room]
-    done = set(names)
-    new = [each for each in new if each.name in done]
     with house.sessions.begin() as session:
         if not _move(session, walk, position, str(names[-1]) if names else ""):
             return None  # another worker is at it
+        # Asked again: another one may have gone round the whole walk meanwhile, and stand where it stood.
+        new = _without_a_job(session, names, index)
+        to_read = sorted({each.name for each in new if not each.by_processing})
         note_processed(session, organism.name, (each for each in new if each.by_processing), index)
         now = clock.read(session)
         session.add_all(_job(organism, name, new, now) for name in to_read)
@@ -142,6 +142,11 @@ def _names(session: Session, organism: str, after: str) -> list[AccessionVersion
         .limit(PAGE)
     )
     return [AccessionVersion(*row) for row in rows]
+
+
+def _without_a_job(session: Session, names: Sequence[AccessionVersion], index_sha256: str) -> list[Unscreened]:
+    busy = _with_a_job(session, names)
+    return [each for each in unscreened(session, names, index_sha256) if each.name not in busy]
 
 
 def _with_a_job(session: Session, names: Sequence[AccessionVersion]) -> set[AccessionVersion]:

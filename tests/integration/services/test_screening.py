@@ -319,6 +319,27 @@ def test_two_feeders_make_one_job(renewed: House) -> None:
     assert len(open_jobs(house)) == 1
 
 
+def test_a_feeder_that_was_slow_finds_the_walk_where_it_was_and_its_work_done(
+    renewed: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its look and its write another one goes round the whole walk, which then stands at its beginning."""
+    house = renewed
+    released(house)
+    look = feeding._names
+
+    def slow(*asked: Any) -> list[AccessionVersion]:
+        monkeypatch.setattr(feeding, "_names", look)
+        found = look(*asked)
+        other = threading.Thread(target=feeding.feed, args=(house, READY))
+        other.start()
+        other.join()
+        return found
+
+    monkeypatch.setattr(feeding, "_names", slow)
+    feeding.feed(house, READY)
+    assert len(open_jobs(house)) == 1
+
+
 def test_all_published_results_are_screened_together_and_equal_files_once(renewed: House, tmp_path: Path) -> None:
     house = renewed
     name = released(house)
