@@ -51,8 +51,8 @@ def _form(charset: str, **fields: bytes) -> tuple[bytes, dict[str, str]]:
 @pytest.mark.parametrize(
     ("charset", "text"),
     [
-        ("punycode", b"a" * 1000 + b"-" + b"9" * 60_000),
-        ("PunyCode", b"a" * 1000 + b"-" + b"9" * 60_000),
+        ("punycode", b"a" * 1000 + b"-" + b"9" * 250_000),
+        ("PunyCode", b"a" * 1000 + b"-" + b"9" * 250_000),
         ("undefined", b"alice"),
         ("unicode_escape", rb"\ud800"),
         ("utf-16", b"a\x00"),
@@ -65,7 +65,8 @@ def test_a_form_in_an_odd_codec_is_refused_before_it_is_decoded(pages: TestClien
     for path in (TOKEN, "/web/login"):
         answer = pages.post(path, content=body, headers=headers)
         assert (answer.status_code, "UTF-8" in answer.text) == (400, True), path
-    assert time.process_time() - before < 0.5, "the event loop decodes forms: everybody waits"
+    # To decode the longest one takes ten seconds; other threads of this process may be busy too.
+    assert time.process_time() - before < 4, "the event loop decodes forms: everybody waits"
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "utf8", '"utf-8"', "us-ascii"])
