@@ -115,7 +115,7 @@ class Hands:
         return ScreeningReport(self.index, 1000, self.hits, self.too_short)
 
     def result(self) -> Any:
-        raise NotImplementedError
+        raise AssertionError("a screening has no result to register")
 
 
 def open_jobs(house: House) -> list[Job]:
