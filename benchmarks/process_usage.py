@@ -16,10 +16,10 @@ def family(pid: int) -> list[int]:
     children: dict[int, list[int]] = defaultdict(list)
     for each, fields in _all():
         children[int(fields[1])].append(each)
-    found, todo = [], [pid]
-    while todo:
-        found.append(todo.pop())
-        todo += children[found[-1]]
+    found, unvisited = [], [pid]
+    while unvisited:
+        found.append(unvisited.pop())
+        unvisited += children[found[-1]]
     return found
 
 
