@@ -29,8 +29,8 @@ from readvault.adapters.identity import Identity
 from readvault.adapters.inline_orchestrator import NoOrchestrator
 from readvault.adapters.issuer import EmbeddedIssuer
 from readvault.api.app import create_app
-from readvault.batch import Batch
 from readvault.client import Client
+from readvault.client.batch import Batch
 from readvault.config import Settings
 from readvault.db.engine import migrate
 from readvault.domain.organism import Bytes

@@ -21,7 +21,7 @@ from readvault.organisms import loading
 from readvault.organisms.watch import OrganismWatch
 from readvault.ports import Orchestrator, ReadStore
 from readvault.services.house import House
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 
 logger = logging.getLogger(__name__)
 

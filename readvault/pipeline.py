@@ -5,7 +5,7 @@ tool sees them; human reads leave before anything is derived; all that is publis
 from what is left.
 
 `run` knows neither where a job comes from nor who watches it. A server's job fetches from S3 and
-registers in the database (`readvault.server_job`), a laptop's job takes local files and writes
+registers in the database (`readvault.worker.server_job`), a laptop's job takes local files and writes
 `result.json` (`readvault.local_job`). `around` wraps each step: a Prefect task in the flows, a
 progress bar in the CLI, nothing in the inline orchestrator.
 """

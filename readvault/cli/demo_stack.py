@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from readvault.transfer import ClientError
+from readvault.client import ClientError
 
 SECONDS_TO_START = 120
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from readvault.client import Client
-from readvault.transfer import ClientError
+from readvault.client import Client, ClientError
 
 HOST_SHARE = 20
 """One pair in so many comes from the invented host."""

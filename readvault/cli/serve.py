@@ -93,8 +93,8 @@ def run_inline() -> None:
     from readvault import bootstrap
     from readvault.adapters.inline_orchestrator import InlineOrchestrator
     from readvault.adapters.processes import announce_ready
-    from readvault.upkeep import Upkeep
-    from readvault.worker_house import WorkerHouse
+    from readvault.worker.house import WorkerHouse
+    from readvault.worker.upkeep import Upkeep
 
     settings = bootstrap.settings()
     stop = threading.Event()

@@ -16,7 +16,7 @@ from readvault.config import Settings
 from readvault.doctor.findings import Finding, Level
 from readvault.doctor.organisms import loaded
 from readvault.reads import tools
-from readvault.server_job import SCRATCH_FACTOR
+from readvault.worker.server_job import SCRATCH_FACTOR
 
 GB = 10**9
 LITTLE_SCRATCH, NO_SCRATCH = 50 * GB, 1 * GB

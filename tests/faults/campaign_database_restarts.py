@@ -24,7 +24,7 @@ from readvault.domain.status import JobState
 from readvault.reads.sample import Sample
 from readvault.services.house import House
 from readvault.services.queue import deliveries
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.faults import fake_pipeline
 from tests.faults.campaign import Campaign, Outcome
 from tests.faults.ground import LEASE, WORKER, Ground, of_scenes

@@ -30,7 +30,6 @@ from readvault.pipeline import Hands
 from readvault.ports import SignedRequest, StoredVersion
 from readvault.reads.local_result import LocalResult
 from readvault.reads.sample import Sample
-from readvault.server_job import ServerJob
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.queue.lease import Lease
@@ -39,6 +38,7 @@ from readvault.services.release.downloads import file_url
 from readvault.services.review.approval import Scope, approve
 from readvault.services.submission.new_entries import submit
 from readvault.services.uploads import multipart, upload_requests
+from readvault.worker.server_job import ServerJob
 from tests.fakes import RecordingOrchestrator
 from tests.faults.campaign import Campaign, Outcome
 from tests.faults.s3_trials import shared_server

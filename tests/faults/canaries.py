@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from readvault import bootstrap
 from readvault.adapters.secrets_file import load_or_make
-from readvault.transfer import ClientError
+from readvault.client import ClientError
 from tests.stack import Lab, Stack
 
 KMER = 31

@@ -12,7 +12,7 @@ from readvault.domain.reports import CheckReport, FetchReport, OutputFile, Repor
 from readvault.reads.local_result import LocalResult
 from readvault.reads.sample import Sample
 from readvault.services.house import House
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.integration.services.scenes import READY
 
 

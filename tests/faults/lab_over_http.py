@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from readvault.client import _TOKEN_PATH, LOGIN_CLIENT
+from readvault.client.client import _TOKEN_PATH, LOGIN_CLIENT
 
 TRIES_FOR = 120.0
 """Seconds for which a request is tried again: as long as an API that was killed may take to be back."""

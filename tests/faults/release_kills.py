@@ -49,7 +49,7 @@ from readvault.services.house import House
 from readvault.services.queue import deliveries
 from readvault.services.review import approval
 from readvault.services.review.approval import Scope, approve
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.fakes import RecordingOrchestrator
 from tests.faults.campaign import Outcome
 from tests.faults.forge import KILLED, Forge

@@ -22,11 +22,11 @@ from botocore.retries import adaptive
 
 from readvault.adapters import s3_download, s3_inventory, s3_upload
 from readvault.adapters.s3 import S3Store
+from readvault.client.transfer import ClientError, Ticket, Transfer
 from readvault.config import S3Settings
 from readvault.domain.errors import BytesLost, ProcessingFailure, Unprocessable
 from readvault.ports import StoredVersion
 from readvault.services.uploads import sealing
-from readvault.transfer import ClientError, Ticket, Transfer
 from tests.faults.s3_proxy import FaultProxy, Rule
 
 REFUSALS = (ProcessingFailure, ClientError, Unprocessable)

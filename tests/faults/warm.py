@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from readvault import scratch, worker_house
+from readvault import scratch
 from readvault.config import Settings
 from readvault.domain.actor import Actor
 from readvault.domain.identifiers import AccessionVersion
@@ -31,6 +31,7 @@ from readvault.nursery.sandbox import Limits
 from readvault.pipeline import LOCAL
 from readvault.services.house import House
 from readvault.services.queue import deliveries
+from readvault.worker import house as worker_house
 
 READY = "ready"
 AS_SHIPPED = "FAULTS_AS_SHIPPED"

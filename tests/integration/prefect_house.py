@@ -96,7 +96,7 @@ class FakeJob:
 
 
 class FakeHouse:
-    """What flows ask of `readvault.worker_house.WorkerHouse`, without a database."""
+    """What flows ask of `readvault.worker.house.WorkerHouse`, without a database."""
 
     def __init__(self, directory: Path, journal: Journal) -> None:
         self.directory = directory

@@ -18,11 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
-from readvault import line, transfer
 from readvault.adapters.identity import EmbeddedIssuer, Identity
 from readvault.api.app import create_app
-from readvault.batch import Batch
-from readvault.client import Client, ClientError
+from readvault.client import Client, ClientError, line, transfer
+from readvault.client.batch import Batch
 from readvault.config import UrlSettings
 from readvault.ports import SignedRequest
 from readvault.services.house import House

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from readvault.adapters.prefect_automations import ENDS, described_automations
 from readvault.domain.status import JobState
 from readvault.services.house import House
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tasks.forms import CollectGarbage, Entry, EntryAgain, Recover, Summarize
 from tests.integration.services.life import released
 from tests.integration.services.scenes import ERROR, change, entry, group, processed

@@ -28,7 +28,7 @@ from readvault.reads.simulate import simulation
 from readvault.services.house import House
 from readvault.services.release.released_data import released_data
 from readvault.services.review.approval import Scope, approve
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.houses import ALICE
 from tests.integration.services.scenes import ORGANISM, entry, group, manifests
 

@@ -26,7 +26,7 @@ from readvault.services.review.approval import Scope, approve
 from readvault.services.storage.integrity import making_again
 from readvault.services.storage.integrity.pinned import pinned_at, pinned_versions
 from readvault.services.storage.integrity.verification import Verification, damaged, verify
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.fakes import MemoryStore
 from tests.houses import ALICE, organism, upload
 from tests.integration.services.published import processed_again, released

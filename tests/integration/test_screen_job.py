@@ -26,7 +26,7 @@ from readvault.reads.dehumanize import host_index
 from readvault.reads.simulate import simulation
 from readvault.services.house import House
 from readvault.services.review.approval import Scope, approve
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.houses import ALICE, BOB, MAINTAINER
 from tests.integration.services.scenes import ORGANISM, entry, group
 

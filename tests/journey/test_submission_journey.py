@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from readvault import demo_organism
+from readvault.client import ClientError
 from readvault.reads.simulate import simulation
-from readvault.transfer import ClientError
 from tests.faults import canaries
 from tests.prefect_database import PrefectDatabase
 from tests.stack import Lab, Stack, new_database

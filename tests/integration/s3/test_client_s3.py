@@ -15,9 +15,9 @@ import pytest
 from readvault.adapters.identity import EmbeddedIssuer, Identity
 from readvault.api.app import create_app
 from readvault.client import Client, ClientError, Ticket
+from readvault.client.transfer import Transfer
 from readvault.services.house import House
 from readvault.services.people.accounts import create_account
-from readvault.transfer import Transfer
 from tests.houses import ALICE, group_of
 
 with warnings.catch_warnings():

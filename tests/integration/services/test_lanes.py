@@ -20,7 +20,7 @@ from readvault.services.processing import jobs, reprocessing
 from readvault.services.queue import deliveries, open_jobs
 from readvault.services.submission.new_entries import submit
 from readvault.stopping import Run, running
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.houses import ALICE, group_of, tsv, upload
 from tests.integration.services.scenes import ORGANISM, change, entry, group, job

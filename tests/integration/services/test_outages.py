@@ -19,7 +19,7 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery
 from readvault.services.house import House
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.broken_database import BROKEN, VICTIM, failing
 from tests.fakes import MemoryStore
 from tests.faults.fake_pipeline import worker

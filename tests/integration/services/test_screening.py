@@ -44,7 +44,6 @@ from readvault.domain.organism import Dehumanize, Pipeline, Rescreen
 from readvault.domain.reports import Report, ScreeningReport
 from readvault.domain.status import JobKind, JobState, Priority
 from readvault.reads.sample import Sample
-from readvault.screen_job import ScreenJob
 from readvault.services.entries.released_state import released_etag
 from readvault.services.house import House
 from readvault.services.processing import jobs
@@ -59,6 +58,7 @@ from readvault.services.screening.progress import progress
 from readvault.services.storage.erasing import erasure
 from readvault.services.storage.rebuilding.rebuild import rebuild
 from readvault.services.storage.rebuilding.records import export
+from readvault.worker.screen_job import ScreenJob
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, organism
 from tests.integration.services import scenes
 from tests.integration.services.scenes import ORGANISM, READY

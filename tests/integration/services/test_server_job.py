@@ -19,9 +19,9 @@ from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import CheckReport
 from readvault.reads.local_result import LocalResult
 from readvault.reads.sample import Declared, Sample
-from readvault.server_job import ServerJob
 from readvault.services.house import House
 from readvault.services.queue.lease import Lease
+from readvault.worker.server_job import ServerJob
 from tests.integration.services.scenes import ORGANISM, claimed, entry, group, manifests
 
 

@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 import httpx
 
-from readvault.line import Line
-from readvault.transfer import (
+from readvault.client.line import Line
+from readvault.client.transfer import (
     ATTEMPTS,
     PARTS_AT_ONCE,
     Answer,

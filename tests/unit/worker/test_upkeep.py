@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from readvault import upkeep
 from readvault.rounds import Rounds
 from readvault.services import housekeeping
 from readvault.services.house import House
-from readvault.upkeep import Upkeep
-from readvault.worker_house import WorkerHouse
+from readvault.worker import upkeep
+from readvault.worker.house import WorkerHouse
+from readvault.worker.upkeep import Upkeep
 
 
 def _recorded(worker: WorkerHouse, monkeypatch: pytest.MonkeyPatch) -> list[str]:

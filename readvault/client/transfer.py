@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
-from readvault.draft import Draft
-from readvault.line import Line
+from readvault.client.draft import Draft
+from readvault.client.line import Line
 
 Answer = dict[str, Any]
 Progress = Callable[[int], None]

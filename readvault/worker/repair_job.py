@@ -9,10 +9,10 @@ from readvault.domain.errors import BytesLost
 from readvault.domain.reports import FetchReport, RegisterReport, StageReport
 from readvault.domain.status import ProcessingResult
 from readvault.reads.local_result import LocalResult
-from readvault.server_job import ServerJob
 from readvault.services.entries.damage import IS_DAMAGED
 from readvault.services.processing import jobs
 from readvault.services.storage.integrity import making_again
+from readvault.worker.server_job import ServerJob
 
 
 class RepairJob(ServerJob):

@@ -12,7 +12,7 @@ from readvault.services.housekeeping.day_as_text import headline
 from readvault.services.queue.fence import SYSTEM
 from readvault.services.reprocessing.form import Reprocess
 from readvault.services.storage.integrity.choices import VerifyIntegrity
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 
 logger = logging.getLogger(__name__)
 

@@ -12,21 +12,15 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from readvault import recovery
-from readvault.background import Background
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.lanes import Lane
 from readvault.domain.reports import ScreeningReport
 from readvault.domain.status import JobKind
-from readvault.holding import Held, Holding
 from readvault.pipeline import Around, directly, run
 from readvault.places import Places, need_of, usual_budget
 from readvault.ports import Delivery
-from readvault.repair_job import RepairJob
 from readvault.rounds import Rounds
 from readvault.scratch import Scratch
-from readvault.screen_job import ScreenJob
-from readvault.server_job import ServerJob
 from readvault.services import housekeeping
 from readvault.services.house import House
 from readvault.services.housekeeping import standing
@@ -42,6 +36,12 @@ from readvault.services.storage.integrity import verification
 from readvault.services.storage.integrity.choices import VerifyIntegrity
 from readvault.services.storage.rebuilding import records
 from readvault.stopping import current_run, either
+from readvault.worker import recovery
+from readvault.worker.background import Background
+from readvault.worker.holding import Held, Holding
+from readvault.worker.repair_job import RepairJob
+from readvault.worker.screen_job import ScreenJob
+from readvault.worker.server_job import ServerJob
 
 logger = logging.getLogger(__name__)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from readvault.domain.identifiers import AccessionVersion
-from readvault.equipment import Equipment
 from readvault.services.processing import reprocessing
 from readvault.services.reprocessing import feeding, going_back
 from readvault.services.reprocessing.form import Asked, Reprocess
 from readvault.services.screening import feeding as screening
+from readvault.worker.equipment import Equipment
 
 
 class Background(Equipment):

@@ -21,12 +21,12 @@ from readvault.domain.errors import (
 )
 from readvault.domain.status import JobKind
 from readvault.failpoints import failpoint
-from readvault.outages import outage_of
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.processing.jobs import Claim
 from readvault.services.queue.lease import Lease
 from readvault.stopping import CANCELLED, Run, Stop, current_run
+from readvault.worker.outages import outage_of
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from readvault.ports import Delivery, StoredVersion
 from readvault.services.house import House
 from readvault.services.storage.garbage import collection
 from readvault.services.storage.integrity.choices import VerifyIntegrity
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.integration.services.scenes import ORGANISM, entry, group, job
 

@@ -21,7 +21,7 @@ from readvault.places import Places
 from readvault.ports import Delivery
 from readvault.reads.dehumanize import host_index
 from readvault.services.house import House
-from readvault.worker_house import WorkerHouse
+from readvault.worker.house import WorkerHouse
 from tests.fakes import MemoryStore
 from tests.integration.services.scenes import ORGANISM, change, entry, group, job
 
@@ -101,7 +101,7 @@ class _Nursery:
 def test_changed_host_indexes_get_another_nursery_and_nothing_else_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("readvault.equipment.Nursery", _Nursery)
+    monkeypatch.setattr("readvault.worker.equipment.Nursery", _Nursery)
     worker = _worker(tmp_path)
     first: Any = worker.nursery
     organisms = dict(worker.house.organisms)
@@ -133,7 +133,7 @@ def test_changed_host_indexes_get_another_nursery_and_nothing_else_does(
 def test_a_job_that_meets_a_retired_nursery_gets_its_child_from_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("readvault.equipment.Nursery", _Nursery)
+    monkeypatch.setattr("readvault.worker.equipment.Nursery", _Nursery)
     worker = _worker(tmp_path)
     first, second = worker.nursery, _Nursery(None, {"x": tmp_path})
 
@@ -148,7 +148,7 @@ def test_a_job_that_meets_a_retired_nursery_gets_its_child_from_the_next(
 
 
 def test_an_index_that_comes_later_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("readvault.equipment.Nursery", _Nursery)
+    monkeypatch.setattr("readvault.worker.equipment.Nursery", _Nursery)
     worker = _worker(tmp_path, index_is_there=False)
     assert worker.ready == {"unscreened"}
     index = tmp_path / "host-index" / "pinned.idx"

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from readvault.client import Client, ClientError, Progress, Ticket
-from readvault.line import Lanes
-from readvault.transfer import nothing, sha256_of
+from readvault.client.client import Client, ClientError, Progress, Ticket
+from readvault.client.line import Lanes
+from readvault.client.transfer import nothing, sha256_of
 
 FILES_PER_REQUEST = 32
 AT_ONCE = 4
