@@ -38,6 +38,7 @@ from readvault.services.storage.rebuilding import records
 from readvault.stopping import current_run, either
 from readvault.worker import recovery
 from readvault.worker.background import Background
+from readvault.worker.held_job import HeldJob
 from readvault.worker.holding import Held, Holding
 from readvault.worker.repair_job import RepairJob
 from readvault.worker.screen_job import ScreenJob
@@ -136,12 +137,8 @@ class WorkerHouse(Background):
         Our failure hands the job back and counts; the death of the nursery or of this worker, and an
         S3 that is out of reach, hand it back uncounted.
         """
-        with self._claimed(job_id, JobKind.PROCESS_SUBMISSION) as held:
-            if held is None:
-                yield None
-                return
-            with self._workplace(held) as directory:
-                yield ServerJob(held.house, held.claim, held.lease, directory, self._child)
+        with self._at_work(job_id, JobKind.PROCESS_SUBMISSION, ServerJob) as job:
+            yield job
 
     @contextmanager
     def open_release(self, job_id: str) -> Iterator[Callable[[], object] | None]:
@@ -164,23 +161,14 @@ class WorkerHouse(Background):
     @contextmanager
     def open_repair(self, job_id: str) -> Iterator[RepairJob | None]:
         """Claim a job that makes lost processed files again; None when there is nothing to do."""
-        with self._claimed(job_id, JobKind.REPAIR) as held:
-            if held is None:
-                yield None
-                return
-            with self._workplace(held) as directory:
-                job = RepairJob(held.house, held.claim, held.lease, directory, self._child)
-                yield job if job.is_needed() else None
+        with self._at_work(job_id, JobKind.REPAIR, RepairJob) as job:
+            yield job if job is not None and job.is_needed() else None
 
     @contextmanager
     def open_screening(self, job_id: str) -> Iterator[Callable[[], ScreeningReport] | None]:
         """Claim a job that looks for human reads in what is released; calling what comes screens and registers."""
-        with self._claimed(job_id, JobKind.SCREEN) as held:
-            if held is None:
-                yield None
-                return
-            with self._workplace(held) as directory:
-                yield ScreenJob(held.house, held.claim, held.lease, directory, self._child).run
+        with self._at_work(job_id, JobKind.SCREEN, ScreenJob) as job:
+            yield None if job is None else job.run
 
     def verify(
         self, chosen: VerifyIntegrity, progress: Callable[[verification.Verification], None] = lambda _: None
@@ -257,6 +245,16 @@ class WorkerHouse(Background):
     def _claimed(self, job_id: str, kind: JobKind) -> AbstractContextManager[Held | None]:
         self._begin_for_one_run()
         return self._holding.claimed(job_id, kind, self.name, self.ready_now(self.house.organisms))
+
+    @contextmanager
+    def _at_work[J: HeldJob](self, job_id: str, kind: JobKind, job: type[J]) -> Iterator[J | None]:
+        """Claim a job that reads stored files, and give it a place to work in; None when there is nothing to do."""
+        with self._claimed(job_id, kind) as held:
+            if held is None:
+                yield None
+                return
+            with self._workplace(held) as directory:
+                yield job(held.house, held.claim, held.lease, directory, self._child)
 
     def _directory_for(self, held: Held) -> AbstractContextManager[Path]:
         """Scratch of one attempt, gone when it ends."""

@@ -8,50 +8,25 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from readvault.domain.errors import BytesLost, ProcessingFailure, ScratchFull
-from readvault.domain.organism import Organism
+from readvault.domain.errors import ProcessingFailure
 from readvault.domain.reads import ProcessedCategory
 from readvault.domain.reports import ScreeningReport
 from readvault.failpoints import failpoint
-from readvault.pipeline import Hands
-from readvault.reads.sample import InputFile, Sample
-from readvault.services.entries import damage
-from readvault.services.house import House
-from readvault.services.processing.jobs import Claim
-from readvault.services.queue.lease import Lease
+from readvault.reads.sample import InputFile
 from readvault.services.screening import findings
 from readvault.services.screening.findings import Finding
 from readvault.services.screening.unscreened import ReadFile, Unscreened, unscreened_of
+from readvault.worker.held_job import HeldJob
 
 STEP = "screen"
 SCRATCH_FACTOR = {ProcessedCategory.DEHUMANIZED_READS.value: 1.1, ProcessedCategory.ALIGNMENT.value: 8.0}
 """How many times the size of its files a screening needs on the scratch disk: a BAM becomes plain FASTQ."""
 
 
-class ScreenJob:
+class ScreenJob(HeldJob):
     """The published results of one accession version whose reads the host index of today has not seen."""
-
-    def __init__(
-        self,
-        house: House,
-        claim: Claim,
-        lease: Lease,
-        directory: Path,
-        child: Callable[[Sample], AbstractContextManager[Hands]],
-    ) -> None:
-        self._house = house
-        self._claim = claim
-        self._lease = lease
-        self._directory = directory
-        self._child = child
-
-    @property
-    def _organism(self) -> Organism:
-        return self._house.organism(self._claim.organism)
 
     def run(self) -> ScreeningReport:
         """Screen and register; all results together. Results with the very same files are read once.
@@ -85,16 +60,8 @@ class ScreenJob:
         work = self._directory / str(result.manifest_id)
         work.mkdir()
         try:
-            inputs = self._fetched(result, work)
-            sample = Sample(
-                name=str(result.name),
-                organism=self._organism,
-                inputs=inputs,
-                directory=work,
-                host_index=self._house.settings.host_index(self._organism),
-                threads=self._house.settings.worker.threads,
-            )
-            with self._child(sample) as hands:
+            inputs = self._files_of(result, work)
+            with self._child(work, inputs) as hands:
                 report = hands.run(STEP)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -103,24 +70,12 @@ class ScreenJob:
             raise ProcessingFailure(STEP, "the host index was exchanged meanwhile")
         return report
 
-    def _fetched(self, result: Unscreened, work: Path) -> tuple[InputFile, ...]:
-        needed = SCRATCH_FACTOR[result.category] * result.size
-        if shutil.disk_usage(work).free < needed:
-            raise ScratchFull(STEP, f"the scratch disk is full: no room for {needed:.0f} bytes")
+    def _files_of(self, result: Unscreened, work: Path) -> tuple[InputFile, ...]:
+        self._make_sure_of_room(STEP, SCRATCH_FACTOR[result.category], result.size)
         inputs = []
         for number, file in enumerate(result.files):
             path = work / f"{number:02}"
-            self._fetch(file, path)
+            self._fetched(file.stored, file.sha256, path, STEP)
             inputs.append(InputFile(path, file.name, result.category))
         failpoint("screen-fetched")
         return tuple(inputs)
-
-    def _fetch(self, file: ReadFile, target: Path) -> None:
-        try:
-            sha256 = self._house.store.fetch(
-                file.stored, target, progress=lambda _: self._lease.check(), expected=file.sha256
-            )
-        except BytesLost:
-            sha256 = ""
-        if sha256 != file.sha256:
-            raise damage.noticed(self._house, file.stored, file.sha256, STEP)

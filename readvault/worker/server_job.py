@@ -7,7 +7,6 @@ scratch directory, by the hands of the nursery.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -17,8 +16,8 @@ from typing import Any
 from readvault.db.faults import patiently
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
-from readvault.domain.errors import BytesLost, InvalidSubmission, ScratchFull
-from readvault.domain.organism import Organism, SampleType
+from readvault.domain.errors import InvalidSubmission
+from readvault.domain.organism import SampleType
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.reports import FetchReport, RegisterReport, StageReport
 from readvault.domain.status import ProcessingResult
@@ -26,19 +25,19 @@ from readvault.failpoints import failpoint
 from readvault.pipeline import Hands
 from readvault.reads.local_result import LocalResult
 from readvault.reads.sample import Declared, InputFile, Sample
-from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.processing import chain, jobs, neighbours
 from readvault.services.processing.jobs import Claim, ProcessedVersion, SealedFile, StagedFile
 from readvault.services.queue.lease import Lease
 from readvault.services.storage.garbage import collection
 from readvault.services.storage.integrity import making_again, repair
+from readvault.worker.held_job import HeldJob
 
 SCRATCH_FACTOR = 4
 """How many times the size of its originals a job needs on the scratch disk."""
 
 
-class ServerJob:
+class ServerJob(HeldJob):
     """One claimed accession version, from its sealed originals to its registered manifest."""
 
     def __init__(
@@ -49,11 +48,7 @@ class ServerJob:
         directory: Path,
         child: Callable[[Sample], AbstractContextManager[Hands]],
     ) -> None:
-        self._house = house
-        self._claim = claim
-        self._lease = lease
-        self._directory = directory
-        self._child = child
+        super().__init__(house, claim, lease, directory, child)
         self._inputs = jobs.inputs_of(house, claim)
         self._hashes: dict[str, str] = {}
         self._staged: tuple[StagedFile, ...] = ()
@@ -64,11 +59,6 @@ class ServerJob:
         ]
         self.has_reads = any(self._may_hold_reads)
 
-    @property
-    def name(self) -> str:
-        """The accession version."""
-        return str(self._claim.accession_version)
-
     def fetch(self) -> FetchReport:
         """Download the sealed originals and compute their SHA-256 on the way.
 
@@ -77,12 +67,14 @@ class ServerJob:
         """
         files = self._inputs.files
         total = sum(file.stored.size for file in files)
-        if shutil.disk_usage(self._directory).free < SCRATCH_FACTOR * total:
-            raise ScratchFull("fetch", f"the scratch disk is full: no room for {SCRATCH_FACTOR} x {total} bytes")
+        self._make_sure_of_room("fetch", SCRATCH_FACTOR, total)
         originals = self._directory / "originals"
         originals.mkdir(exist_ok=True)
         for number, file in enumerate(files):
-            self._hashes[file.file_id] = self._fetched(file, originals / f"{number:04}")
+            target = originals / f"{number:04}"
+            self._hashes[file.file_id] = self._fetched(
+                file.stored, file.sha256, target, "fetch", declared=file.declared_sha256
+            )
             self._lease.check()
         wrong = [_wrong_hash(file) for file in files if file.declared_sha256 not in (None, self._hashes[file.file_id])]
         self._patiently(lambda: jobs.record_hashes(self._house, self._claim, self._hashes))
@@ -91,46 +83,27 @@ class ServerJob:
             raise InvalidSubmission(wrong)
         return FetchReport(files=len(files), bytes=total)
 
-    def _fetched(self, file: SealedFile, target: Path) -> str:
-        store = self._house.store
-        try:
-            found = store.fetch(
-                file.stored,
-                target,
-                progress=lambda _: self._lease.check(),
-                expected=file.sha256 or file.declared_sha256,
-            )
-        except BytesLost:
-            raise damage.noticed(self._house, file.stored, file.sha256, "fetch") from None
-        if file.sha256 not in (None, found):
-            raise damage.noticed(self._house, file.stored, file.sha256, "fetch")
-        return found
-
     def hands(self) -> AbstractContextManager[Hands]:
         """A child of the nursery that does the local steps."""
         work = self._directory / "work"
         work.mkdir()
+        inputs = tuple(
+            InputFile(self._directory / "originals" / f"{number:04}", file.label, file.category)
+            for number, file in enumerate(self._inputs.files)
+            if self._may_hold_reads[number]
+        )
+        metadata = self._inputs.metadata
         return self._child(
-            Sample(
-                name=self.name,
-                organism=self._organism,
-                inputs=tuple(
-                    InputFile(self._directory / "originals" / f"{number:04}", file.label, file.category)
-                    for number, file in enumerate(self._inputs.files)
-                    if self._may_hold_reads[number]
-                ),
-                directory=work,
-                host_index=self._house.settings.host_index(self._organism),
-                platform=_declared(Platform, self._inputs.metadata, "platform"),
-                declared=Declared(
-                    layout=_declared(LibraryLayout, self._inputs.metadata, "libraryLayout"),
-                    primer_scheme=self._inputs.metadata.get("primerScheme") or None,
-                    library_strategy=self._inputs.metadata.get("libraryStrategy") or None,
-                    sample_type=_declared(SampleType, self._inputs.metadata, "sampleType"),
-                ),
-                submitted=self._inputs.sequences or None,
-                threads=self._house.settings.worker.threads,
-            )
+            work,
+            inputs,
+            platform=_declared(Platform, metadata, "platform"),
+            declared=Declared(
+                layout=_declared(LibraryLayout, metadata, "libraryLayout"),
+                primer_scheme=metadata.get("primerScheme") or None,
+                library_strategy=metadata.get("libraryStrategy") or None,
+                sample_type=_declared(SampleType, metadata, "sampleType"),
+            ),
+            submitted=self._inputs.sequences or None,
         )
 
     def stage(self, result: LocalResult) -> StageReport:
@@ -220,10 +193,6 @@ class ServerJob:
         path.write_bytes(content)
         self._house.store.store(path, key, sha256=sha256)
         failpoint("register-document-written")
-
-    @property
-    def _organism(self) -> Organism:
-        return self._house.organisms[self._claim.organism]
 
 
 def _wrong_hash(file: SealedFile) -> Annotation:
