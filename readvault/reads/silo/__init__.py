@@ -1,0 +1,1 @@
+"""A sample's reads as rows of SILO: after the alignment, without metadata."""
