@@ -42,6 +42,20 @@ def job_rows(organism: Organism, versions: Iterable[Mapping[str, Any]], now: flo
     ]
 
 
+def release_job(organism: str, name: AccessionVersion, pipeline_version: int, now: float) -> Job:
+    """The job that does what follows a release, also once more: of the result of this pipeline version."""
+    return Job(
+        id=str(uuid.uuid4()),
+        kind=JobKind.RELEASE.value,
+        organism=organism,
+        accession=name.accession,
+        version=name.version,
+        pipeline_version=pipeline_version,
+        created_at=now,
+        not_before=now,
+    )
+
+
 def call_off(session: Session, names: Iterable[AccessionVersion]) -> None:
     """End all processing of these accession versions that is queued or under way, and drop what parts of it made.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +20,12 @@ from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Conflict, Forbidden, NotFound, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.openings import State, Step
-from readvault.domain.status import JobKind, Visibility
+from readvault.domain.status import Visibility
 from readvault.services.authorization import Action, authorize
 from readvault.services.entries import released_state
 from readvault.services.entries.visibility import is_listed, state_of
 from readvault.services.house import House
+from readvault.services.queue.new_jobs import release_job
 from readvault.services.release.public_originals import Originals, originals_of
 
 MOST_VERSIONS = 1000
@@ -149,18 +149,10 @@ def _row(
 
 def _lock_job(entry: EntryVersion, found: dict[AccessionVersion, Originals], now: float) -> Job:
     """A release is done once more, which locks the originals too: an organism may have begun to keep them since."""
-    standing = found[AccessionVersion(entry.accession, entry.version)]
-    assert standing.pipeline_version is not None
-    return Job(
-        id=str(uuid.uuid4()),
-        kind=JobKind.RELEASE.value,
-        organism=entry.organism,
-        accession=entry.accession,
-        version=entry.version,
-        pipeline_version=standing.pipeline_version,
-        created_at=now,
-        not_before=now,
-    )
+    name = AccessionVersion(entry.accession, entry.version)
+    version = found[name].pipeline_version
+    assert version is not None
+    return release_job(entry.organism, name, version, now)
 
 
 def page(

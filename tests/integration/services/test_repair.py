@@ -53,8 +53,8 @@ def house(house: House) -> House:
 def name(house: House) -> AccessionVersion:
     """A released entry with one original and one processed file, both read once."""
     name, _ = released(house, group(house, "alice"), files=(READS,), text=TEXT)
-    publish(house)
     _hash_originals(house)
+    publish(house)
     return name
 
 
@@ -123,6 +123,7 @@ def test_the_second_bucket_gives_back_what_was_lost(house: House, name: Accessio
     assert row.source == "second bucket"
     assert damaged(house) == []
     assert [each.subject for each in audit_log(house) if each.action == "repair"] == [key]
+    publish(house)
     assert (key, after.stored.version_id) in primary(house).locked
     assert list(fsck(house)) == []
     assert verify(house, days=0, survey_every=0).damaged == 0

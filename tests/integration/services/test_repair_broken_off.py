@@ -20,7 +20,7 @@ from readvault.services.storage.integrity.pinned import pinned_at, pinned_versio
 from readvault.services.storage.integrity.verification import damaged, verify
 from tests.fakes import MemoryStore
 from tests.integration.services.published import released
-from tests.integration.services.scenes import change, claimed, group, job
+from tests.integration.services.scenes import ORGANISM, change, claimed, entry, group, job
 
 
 class Killed(BaseException):
@@ -90,6 +90,63 @@ def test_a_killed_repair_goes_on_and_leaves_one_pin(
     assert list(fsck(house)) == []
     with house.sessions.read() as session:
         assert len(session.exec(select(AuditEntry).where(AuditEntry.action == "repair")).all()) == 1
+
+
+def _waiting(house: House) -> list[str]:
+    queued = select(Job.id).where(Job.kind == JobKind.RELEASE.value, Job.state == JobState.QUEUED.value)
+    with house.sessions.read() as session:
+        return list(session.exec(queued))
+
+
+@pytest.mark.parametrize("room", ["vault/", "incoming/"])
+def test_what_is_released_is_locked_though_its_repair_was_killed_once_the_pin_had_moved(
+    house: House, release: str, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication.publish(house, claimed(house, release))
+    assert isinstance(house.store, MemoryStore)
+    key = _key(house, room)
+    _lose(house, key)
+    with monkeypatch.context() as killing:
+        _killed_at(killing, pin_moves, "repair-after-commit")
+        with pytest.raises(Killed):
+            verify(house, days=0, survey_every=0)
+    after = pinned_at(house, key)
+    assert after is not None
+    assert (key, after.stored.version_id) not in house.store.locked
+    [again] = _waiting(house)
+    publication.publish(house, claimed(house, again))
+    assert (key, after.stored.version_id) in house.store.locked
+
+
+def test_one_job_locks_all_that_was_repaired_of_a_release(house: House, release: str) -> None:
+    publication.publish(house, claimed(house, release))
+    for room in ("vault/", "incoming/"):
+        _lose(house, _key(house, room))
+    assert verify(house, days=0, survey_every=0).repaired == 2
+    assert len(_waiting(house)) == 1
+
+
+def test_what_is_not_released_or_shredded_one_day_is_not_locked(house: House) -> None:
+    of_group = group(house, "alice")
+    entry(house, of_group)
+    released(house, of_group)
+    [release] = _waiting(house)
+    publication.publish(house, claimed(house, release))
+    for pinned in list(pinned_versions(house)):
+        if pinned.key.startswith("incoming/"):
+            assert isinstance(house.second_store, MemoryStore)
+            house.second_store.write(pinned.key, _lose(house, pinned.key))
+    assert verify(_shredding(house), days=0, survey_every=0).repaired == 2
+    assert _waiting(house) == []
+
+
+def _shredding(house: House) -> House:
+    """The house when its organism shreds originals after 30 days."""
+    rules = house.organisms[ORGANISM]
+    originals = rules.pipeline.dehumanize.originals.model_copy(update={"shred_after_days": 30})
+    dehumanize = rules.pipeline.dehumanize.model_copy(update={"originals": originals})
+    changed = rules.model_copy(update={"pipeline": rules.pipeline.model_copy(update={"dehumanize": dehumanize})})
+    return replace(house, organisms={ORGANISM: changed})
 
 
 @pytest.mark.parametrize("room", ["vault/", "incoming/"])

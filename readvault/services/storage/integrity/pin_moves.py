@@ -13,27 +13,20 @@ from readvault.db import audit, clock, condemned, records
 from readvault.db.erased import is_erased
 from readvault.db.names import among
 from readvault.db.tables import (
-    CurrentResult,
-    EntryFile,
-    EntryVersion,
     FixityCheck,
     Job,
-    ManifestFile,
-    Release,
     Repair,
     StoredObject,
     UploadedFile,
 )
-from readvault.db.tables import Manifest as ManifestRow
 from readvault.domain.errors import ProcessingFailure
-from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobState
 from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.entries import damage
 from readvault.services.house import House
 from readvault.services.queue.fence import SYSTEM, hand_back
-from readvault.services.release.publication import LOCKED_FOR
+from readvault.services.storage.integrity import holders
 from readvault.services.storage.integrity.pinned import Pinned, pinned_at
 
 logger = logging.getLogger(__name__)
@@ -65,7 +58,7 @@ def move(house: House, pinned: Pinned, stored: StoredVersion, sha256: str, origi
     """Let `stored`, whose bytes were just read and hashed, stand for a damaged version; False when that is over.
 
     The repair is a row before the pin moves, is written down in the audit log and queued as a record;
-    jobs that waited for these bytes are queued again; what is released is locked.
+    jobs that waited for these bytes are queued again, and so is the one that locks what is released.
     """
     with house.sessions.begin() as session:
         waiting = _lock(session, pinned)
@@ -90,14 +83,13 @@ def move(house: House, pinned: Pinned, stored: StoredVersion, sha256: str, origi
             return False
         damage.put(session, stored, None)
         _queue_again(session, waiting)
-        locked = is_kept(house, session, pinned.key)
+        holders.lock_anew(house, session, pinned.key, at)
         records.repaired(session, row)
         told = {"source": origin, "lost": pinned.stored.version_id, "version": stored.version_id}
         details = {**told, "jobs": len(waiting)}
         audit.append(session, SYSTEM, "repair", pinned.key, details)
     logger.warning("integrity: object %s is repaired: %s", pinned.key, origin)
-    if locked:
-        house.store.lock(stored, until=at + LOCKED_FOR)
+    failpoint("repair-after-commit")
     return True
 
 
@@ -111,23 +103,6 @@ def write_down_uncovered(house: House, pinned: Pinned, removed: int) -> None:
     """Say in the audit log that something lay over a pinned version and was removed."""
     with house.sessions.begin() as session:
         audit.append(session, SYSTEM, "uncover", pinned.key, {"removed": removed})
-
-
-def released_with(house: House, session: Session, key: str) -> set[AccessionVersion]:
-    """The released accession versions that hold a file: processed, or an original that is kept for ever."""
-    names = _made_for(session, key, published_only=True)
-    for row in _submitted_for(session, key):
-        entry = session.get(EntryVersion, row)
-        organism = None if entry is None else house.organisms.get(entry.organism)
-        stays = organism is not None and organism.pipeline.dehumanize.originals.shred_after_days is None
-        if stays and session.get(Release, row) is not None:
-            names.add(AccessionVersion(*row))
-    return names
-
-
-def is_kept(house: House, session: Session, key: str) -> bool:
-    """Whether an object is locked: something released holds it."""
-    return bool(released_with(house, session, key))
 
 
 def _lock(session: Session, pinned: Pinned) -> list[Job]:
@@ -167,33 +142,9 @@ def _repin(session: Session, pinned: Pinned, version_id: str | None) -> bool:
     return moved > 0
 
 
-def _made_for(session: Session, key: str, *, published_only: bool) -> set[AccessionVersion]:
-    query = (
-        select(col(ManifestRow.id), col(ManifestRow.accession), col(ManifestRow.version))
-        .join(ManifestFile, col(ManifestFile.manifest_id) == col(ManifestRow.id))
-        .join(StoredObject, col(StoredObject.id) == col(ManifestFile.stored_object_id))
-        .where(col(StoredObject.key) == key)
-    )
-    if published_only:
-        approved = select(col(Release.manifest_id)).where(col(Release.manifest_id) == col(ManifestRow.id))
-        since = select(col(CurrentResult.manifest_id)).where(col(CurrentResult.manifest_id) == col(ManifestRow.id))
-        query = query.where(approved.exists() | since.exists())
-    return {AccessionVersion(accession, version) for _, accession, version in session.execute(query)}
-
-
-def _submitted_for(session: Session, key: str) -> list[tuple[str, int]]:
-    query = (
-        select(col(EntryFile.accession), col(EntryFile.version))
-        .join(UploadedFile, col(UploadedFile.id) == col(EntryFile.file_id))
-        .where(col(UploadedFile.key) == key)
-    )
-    return [(row[0], row[1]) for row in session.execute(query)]
-
-
 def _waiting_for(session: Session, key: str) -> list[Job]:
     """The jobs that met the damage."""
-    names = {(each.accession, each.version) for each in _made_for(session, key, published_only=False)}
-    names |= set(_submitted_for(session, key))
+    names = holders.all_of(session, key)
     if not names:
         return []
     jobs = session.execute(
