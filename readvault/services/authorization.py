@@ -42,7 +42,11 @@ class Action(StrEnum):
     CONFIRM_ERASURE = "confirm an erasure"
     CONFIRM_REPROCESSING = "confirm a reprocessing"
     CONFIRM_OPENING = "confirm the opening of originals"
+    DECIDE_WHAT_IS_PUBLIC = "decide what everybody gets"
     READ_FIGURES = "read the instance's figures"
+    MANAGE_DROP_LINKS = "make and revoke drop links"
+    READ_DROPPED = "see and discard files that came through drop links"
+    DELIVER = "deliver files through a drop link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +90,29 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
         Action.CONFIRM_ERASURE: Rule(),
         Action.CONFIRM_REPROCESSING: Rule(),
         Action.CONFIRM_OPENING: Rule(),
+        # In person: which result stands, and what is shown again. To hide something, MAINTAIN is enough.
+        Action.DECIDE_WHAT_IS_PUBLIC: Rule(),
         Action.READ_FIGURES: Rule(tokens=True),
+        Action.MANAGE_DROP_LINKS: Rule(members=True),
+        Action.READ_DROPPED: Rule(members=True),
+        # Of a link's holder alone, who is nobody's account: no role and no machine token has it.
+        Action.DELIVER: Rule(tokens=True, maintainers=False),
     }
 )
 
 SCOPES: Mapping[str, frozenset[Action]] = MappingProxyType(
     {
         "upload": frozenset({Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS}),
-        "submit": frozenset({Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS, Action.SUBMIT, Action.REVIEW}),
+        "submit": frozenset(
+            {
+                Action.UPLOAD,
+                Action.LOOK_UP_FILE,
+                Action.READ_LIMITS,
+                Action.SUBMIT,
+                Action.REVIEW,
+                Action.READ_DROPPED,
+            }
+        ),
         "review": frozenset({Action.REVIEW, Action.READ_ORIGINALS, Action.LOOK_UP_FILE, Action.READ_LIMITS}),
         "approve": frozenset({Action.REVIEW, Action.APPROVE}),
         "delete": frozenset({Action.REVIEW, Action.DELETE}),
@@ -106,7 +125,11 @@ SCOPES: Mapping[str, frozenset[Action]] = MappingProxyType(
     }
 )
 """What a machine token may be for. Its user must have the right too. Neither a token's making nor a break-glass
-nor the second yes to an erasure or to opened originals is in any of them: they need the person."""
+nor the second yes to an erasure or to opened originals nor the making of a drop link is in any of them, nor
+what gives everybody more or something else than before: they need the person."""
+DROP_LINK = "drop link"
+"""The scope that a link's holder has; no machine token can be made for it."""
+_OF_LINKS = frozenset({Action.DELIVER})
 MAINTAINERS_SCOPES = frozenset({"metrics"})
 """Scopes of tokens that only maintainers make."""
 _ALWAYS_IN_SCOPE = frozenset({Action.READ_GROUP, Action.READ_GROUP_CONTACT, Action.READ_RELEASED})
@@ -187,13 +210,17 @@ def acts_for(actor: Actor, action: Action) -> Select[tuple[int]] | None:
 def _refuse_out_of_scope(actor: Actor, action: Action, groups: Sequence[int]) -> None:
     """Refuse what a machine token is not meant for, whatever its user may do."""
     if actor.scopes is not None and action not in _ALWAYS_IN_SCOPE:
-        allowed = frozenset[Action]().union(*(SCOPES.get(scope, frozenset()) for scope in actor.scopes))
+        allowed = frozenset[Action]().union(*map(_actions_of, actor.scopes))
         if action not in allowed:
             raise Forbidden(f"This token is not meant to {action}.")
     if actor.only_group is None or action in _ABOUT_NO_GROUP:
         return
     if not groups or set(groups) != {actor.only_group}:
         raise Forbidden(f"This token is for group {actor.only_group} alone. Action not allowed.")
+
+
+def _actions_of(scope: str) -> frozenset[Action]:
+    return _OF_LINKS if scope == DROP_LINK else SCOPES.get(scope, frozenset())
 
 
 def _all_exist(session: Session, groups: Sequence[int]) -> None:

@@ -27,12 +27,12 @@ def intervene(house: House, actor: Actor | None, name: AccessionVersion, step: S
 
     The reason of a withdrawal is public: it stands in the version's place (410). URLs that were
     signed before live to their end, minutes. Of racing interventions each sees the one before.
-    Raises Forbidden for all but maintainers, NotFound, Unprocessable for a version that isn't
-    released, Conflict for a step that its state doesn't allow, BadRequest without a reason.
+    Raises Forbidden for all but maintainers (who restores must be there in person), NotFound, Unprocessable for a
+    version that isn't released, Conflict for a step that its state doesn't allow, BadRequest without a reason.
     """
     told = interventions.checked_reason(reason)
     with house.sessions.begin() as session:
-        authorize(session, actor, Action.MAINTAIN)
+        authorize(session, actor, Action.DECIDE_WHAT_IS_PUBLIC if step is Step.RESTORE else Action.MAINTAIN)
         assert actor is not None
         refuse_erased(session, name)
         entry = locked_entry(session, name)

@@ -93,7 +93,7 @@ def _living(query: Select[Any]) -> Select[Any]:
 def accept(house: House, actor: Actor | None, compared_id: int, reason: str) -> ComparedResult:
     """Let a waiting result stand for its entry: of a released one for everybody, from the commit on.
 
-    Also one that was kept back or rolled back before. Raises Forbidden for all but maintainers, NotFound,
+    Also one that was kept back or rolled back before. Raises Forbidden for all but maintainers in person, NotFound,
     BadRequest without a reason, Gone for what was erased, and Conflict for what can't be public, is
     withdrawn, was replaced, or is older than what stands.
     """
@@ -119,7 +119,7 @@ def accept(house: House, actor: Actor | None, compared_id: int, reason: str) -> 
 def keep(house: House, actor: Actor | None, compared_id: int, reason: str) -> ComparedResult:
     """Let the older result stand: the waiting one is never public unless somebody accepts it later.
 
-    Raises Forbidden for all but maintainers, NotFound, BadRequest without a reason, Conflict unless it waits.
+    Raises Forbidden for all but maintainers in person, NotFound, BadRequest without a reason, Conflict unless it waits.
     """
     told = interventions.checked_reason(reason)
     with house.sessions.begin() as session:
@@ -138,12 +138,12 @@ def roll_back(
 
     Of a released entry the result that stood before the present one, or the published one of this
     `pipeline_version`. The present one stays downloadable by its own. Raises Forbidden for all but
-    maintainers, NotFound, Gone for what was erased, BadRequest without a reason, and Conflict where
+    maintainers in person, NotFound, Gone for what was erased, BadRequest without a reason, and Conflict where
     there is nothing to go back to.
     """
     told = interventions.checked_reason(reason)
     with house.sessions.begin() as session:
-        authorize(session, actor, Action.MAINTAIN)
+        authorize(session, actor, Action.DECIDE_WHAT_IS_PUBLIC)
         refuse_erased(session, name)
         entry = locked_entry(session, name)
         refuse_erased(session, name)
@@ -156,12 +156,12 @@ def roll_back(
 def roll_back_order(house: House, actor: Actor | None, order_id: int, reason: str) -> Reprocessing:
     """Take back all that an order changed: its jobs are called off, and `going_back.carry_on` does the rest.
 
-    Raises Forbidden for all but maintainers, NotFound, BadRequest without a reason, Conflict for one that
+    Raises Forbidden for all but maintainers in person, NotFound, BadRequest without a reason, Conflict for one that
     never began or is rolled back already.
     """
     told = interventions.checked_reason(reason)
     with house.sessions.begin() as session:
-        authorize(session, actor, Action.MAINTAIN)
+        authorize(session, actor, Action.DECIDE_WHAT_IS_PUBLIC)
         row = session.get(Reprocessing, order_id, with_for_update=True)
         if row is None:
             raise NotFound("There is no such reprocessing.")
@@ -183,7 +183,7 @@ def _for_decision(
     session: Session, actor: Actor | None, compared_id: int
 ) -> tuple[ComparedResult, EntryVersion, AccessionVersion]:
     """A compared result and its entry, both locked; the entry first, as everybody does."""
-    authorize(session, actor, Action.MAINTAIN)
+    authorize(session, actor, Action.DECIDE_WHAT_IS_PUBLIC)
     known = session.get(ComparedResult, compared_id)
     if known is None:
         raise NotFound("There is no such compared result.")

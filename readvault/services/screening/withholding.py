@@ -52,8 +52,8 @@ def give_again(
 ) -> withheld.Withheld:
     """Let everybody have the reads of a result again that were withheld, from the commit on.
 
-    Another host index that finds too many withholds them anew. Raises Forbidden for all but maintainers,
-    BadRequest without a reason, NotFound, Conflict when they are not withheld.
+    Another host index that finds too many withholds them anew. Raises Forbidden for all but maintainers in
+    person, BadRequest without a reason, NotFound, Conflict when they are not withheld.
     """
     return _decide(house, actor, name, pipeline_version, reason, withhold=False)
 
@@ -75,7 +75,7 @@ def _decide(
 ) -> withheld.Withheld:
     told = interventions.checked_reason(reason)
     with house.sessions.begin() as session:
-        authorize(session, actor, Action.MAINTAIN)
+        authorize(session, actor, Action.MAINTAIN if withhold else Action.DECIDE_WHAT_IS_PUBLIC)
         assert actor is not None
         refuse_erased(session, name)
         entry = session.get(EntryVersion, (name.accession, name.version), with_for_update=True)

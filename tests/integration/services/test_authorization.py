@@ -42,6 +42,7 @@ ALLOWED: dict[Action, set[str]] = {
     Action.CONFIRM_ERASURE: {"maintainer"},
     Action.CONFIRM_OPENING: {"maintainer"},
     Action.CONFIRM_REPROCESSING: {"maintainer"},
+    Action.DECIDE_WHAT_IS_PUBLIC: {"maintainer"},
     Action.MAINTAIN: {"maintainer"},
     Action.READ_FIGURES: {"maintainer"},
 }

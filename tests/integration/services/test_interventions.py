@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlmodel import col, select
@@ -110,6 +111,17 @@ def test_only_maintainers_intervene(house: House, released: AccessionVersion, ac
         intervene(house, actor, released, step, WHY)
     with pytest.raises(Forbidden):
         history(house, actor, released)
+
+
+def test_a_machine_hides_but_does_not_show_again(house: House, released: AccessionVersion) -> None:
+    robot = replace(MAINTAINER, scopes=frozenset({"maintain"}))
+    intervene(house, robot, released, Step.SUPPRESS, WHY)
+    with pytest.raises(Forbidden, match="not meant to decide what everybody gets"):
+        intervene(house, robot, released, Step.RESTORE, WHY)
+    intervene(house, robot, released, Step.WITHDRAW, WHY)
+    with pytest.raises(Forbidden):
+        intervene(house, robot, released, Step.RESTORE, WHY)
+    intervene(house, MAINTAINER, released, Step.RESTORE, WHY)
 
 
 def test_anonymous_intervenes_nowhere(house: House, released: AccessionVersion) -> None:

@@ -184,6 +184,26 @@ def test_a_waiting_result_that_is_accepted_is_public_and_can_go_back(house: Hous
     assert "accept result" in actions
 
 
+def test_a_machine_token_looks_at_results_and_decides_nothing(house: House, mine: int) -> None:
+    cautious = of_next_pipeline(house, switch="byMaintainer")
+    _released(house, mine)
+    name = _released(house, mine)
+    _all_done(cautious)
+    robot = replace(MAINTAINER, scopes=frozenset({"maintain"}))
+    waits, other = (each.row.id or 0 for each in decisions.waiting(house, robot))
+    order = _order(house).id or 0
+    deeds: tuple[Callable[[Actor], object], ...] = (
+        lambda actor: decisions.keep(house, actor, waits, REASON),
+        lambda actor: decisions.accept(house, actor, other, REASON),
+        lambda actor: decisions.roll_back(house, actor, name, REASON),
+        lambda actor: decisions.roll_back_order(house, actor, order, REASON),
+    )
+    for deed in deeds:
+        with pytest.raises(Forbidden, match="not meant to decide what everybody gets"):
+            deed(robot)
+        deed(MAINTAINER)
+
+
 def test_a_third_version_is_compared_with_what_stands_after_a_roll_back(house: House, mine: int, later: House) -> None:
     name = _released(house, mine)
     _all_done(later)

@@ -510,6 +510,14 @@ def test_a_maintainer_withholds_reads_that_no_screening_minds(renewed: House) ->
         url(renewed, None, name)
 
 
+def test_a_machine_withholds_reads_but_does_not_give_them_again(held: tuple[House, AccessionVersion]) -> None:
+    house, name = held
+    robot = replace(MAINTAINER, scopes=frozenset({"maintain"}))
+    with pytest.raises(Forbidden, match="not meant to decide what everybody gets"):
+        withholding.give_again(house, robot, name, 1, WHY)
+    withholding.withhold(house, robot, name, 1, WHY)
+
+
 def test_what_is_withdrawn_is_no_alarm(held: tuple[House, AccessionVersion]) -> None:
     house, name = held
     intervene(house, MAINTAINER, name, Step.WITHDRAW, WHY)
