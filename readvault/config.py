@@ -11,6 +11,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from readvault import yaml_files
+from readvault.config_drops import DropLinkSettings
+from readvault.config_pulls import PullSettings
 from readvault.domain.errors import NotReady
 from readvault.domain.organism import Bytes, Organism, Reference
 
@@ -194,6 +196,8 @@ class Settings(BaseSettings):
     urls: UrlSettings = UrlSettings()
     worker: WorkerSettings = WorkerSettings()
     storage: StorageSettings = StorageSettings()
+    drop_links: DropLinkSettings = DropLinkSettings()
+    pulls: PullSettings = PullSettings()
 
     @property
     def database(self) -> str:

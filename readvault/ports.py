@@ -82,6 +82,12 @@ class ReadStore(Protocol):
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """The parts that S3 has, by number."""
 
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> UploadedPart:
+        """Send one part of an upload with part hashes; `checksum` is None where S3 doesn't say that it checked it."""
+
+    def put_bytes(self, key: str, body: bytes, *, sha256: str) -> StoredVersion:
+        """Upload bytes once, in one piece. A key that is there already with the same bytes is a success."""
+
     def complete_multipart(
         self,
         key: str,
@@ -147,6 +153,68 @@ class ReadStore(Protocol):
 
     def lock(self, stored: StoredVersion, *, until: float) -> None:
         """Forbid the deletion of a version until then (epoch seconds), where the provider can."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ForeignKeys:
+    """A submitter's credentials for their own bucket: never printed, never logged."""
+
+    access_key: str
+    secret_key: str
+    session_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignBucket:
+    """A submitter's own bucket. Without keys it is asked as everybody may."""
+
+    endpoint: str
+    region: str
+    bucket: str
+    keys: ForeignKeys | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ForeignAddress:
+    """One object elsewhere. The URL may hold a signature: never printed, never logged."""
+
+    url: str
+    region: str = ""
+    keys: ForeignKeys | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignObject:
+    """What pins an object elsewhere: from then on it must stay so. `size` is bytes."""
+
+    size: int
+    etag: str
+    version_id: str | None = None
+
+
+class ForeignStores(Protocol):
+    """Other people's stores, behind a guard. Every method raises SourceRefused, and SourceAway where a try may help."""
+
+    def check(self, url: str) -> None:
+        """Refuse an address that nobody here will ever ask; nothing is asked."""
+
+    def address_in(self, bucket: ForeignBucket, key: str) -> ForeignAddress:
+        """An object of a bucket; nothing is asked."""
+
+    def look(self, address: ForeignAddress) -> ForeignObject:
+        """What pins an object as it is now."""
+
+    def is_public(self, address: ForeignAddress) -> bool:
+        """Whether anybody may read it, without keys and without what stands in the URL's query."""
+
+    def list(self, bucket: ForeignBucket, prefix: str, *, at_most: int) -> list[tuple[str, int]]:
+        """Keys and sizes under a prefix; refused when there are more than so many."""
+
+    def read(self, address: ForeignAddress, pinned: ForeignObject, start: int, length: int) -> bytes:
+        """So many bytes from there on, of exactly the pinned object."""
+
+    def note(self, address: ForeignAddress, *, at_most: int) -> bytes | None:
+        """The bytes of a small object; None when it isn't there or is larger."""
 
 
 class RunState(StrEnum):

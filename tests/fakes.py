@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -123,10 +124,30 @@ class MemoryStore:
         if upload_id not in self.uploads:
             raise ProcessingFailure("upload", "S3 answered NoSuchUpload")
         parts = self.uploads[upload_id][1]
-        return [
-            UploadedPart(number, hashlib.md5(parts[number], usedforsecurity=False).hexdigest(), len(parts[number]))
-            for number in sorted(parts)
-        ]
+        return [self._part(number, parts[number]) for number in sorted(parts)]
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> UploadedPart:
+        self._call("put_part")
+        if upload_id not in self.uploads:
+            raise ProcessingFailure("upload", "S3 answered NoSuchUpload")
+        self.uploads[upload_id][1][number] = body
+        return self._part(number, body)
+
+    def put_bytes(self, key: str, body: bytes, *, sha256: str) -> StoredVersion:
+        self._call("put_bytes")
+        if hashlib.sha256(body).hexdigest() != sha256:
+            raise ProcessingFailure("store", "the bytes changed on the way")
+        for version_id, present in self.versions.get(key, []):
+            if present == body:
+                return StoredVersion(key, version_id, len(body))
+        if self.versions.get(key):
+            raise ProcessingFailure("stage", "integrity: other bytes stand under this key in S3")
+        return self.write(key, body)
+
+    @staticmethod
+    def _part(number: int, body: bytes) -> UploadedPart:
+        checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        return UploadedPart(number, hashlib.md5(body, usedforsecurity=False).hexdigest(), len(body), checksum)
 
     def complete_multipart(
         self,

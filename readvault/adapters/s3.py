@@ -7,7 +7,6 @@ looks at the bytes of an upload.
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from readvault.adapters import s3_download, s3_inventory, s3_upload
+from readvault.adapters.s3_attachment import attachment
 from readvault.adapters.s3_client import client, code_of, failures_of, pinned, status_of, version_id_of
 from readvault.config import S3Settings
 from readvault.domain.errors import Unprocessable
@@ -133,6 +133,15 @@ class S3Store:
             UploadedPart(number, part["ETag"].strip('"'), part["Size"], part.get("ChecksumSHA256") or None)
             for number, part in sorted(latest.items())
         ]
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> UploadedPart:
+        """Send one part of an upload with part hashes; `checksum` is None where S3 doesn't say that it checked it."""
+        with failures_of("upload"):
+            return s3_upload.put_part(self._worker, self._bucket, key, upload_id, number, body)
+
+    def put_bytes(self, key: str, body: bytes, *, sha256: str) -> StoredVersion:
+        """Upload bytes once, in one piece. A key that is there already with the same bytes is a success."""
+        return s3_upload.put_bytes(self._worker, self._bucket, body, key, sha256=sha256, versions=self.list_versions)
 
     def complete_multipart(
         self,
@@ -274,19 +283,3 @@ class S3Store:
                 kept = self._worker.get_object_retention(**named)["Retention"].get("RetainUntilDate")
                 if kept is None or kept < end:
                     raise
-
-
-def attachment(name: str) -> str:
-    """A Content-Disposition that downloads under `name`, whatever characters it has (RFC 6266, RFC 8187).
-
-    >>> attachment("reads 1.fq")
-    'attachment; filename="reads 1.fq"'
-    >>> print(attachment("Übung;1.fq"))
-    attachment; filename="_bung;1.fq"; filename*=UTF-8''%C3%9Cbung%3B1.fq
-    """
-    name = "".join(character if character.isprintable() else "_" for character in name)
-    plain = "".join(c if c.isascii() and c not in '"\\%' else "_" for c in name)
-    disposition = f'attachment; filename="{plain}"'
-    if plain != name:
-        disposition += f"; filename*=UTF-8''{urllib.parse.quote(name, safe='')}"
-    return disposition

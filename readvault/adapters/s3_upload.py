@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from readvault.adapters import s3_inventory
 from readvault.adapters.s3_client import code_of, failures_of, pinned, status_of, version_id_of
 from readvault.domain.errors import BytesLost, ProcessingFailure
-from readvault.ports import StoredVersion
+from readvault.ports import StoredVersion, UploadedPart
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -83,6 +83,40 @@ def store_again(s3: S3Client, bucket: str, source: Path, key: str, *, sha256: st
         return StoredVersion(key, version_id, size)
 
 
+def put_bytes(
+    s3: S3Client,
+    bucket: str,
+    body: bytes,
+    key: str,
+    *,
+    sha256: str,
+    versions: Callable[[str], Iterable[StoredVersion]],
+) -> StoredVersion:
+    """Upload bytes in one PUT, once; a key that holds the same bytes already is a success and keeps its version."""
+    with failures_of("stage"):
+        try:
+            version_id, is_checked = _sent(s3, bucket, body, key, sha256)
+        except _KeyTakenError:
+            known = _existing(s3, bucket, key, len(body), sha256, versions)
+            if known is None:
+                raise ProcessingFailure("stage", "integrity: other bytes stand under this key in S3") from None
+            return known
+        written = StoredVersion(key, version_id, len(body))
+        if not is_checked:
+            _read_back(s3, bucket, written, sha256)
+        return written
+
+
+def put_part(s3: S3Client, bucket: str, key: str, upload_id: str, number: int, body: bytes) -> UploadedPart:
+    """Send one part with its SHA-256; the part's `checksum` is None unless S3 says that it has checked it."""
+    checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    answer = s3.upload_part(
+        Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body, ChecksumSHA256=checksum
+    )
+    is_checked = answer.get("ChecksumSHA256") == checksum
+    return UploadedPart(number, answer["ETag"].strip('"'), len(body), checksum if is_checked else None)
+
+
 def as_base64(sha256: str) -> str:
     """A hexadecimal digest as S3's checksum headers write it."""
     return base64.b64encode(bytes.fromhex(sha256)).decode()
@@ -92,8 +126,15 @@ def _put(
     s3: S3Client, bucket: str, source: Path, key: str, sha256: str, *, once: bool = True
 ) -> tuple[str | None, bool]:
     """Send a file in one piece; its version ID, and whether S3 says that it has checked the bytes."""
+    with source.open("rb") as body:
+        return _sent(s3, bucket, body, key, sha256, once=once)
+
+
+def _sent(
+    s3: S3Client, bucket: str, body: BinaryIO | bytes, key: str, sha256: str, *, once: bool = True
+) -> tuple[str | None, bool]:
     checksum = as_base64(sha256)
-    with source.open("rb") as body, _first_write():
+    with _first_write():
         answer = s3.put_object(Bucket=bucket, Key=key, Body=body, ChecksumSHA256=checksum, **_condition(once))
     return version_id_of(answer), answer.get("ChecksumSHA256") == checksum
 

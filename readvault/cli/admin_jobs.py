@@ -17,8 +17,9 @@ def jobs() -> None:
     while waiting := attention.needing_attention(house, maintainer(), after=last):
         for job in waiting:
             since = datetime.fromtimestamp(job.created_at, UTC).isoformat(timespec="seconds")
-            entry, cause = f"{job.accession}.{job.version}", " ".join((job.last_error or "").split())
-            typer.echo("\t".join((job.id, job.kind, job.organism, entry, since, cause)))
+            entry = "-" if job.accession is None else f"{job.accession}.{job.version}"
+            cause = " ".join((job.last_error or "").split())
+            typer.echo("\t".join((job.id, job.kind, job.organism or "-", entry, since, cause)))
         count, last = count + len(waiting), waiting[-1].id
     typer.echo(f"{count} jobs need attention", err=True)
 

@@ -78,6 +78,8 @@ class JobKind(StrEnum):
     """Makes lost processed files again, from the sealed originals."""
     SCREEN = "screen"
     """Looks for human reads in released files with a newer host index."""
+    IMPORT = "import-files"
+    """Copies files from a submitter's own S3 into ours: about no entry, but about a pull."""
 
 
 class Priority(IntEnum):

@@ -10,7 +10,7 @@ from readvault.db.engine import Sessions
 from readvault.domain.errors import BadRequest
 from readvault.domain.organism import Organism
 from readvault.domain.organism.loaded import LiveOrganisms, OrganismSet
-from readvault.ports import Orchestrator, ReadStore
+from readvault.ports import ForeignStores, Orchestrator, ReadStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class House:
     settings: Settings
     second_store: ReadStore | None = None
     """Another bucket with copies of what is released, where there is one."""
+    foreign: ForeignStores | None = None
+    """Submitters' own stores, where the instance pulls from them."""
 
     def steady(self) -> House:
         """This house with the organisms as they are now: for one request or one job, from its start to its end."""

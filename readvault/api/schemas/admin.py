@@ -121,13 +121,13 @@ class JobQuery(Wire):
 
 
 class JobInfo(Wire):
-    """A job that is not tried again until a maintainer has looked after its cause."""
+    """A job that is not tried again until a maintainer has looked after its cause; one that pulls has no entry."""
 
     id: str
     kind: str
     organism: str
-    accession: str
-    version: int
+    accession: str | None
+    version: int | None
     created_at: str
     reason: str
     failures: int

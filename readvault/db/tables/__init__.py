@@ -6,6 +6,7 @@ later (terms, suppression) lives in tables of its own.
 """
 
 from readvault.db.tables.damage import Bookmark, FixityCheck, Repair, SecondCopy
+from readvault.db.tables.drops import DropLink, DroppedFile
 from readvault.db.tables.entries import (
     AccessionCounter,
     DataUseTerms,
@@ -15,9 +16,11 @@ from readvault.db.tables.entries import (
     SubmittedDataArchive,
 )
 from readvault.db.tables.erasure import ErasedObject, ErasedVersion, Erasure
+from readvault.db.tables.exports import SiloExport, SiloExportFile, SiloExportMember, SiloPart
 from readvault.db.tables.garbage import CondemnedVersion, PartialFile
 from readvault.db.tables.people import Group, GroupMember, MachineToken, UserAccount
 from readvault.db.tables.processing import Job, Manifest, ManifestFile, PartialResult, SentBack, StoredObject
+from readvault.db.tables.pulls import Pull, PullSource
 from readvault.db.tables.records import PendingRecord
 from readvault.db.tables.release import (
     CurrentResult,
@@ -41,6 +44,8 @@ __all__ = [
     "CurrentResult",
     "DataUseTerms",
     "DeletedEntryVersion",
+    "DropLink",
+    "DroppedFile",
     "EntryFile",
     "EntryVersion",
     "ErasedObject",
@@ -63,6 +68,8 @@ __all__ = [
     "PartialFile",
     "PartialResult",
     "PendingRecord",
+    "Pull",
+    "PullSource",
     "Release",
     "ReleasedCount",
     "Repair",
@@ -70,6 +77,10 @@ __all__ = [
     "Screening",
     "SecondCopy",
     "SentBack",
+    "SiloExport",
+    "SiloExportFile",
+    "SiloExportMember",
+    "SiloPart",
     "StoredObject",
     "SubmittedDataArchive",
     "UploadUsage",

@@ -90,8 +90,9 @@ class Job(SQLModel, table=True):
     id: str = Field(primary_key=True)
     kind: str
     organism: str
-    accession: str
-    version: int
+    """Empty in a job of kind `import`, which is about no entry: about what stands in `pull.job_id`."""
+    accession: str | None
+    version: int | None
     pipeline_version: int
     state: str = JobState.QUEUED.value
     created_at: float

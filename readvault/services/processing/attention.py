@@ -24,8 +24,9 @@ class WaitingJob:
     id: str
     kind: str
     organism: str
-    accession: str
-    version: int
+    accession: str | None
+    version: int | None
+    """Both None for a job about no entry: one that pulls files."""
     created_at: float
     last_error: str | None
     failures: int

@@ -20,6 +20,7 @@ from readvault.services.processing import chain, external_files
 from readvault.services.processing.chain import THEIRS
 from readvault.services.processing.external_claims import external_of
 from readvault.services.processing.external_files import SentFile
+from readvault.services.queue.fence import entry_of
 
 PAGE = 500
 
@@ -101,7 +102,7 @@ def claims_of(
         if for_update:
             query = query.with_for_update()
         for job in session.execute(query.execution_options(populate_existing=for_update)).scalars():
-            found.setdefault(AccessionVersion(job.accession, job.version), []).append(job)
+            found.setdefault(entry_of(job), []).append(job)
     return found
 
 

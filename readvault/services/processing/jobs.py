@@ -10,16 +10,15 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import update
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from readvault.counters import ATTEMPTS_GIVEN_UP
 from readvault.db import audit
 from readvault.db.clock import now
 from readvault.db.erased import erased_among, is_erased
-from readvault.db.tables import EntryFile, EntryVersion, Job, StoredObject, UploadedFile
+from readvault.db.tables import EntryFile, EntryVersion, Job, Pull, StoredObject, UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, LeaseLost, NotFound, ProcessingFailure
-from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.lanes import Lane
 from readvault.domain.status import JobKind, JobState
 from readvault.failpoints import failpoint
@@ -28,7 +27,17 @@ from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.processing.registration import ProcessedVersion, register
 from readvault.services.processing.stored_objects import StagedFile
-from readvault.services.queue.fence import Claim, finish, hand_back, held, is_finished_by, lease_ran_out, take_back
+from readvault.services.queue.fence import (
+    Claim,
+    entry_of,
+    finish,
+    hand_back,
+    held,
+    is_finished_by,
+    lease_ran_out,
+    subject_of,
+    take_back,
+)
 from readvault.services.queue.sizes import lane_of
 
 __all__ = [
@@ -119,20 +128,26 @@ def claim(house: House, job_id: str, worker: str, ready: Container[str], *, lane
         ).scalar_one_or_none()
         if claimed is None:
             return None
-        entry = session.get_one(EntryVersion, (claimed.accession, claimed.version))
+        group_id = _group_of(session, claimed)
         failpoint("claim-before-commit")
         return Claim(
             job_id=claimed.id,
             attempt=claimed.attempt,
             kind=JobKind(claimed.kind),
             organism=claimed.organism,
-            accession_version=AccessionVersion(claimed.accession, claimed.version),
+            accession_version=entry_of(claimed),
             pipeline_version=claimed.pipeline_version,
             worker=worker,
-            group_id=entry.group_id,
+            group_id=group_id,
             runs_alone=claimed.runs_alone,
             input_bytes=claimed.input_bytes,
         )
+
+
+def _group_of(session: Session, job: Job) -> int:
+    if job.kind == JobKind.IMPORT:
+        return session.exec(select(Pull.group_id).where(Pull.job_id == job.id)).one()
+    return session.get_one(EntryVersion, (job.accession, job.version)).group_id
 
 
 def inputs_of(house: House, claim: Claim) -> Inputs:
@@ -279,4 +294,4 @@ def retry(house: House, actor: Actor, job_id: str) -> None:
             raise Conflict(f"The job is {job.state}; only one that needs attention can be retried.")
         job.failures = job.handbacks = 0
         hand_back(session, job, JobState.QUEUED, job.last_error or "")
-        audit.append(session, actor.name, "retry job", f"{job.accession}.{job.version}", {"job": job_id})
+        audit.append(session, actor.name, "retry job", subject_of(job), {"job": job_id})

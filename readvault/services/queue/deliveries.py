@@ -24,7 +24,7 @@ from readvault.domain.status import JobKind, JobState, Priority
 from readvault.failpoints import failpoint
 from readvault.ports import Delivery, RunState
 from readvault.services.house import House
-from readvault.services.queue.fence import hand_back
+from readvault.services.queue.fence import hand_back, subject_of
 from readvault.services.queue.sizes import lane_of
 from readvault.stopping import CANCELLED
 
@@ -261,8 +261,7 @@ def _handed_over(
 
     def hand_over(each: tuple[Job, int]) -> str | None:
         job, _ = each
-        label = f"{job.accession}.{job.version}"
-        delivery = Delivery(job.id, job.deliveries + 1, job.kind, label, _queue_of(house, job))
+        delivery = Delivery(job.id, job.deliveries + 1, job.kind, subject_of(job), _queue_of(house, job))
         return house.orchestrator.deliver(delivery)
 
     run_ids = list(side_by_side(hand_over, taken))

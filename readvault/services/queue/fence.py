@@ -40,6 +40,8 @@ UNDELIVERED = {
 
 
 _OF_RUN = ("run_id", "delivered_at")
+NO_ENTRY = AccessionVersion("", 0)
+"""What a job of kind `import-files` is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,16 @@ class Claim:
     group_id: int
     runs_alone: bool = False
     input_bytes: int = 0
+
+
+def entry_of(job: Job) -> AccessionVersion:
+    """The entry that a job is about, or NO_ENTRY."""
+    return NO_ENTRY if job.accession is None or job.version is None else AccessionVersion(job.accession, job.version)
+
+
+def subject_of(job: Job) -> str:
+    """What a job is about, as lists, logs and Prefect name it: its entry, else nothing but a part of its own ID."""
+    return f"{job.kind} {job.id[:8]}" if job.accession is None else str(entry_of(job))
 
 
 def held(session: Session, claim: Claim) -> Job:

@@ -9,7 +9,7 @@ from readvault.db.tables import Job
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House
-from readvault.services.queue.fence import hand_back
+from readvault.services.queue.fence import hand_back, subject_of
 
 
 def open_job_of(house: House, accession_version: AccessionVersion, kind: JobKind) -> str | None:
@@ -38,7 +38,7 @@ def make_due(house: House, job_id: str, actor: str) -> None:
             return
         job.failures = job.handbacks = 0
         hand_back(session, job, JobState.QUEUED, job.last_error or "")
-        audit.append(session, actor, "retry job", f"{job.accession}.{job.version}", {"job": job_id})
+        audit.append(session, actor, "retry job", subject_of(job), {"job": job_id})
 
 
 def needs_attention(house: House, job_id: str) -> bool:
