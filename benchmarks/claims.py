@@ -54,6 +54,10 @@ class Hand:
         self.delivered.append(delivery.job_id)
         return f"{self._name}-{delivery.job_id}-{delivery.number}"
 
+    def waiting_among(self, run_ids: Sequence[str]) -> frozenset[str]:
+        """All of them, as Prefect would say."""
+        return frozenset(run_ids)
+
     def state_of(self, run_id: str) -> RunState | None:
         return RunState.WAITING
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +26,14 @@ class SignedRequest:
 
     url: str
     headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedForm:
+    """A pre-signed POST: every field must be sent as given, before the file. A secret until it expires."""
+
+    url: str
+    fields: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,12 @@ class ReadStore(Protocol):
         `sha256` is hexadecimal. `expires` counts seconds.
         """
 
+    def sign_form(self, key: str, *, max_size: int, expires: int) -> SignedForm:
+        """A POST of an HTML form to exactly this key, of 1 to `max_size` bytes.
+
+        It can be made again until it expires: only the first version under the key may count.
+        """
+
     def sign_get(self, key: str, version_id: str | None, *, name: str, expires: int, head: bool = False) -> str:
         """A URL of the pinned version that downloads under `name` (RFC 6266, as attachment)."""
 
@@ -82,8 +96,8 @@ class ReadStore(Protocol):
     def list_parts(self, key: str, upload_id: str) -> list[UploadedPart]:
         """The parts that S3 has, by number."""
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> UploadedPart:
-        """Send one part of an upload with part hashes; `checksum` is None where S3 doesn't say that it checked it."""
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> tuple[UploadedPart, bool]:
+        """Send one part of an upload with part hashes; and whether S3 says that it has checked the bytes."""
 
     def put_bytes(self, key: str, body: bytes, *, sha256: str) -> StoredVersion:
         """Upload bytes once, in one piece. A key that is there already with the same bytes is a success."""
@@ -210,8 +224,10 @@ class ForeignStores(Protocol):
     def list(self, bucket: ForeignBucket, prefix: str, *, at_most: int) -> list[tuple[str, int]]:
         """Keys and sizes under a prefix; refused when there are more than so many."""
 
-    def read(self, address: ForeignAddress, pinned: ForeignObject, start: int, length: int) -> bytes:
-        """So many bytes from there on, of exactly the pinned object."""
+    def read(
+        self, address: ForeignAddress, pinned: ForeignObject, start: int, length: int, check: Callable[[], None]
+    ) -> bytes:
+        """So many bytes from there on, of exactly the pinned object. `check` raises to break off."""
 
     def note(self, address: ForeignAddress, *, at_most: int) -> bytes | None:
         """The bytes of a small object; None when it isn't there or is larger."""
@@ -246,6 +262,9 @@ class Orchestrator(Protocol):
 
     def deliver(self, delivery: Delivery) -> str | None:
         """Wake a worker; the run's ID, or None when the orchestrator can't be reached now."""
+
+    def waiting_among(self, run_ids: Sequence[str]) -> frozenset[str]:
+        """Which of so many runs surely wait for a place, by one question; the others must be asked for."""
 
     def state_of(self, run_id: str) -> RunState | None:
         """What became of a run, or None when the orchestrator can't be reached now."""

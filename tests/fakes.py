@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from readvault.ports import (
     Delivery,
     ListedVersion,
     RunState,
+    SignedForm,
     SignedRequest,
     StoredVersion,
     UnfinishedUpload,
@@ -103,6 +104,16 @@ class MemoryStore:
         self._call("sign_put")
         return self._sign(_Signature(key, size, sha256, once=True))
 
+    def sign_form(self, key: str, *, max_size: int, expires: int) -> SignedForm:
+        self._call("sign_form")
+        return SignedForm(f"memory://forms?signature={next(self._numbers)}", {"key": key, "most": str(max_size)})
+
+    def post(self, form: SignedForm, data: bytes) -> None:
+        """Send a form. Raises Refused as S3 would."""
+        if not 1 <= len(data) <= int(form.fields["most"]):
+            raise Refused(400)
+        self.write(form.fields["key"], data)
+
     def sign_get(self, key: str, version_id: str | None, *, name: str, expires: int, head: bool = False) -> str:
         self._call("sign_get")
         return f"memory://{key}?versionId={version_id}&method={'HEAD' if head else 'GET'}"
@@ -126,12 +137,12 @@ class MemoryStore:
         parts = self.uploads[upload_id][1]
         return [self._part(number, parts[number]) for number in sorted(parts)]
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> UploadedPart:
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> tuple[UploadedPart, bool]:
         self._call("put_part")
         if upload_id not in self.uploads:
             raise ProcessingFailure("upload", "S3 answered NoSuchUpload")
         self.uploads[upload_id][1][number] = body
-        return self._part(number, body)
+        return self._part(number, body), True
 
     def put_bytes(self, key: str, body: bytes, *, sha256: str) -> StoredVersion:
         self._call("put_bytes")
@@ -274,6 +285,9 @@ class RecordingOrchestrator:
         run_id = f"run-{delivery.job_id}-{delivery.number}"
         self.states[run_id] = RunState.WAITING
         return run_id
+
+    def waiting_among(self, run_ids: Sequence[str]) -> frozenset[str]:
+        return frozenset()
 
     def state_of(self, run_id: str) -> RunState | None:
         return None if self.down else self.states.get(run_id, RunState.MISSING)

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from readvault.domain.lanes import QUEUES_OF, Lane, Queue
@@ -28,6 +28,10 @@ class NoOrchestrator:
     def deliver(self, delivery: Delivery) -> str | None:
         """None: nobody can be reached from here."""
         return None
+
+    def waiting_among(self, run_ids: Sequence[str]) -> frozenset[str]:
+        """None of them: nobody can be asked."""
+        return frozenset()
 
     def state_of(self, run_id: str) -> RunState | None:
         """None: nobody can be asked."""
@@ -80,6 +84,11 @@ class InlineOrchestrator:
                 self._forget()
                 self._changed.notify_all()
         return run_id
+
+    def waiting_among(self, run_ids: Sequence[str]) -> frozenset[str]:
+        """Those that wait for a thread."""
+        with self._changed:
+            return frozenset(run_id for run_id in run_ids if self._states.get(run_id) is RunState.WAITING)
 
     def state_of(self, run_id: str) -> RunState | None:
         """WAITING for a thread, RUNNING, ENDED, or MISSING for a run of another process."""

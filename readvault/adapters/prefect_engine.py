@@ -27,7 +27,7 @@ from prefect.context import SyncClientContext
 from prefect.exceptions import PrefectSignal
 from prefect.flow_engine import FlowRunEngine
 from prefect.flows import Flow
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
+from prefect.settings import get_current_settings
 
 from readvault.stopping import Run, running
 
@@ -93,6 +93,11 @@ class _Lent(SyncClientContext):
 class RunEngine(FlowRunEngine[Any, Any]):
     """Prefect's engine without its listening for a suspension: our flows run to their end or are cancelled."""
 
+    @property
+    def heartbeat_seconds(self) -> None:
+        """Never: a flow waits a second for that thread to end, and our leases find a dead worker sooner."""
+        return
+
     @contextmanager
     def setup_flow_run_suspension_request(self) -> Iterator[FlowRunSuspensionRequest]:
         """Nobody asks, so nobody listens: it took a thread and a websocket for each run."""
@@ -120,12 +125,8 @@ def _run(flow: Flow[..., Any], flow_run: FlowRun, client: RunClient) -> State[An
 
 
 def run_to_its_end(flow: Flow[..., Any], flow_run: FlowRun, client: RunClient, work: Run) -> State[Any] | None:
-    """Run a flow in this thread; its final state, or None when Prefect stopped it or got lost.
-
-    Without heartbeats, because a synchronous flow waits a second for the heartbeat's thread to end.
-    Our leases find a dead worker sooner.
-    """
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), running(work):
+    """Run a flow in this thread; its final state, or None when Prefect stopped it or got lost."""
+    with running(work):
         try:
             return _run(flow, flow_run, client)
         except PrefectSignal:

@@ -16,6 +16,11 @@ class InProcessJob(BaseJobConfiguration):
 
     _entrypoint: str | None = PrivateAttr(default=None)
 
+    @classmethod
+    def _base_environment(cls) -> dict[str, str]:
+        """No settings of Prefect's: there is no process to give them to, and to write them out takes long."""
+        return {}
+
     def prepare_for_flow_run(self, flow_run: FlowRun, deployment: Any = None, *more: Any, **rest: Any) -> None:
         """Keep the entrypoint beside what every worker prepares."""
         super().prepare_for_flow_run(flow_run, deployment, *more, **rest)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import httpx
 
@@ -22,6 +24,7 @@ TIMEOUT = 5.0
 """Seconds for one request: a database that waits for Prefect would be worse than a late job."""
 
 _HUGE = "/huge"
+_ASKED_TOGETHER = 200
 _PAUSES = (0.05, 0.2, 0.5)
 """Seconds between tries."""
 
@@ -84,6 +87,17 @@ class PrefectOrchestrator:
     def _deliver_as_large(self, delivery: Delivery) -> str | None:
         logger.warning("nothing in Prefect does huge jobs; %s is done as a large one", delivery.label)
         return self.deliver(replace(delivery, queue=Queue.LARGE))
+
+    def waiting_among(self, run_ids: Sequence[str]) -> frozenset[str]:
+        """Which of at most 200 runs wait in a work queue; none when Prefect can't be asked."""
+        ids = [run_id for run_id in run_ids if _is_uuid(run_id)]  # the others are runs of another orchestrator
+        wanted = {"id": {"any_": ids}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+        try:
+            answer = self._client.post("/flow_runs/filter", json={"flow_runs": wanted, "limit": _ASKED_TOGETHER})
+            return frozenset(run["id"] for run in answer.raise_for_status().json() if run["work_queue_id"] is not None)
+        except (httpx.HTTPError, ValueError, KeyError):
+            PREFECT_FAILURES.labels("state").inc()
+            return frozenset()
 
     def state_of(self, run_id: str) -> RunState | None:
         """What Prefect says of a run; MISSING when nobody will ever start it, None when Prefect can't be asked.
@@ -154,6 +168,14 @@ class PrefectOrchestrator:
 def _by_a_person(state: dict[str, Any]) -> bool:
     """Whether somebody cancelled a run: what a worker gives up has another name, and a full deployment says so."""
     return state.get("name") == "Cancelled" and "concurrency" not in (state.get("message") or "")
+
+
+def _is_uuid(run_id: str) -> bool:
+    try:
+        UUID(run_id)
+    except ValueError:
+        return False
+    return True
 
 
 def _id(answer: httpx.Response) -> str:

@@ -81,6 +81,11 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
         self._known_deployments: dict[UUID, tuple[float, DeploymentResponse]] = {}
         self._threads = anyio.CapacityLimiter(sum(places.values()) + 4)
 
+    @classmethod
+    def get_default_base_job_template(cls) -> dict[str, Any]:
+        """What the work pool asks for: nothing. Prefect checks it anew for each run, so it had better be short."""
+        return {"job_configuration": {}, "variables": {"type": "object", "properties": {}}}
+
     @property
     def running(self) -> int:
         """How many flow runs are under way, or about to begin."""

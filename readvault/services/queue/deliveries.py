@@ -40,9 +40,7 @@ REFUSALS_PER_PASS = 16
 IN_FLIGHT = 30.0
 """Seconds that another dispatcher may need to hand a delivery to the orchestrator."""
 
-
 _NEEDS_INDEX = (JobKind.PROCESS_SUBMISSION.value, JobKind.REPAIR.value, JobKind.SCREEN.value)
-
 
 SideBySide = Callable[..., Iterator[Any]]
 """`map`, or a pool's."""
@@ -91,7 +89,7 @@ def dispatch(house: House, ready: Container[str], *, budget_seconds: float = 10.
         side_by_side = pool.map if at_once > 1 else map
         try:
             # The lost ones first, but not all the time of a pass: an orchestrator that lost all its runs is asked long.
-            for page in batched(_unclaimed_jobs(house, doable), at_once):
+            for page in batched(_not_waiting(house, _unclaimed_jobs(house, doable)), at_once):
                 states = list(side_by_side(lambda asked: house.orchestrator.state_of(asked[0].run_id or ""), page))
                 if not any(states):
                     break  # what is new is offered all the same: one run that gets no answer stops nobody else
@@ -180,6 +178,20 @@ def _unclaimed_jobs(house: House, doable: ColumnElement[bool]) -> Sequence[tuple
             query = select(Job, now()).where(_due(), doable, col(Job.run_id).is_not(None), which)
             found += session.exec(query.order_by(asked).limit(CHECKS_PER_PASS - len(found))).all()
     return found
+
+
+def _not_waiting(house: House, unclaimed: Sequence[tuple[Job, float]]) -> list[tuple[Job, float]]:
+    """Those whose run may be lost; of the others it is noted that they wait."""
+    waiting = house.orchestrator.waiting_among([job.run_id or "" for job, _ in unclaimed]) if unclaimed else None
+    if waiting:
+        ids = [job.id for job, _ in unclaimed if job.run_id in waiting]
+        with house.sessions.begin() as session:
+            session.execute(
+                update(Job)
+                .where(col(Job.id).in_(ids), col(Job.run_id).in_(waiting))
+                .values(run_checked_at=now(), run_idle_since=None)
+            )
+    return [(job, at) for job, at in unclaimed if job.run_id not in (waiting or ())]
 
 
 def _is_lost(house: House, job: Job, at: float, state: RunState | None) -> bool:

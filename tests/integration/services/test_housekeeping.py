@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -184,6 +185,30 @@ def test_the_orchestrator_is_not_asked_about_the_same_run_again_and_again(house:
     deliveries.dispatch(counting, READY)
     deliveries.dispatch(counting, READY)
     assert Counting.asked == 1
+
+
+def test_runs_that_wait_are_asked_for_together(house: House) -> None:
+    class Telling(RecordingOrchestrator):
+        singly = 0
+
+        def waiting_among(self, run_ids: Sequence[str]) -> frozenset[str]:
+            return frozenset(run_id for run_id in run_ids if self.states.get(run_id) is RunState.WAITING)
+
+        def state_of(self, run_id: str) -> RunState | None:
+            self.singly += 1
+            return super().state_of(run_id)
+
+    telling = Telling()
+    asking = replace(house, orchestrator=telling)
+    jobs = _jobs(house, 5)
+    assert deliveries.dispatch(asking, READY) == 5
+    for each in jobs:
+        _delivered_long_ago(house, each)
+    del telling.states[f"run-{jobs[0]}-1"]
+    assert deliveries.dispatch(asking, READY) == 1
+    assert telling.singly == 1
+    assert deliveries.dispatch(asking, READY) == 0
+    assert telling.singly == 1, "what waits was asked for just now"
 
 
 def test_nothing_is_delivered_on_the_word_of_an_orchestrator_that_cannot_be_reached(

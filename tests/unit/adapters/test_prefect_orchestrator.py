@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -49,6 +51,24 @@ def test_only_what_a_person_cancelled_is_cancelled(name: str, message: str | Non
     answer = {"state_type": "CANCELLED", "work_queue_id": "a queue", "state": state}
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
     assert PrefectOrchestrator(SETTINGS, transport=transport).state_of("run") is meaning
+
+
+def test_prefect_is_asked_once_for_all_that_wait() -> None:
+    there, lost, other = (str(uuid4()) for _ in range(3))
+    asked: list[dict[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content)["flow_runs"])
+        return httpx.Response(200, json=[{"id": there, "work_queue_id": "a queue"}, {"id": lost} | NO_QUEUE])
+
+    orchestrator = PrefectOrchestrator(SETTINGS, transport=httpx.MockTransport(answer))
+    assert orchestrator.waiting_among([there, lost, other, "inline-1"]) == {there}
+    assert [filter["id"]["any_"] for filter in asked] == [[there, lost, other]]
+
+
+def test_where_prefect_cannot_be_asked_nothing_is_known_to_wait() -> None:
+    orchestrator = PrefectOrchestrator(SETTINGS, transport=httpx.MockTransport(lambda _: httpx.Response(503)))
+    assert orchestrator.waiting_among([str(uuid4())]) == frozenset()
 
 
 def test_a_huge_job_goes_to_its_own_deployment_and_to_the_large_ones_where_there_is_none() -> None:
