@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable
 
 from readvault.services import housekeeping, idempotency
+from readvault.services.drops import arrivals
 from readvault.services.house import House
 from readvault.services.processing import pipeline_versions
+from readvault.services.release import ending_openings
 from readvault.services.storage.erasing import shred_dates, shredding
 from readvault.services.storage.garbage import collection, unfinished
 from readvault.services.storage.rebuilding import records
@@ -29,7 +31,9 @@ def recover(house: House, dispatch: Callable[[], int], check: Callable[[], None]
         "reaped": functools.partial(housekeeping.reap, house),
         "delivered": dispatch,
         "upgraded pipelines": functools.partial(pipeline_versions.upgrade_all, house),
+        "drop links": functools.partial(arrivals.sweep, house),
         "expired uploads": functools.partial(unfinished.expire_uploads, house),
+        "closed originals": functools.partial(ending_openings.end_unwanted, house),
         "originals due": functools.partial(shred_dates.shred_due, house),
         "erasures": functools.partial(shredding.carry_on_all, house),
         "records": functools.partial(records.export, house, seconds=RECORDS_FOR),

@@ -162,20 +162,20 @@ def page(
 
     With a `state` only those. Raises Forbidden for all but maintainers.
     """
-    query = select(OriginalOpening).where(_holds()).order_by(col(OriginalOpening.id).desc())
+    query = select(OriginalOpening).where(holds()).order_by(col(OriginalOpening.id).desc())
     with house.sessions.read() as session:
         authorize(session, actor, Action.MAINTAIN)
         now = clock.read(session)
         if state is not None:
-            query = query.where(_is(state, now))
+            query = query.where(is_in(state, now))
         if before is not None:
             query = query.where(col(OriginalOpening.id) < before)
         rows = session.exec(query.limit(size)).all()
         return [_described(row, originals_of(house, session, _name(row)), now) for row in rows]
 
 
-def _is(state: State, now: float) -> ColumnElement[bool]:
-    """`openings.state_after` as SQL."""
+def is_in(state: State, now: float) -> ColumnElement[bool]:
+    """SQL: `openings.state_after`."""
     step = col(OriginalOpening.step)
     asked = (step == Step.REQUEST.value) & (col(OriginalOpening.at) >= now - openings.CONFIRM_WITHIN)
     is_open = step == Step.CONFIRM.value
@@ -185,10 +185,10 @@ def _is(state: State, now: float) -> ColumnElement[bool]:
 def waiting(session: Session) -> int:
     """How many accession versions wait for a second maintainer's yes."""
     asked = select_columns(func.count(col(OriginalOpening.id)))
-    return session.scalar(asked.where(_is(State.REQUESTED, clock.read(session)), _holds())) or 0
+    return session.scalar(asked.where(is_in(State.REQUESTED, clock.read(session)), holds())) or 0
 
 
-def _holds() -> ColumnElement[bool]:
+def holds() -> ColumnElement[bool]:
     """SQL: whether no later step was taken."""
     later = aliased(OriginalOpening)
     return (

@@ -39,6 +39,7 @@ from readvault.services.house import House
 from readvault.services.release.public_files import get_url
 
 PUBLIC_IF_NO_HITS = "public_if_no_hits"
+KEPT = "its organism keeps originals with their groups"
 PAGE = 200
 
 
@@ -177,12 +178,21 @@ def _files(session: Session, name: AccessionVersion) -> tuple[tuple[PublicOrigin
     return files, bool(erased)
 
 
-def _obstacle(session: Session, organism: Organism | None, name: AccessionVersion, files: int) -> str | None:
-    """Every doubt is one."""
-    if organism is None or organism.pipeline.dehumanize.originals.visibility != PUBLIC_IF_NO_HITS:
-        return "its organism keeps originals with their groups"
+def unwanted(organism: Organism) -> str | None:
+    """Why an organism wants none of its originals to be public; None when it may want it."""
+    if organism.pipeline.dehumanize.originals.visibility != PUBLIC_IF_NO_HITS:
+        return KEPT
     if organism.pipeline.dehumanize.originals.shred_after_days is not None:
         return "its organism destroys originals after a while"
+    return None
+
+
+def _obstacle(session: Session, organism: Organism | None, name: AccessionVersion, files: int) -> str | None:
+    """Every doubt is one."""
+    if organism is None:
+        return KEPT
+    if (wish := unwanted(organism)) is not None:
+        return wish
     if state_of(session, [name])[name] is Visibility.WITHDRAWN:
         return "it was withdrawn"
     known = _known(session, name)
