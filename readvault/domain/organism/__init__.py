@@ -32,6 +32,7 @@ from readvault.domain.organism.pipeline import (
     Reprocessing,
     Rescreen,
 )
+from readvault.domain.organism.silo import SiloExport
 from readvault.domain.organism.submission import FileCategory, Submission
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Rescreen",
     "Review",
     "SampleType",
+    "SiloExport",
     "Strict",
     "Submission",
 ]

@@ -6,15 +6,17 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
+from readvault.domain import silo_columns
 from readvault.domain.organism.metadata_field import MetadataField, MetadataType, check_fields
 from readvault.domain.organism.parts import SampleType, Strict
 from readvault.domain.organism.pipeline import Pipeline
+from readvault.domain.organism.silo import SiloExport
 from readvault.domain.organism.submission import Submission
 
 RESERVED_NAMES = frozenset(
     {
-        *("admin", "api-docs", "actuator", "data-use-terms", "debug", "docs", "files", "groups", "health", "login"),
-        *("loculus-info", "metrics", "openapi.json", "realms", "review", "static", "user", "web"),
+        *("admin", "api-docs", "actuator", "data-use-terms", "debug", "docs", "drop", "files", "groups", "health"),
+        *("login", "loculus-info", "metrics", "openapi.json", "realms", "review", "static", "user", "web"),
     }
 )
 """First segments of the API's other paths."""
@@ -61,6 +63,7 @@ class Organism(Strict):
     pipeline: Pipeline = Pipeline()
     review: Review = Review()
     external_metadata: tuple[ExternalMetadataField, ...] = ()
+    silo: SiloExport = SiloExport()
 
     @field_validator("name")
     @classmethod
@@ -96,6 +99,18 @@ class Organism(Strict):
         if both := sorted((own & set(outside)) | ((own | set(outside)) & categories)):
             raise ValueError(f"{', '.join(both)}: a field or file category of this name is declared twice")
         return self
+
+    @model_validator(mode="after")
+    def _columns_of_exported_reads_exist(self) -> Organism:
+        silo_columns.columns(self.silo, self.exported_fields, terms=True)
+        return self
+
+    @property
+    def exported_fields(self) -> tuple[MetadataField, ...]:
+        """All metadata fields that a released entry may have, whoever fills them in."""
+        external = self.pipeline.external
+        outside = (MetadataField(name=field.name, type=field.type) for field in self.external_metadata)
+        return (*self.metadata, *(external.metadata if external else ()), *outside)
 
     @property
     def candidates(self) -> tuple[Reference, ...]:

@@ -70,6 +70,7 @@ class Released:
     digest: str
     processed_data: dict[str, Any]
     files: Sequence[PublicFile]
+    manifest_id: int
 
     def facts(self) -> dict[str, Any]:
         """What Loculus adds to the metadata of everything released."""
@@ -176,6 +177,7 @@ def _with_results(
             digest=digest,
             processed_data=processed_data,
             files=files.get(manifest_id, ()),
+            manifest_id=manifest_id,
         )
 
 
