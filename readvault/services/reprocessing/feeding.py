@@ -27,7 +27,7 @@ from readvault.failpoints import failpoint
 from readvault.services.house import House
 from readvault.services.queue.fence import SYSTEM
 from readvault.services.queue.sizes import note_sizes
-from readvault.services.reprocessing import orders, selection
+from readvault.services.reprocessing import lowered, orders, selection
 from readvault.services.reprocessing.choices import Choice
 from readvault.services.reprocessing.planning import counted
 
@@ -55,6 +55,7 @@ def feed(house: House) -> int:
     Can be called by several workers at once, and broken off anywhere.
     """
     orders.follow_organisms(house)
+    lowered.call_off_jobs(house)
     with house.sessions.read() as session:
         running = [row for row in session.exec(_running()) if _is_for(house, row)]
         room = house.settings.worker.background_jobs - _open_jobs(session, running)

@@ -143,19 +143,17 @@ def changed(session: Session, row: Reprocessing, state: OrderState) -> None:
     records.organism_changed(session, row.organism)
 
 
-def call_off(session: Session, order_id: int, *, states: Collection[JobState] = _OPEN) -> int:
+def call_off(
+    session: Session, order_id: int, *, states: Collection[JobState] = _OPEN, reason: str = "called off"
+) -> int:
     """End the jobs of an order that are in one of these states; how many. A worker's late result is refused."""
     open_jobs = (col(Job.reprocessing_id) == order_id, col(Job.state).in_([state.value for state in states]))
     # One after the other in the order of everybody else, so that nobody waits in a circle.
     ids = session.exec(select(Job.id).where(*open_jobs).order_by(col(Job.id)).with_for_update()).all()
-    ended = {"state": JobState.DONE.value, "finished_at": clock.read(session), "last_error": "called off"}
+    ended = {"state": JobState.DONE.value, "finished_at": clock.read(session), "last_error": reason}
     for some in batched(ids, PAGE):
-        session.execute(
-            update(Job)
-            .where(col(Job.id).in_(some))
-            .values(attempt=col(Job.attempt) + 1, **ended, **UNDELIVERED)
-            .execution_options(synchronize_session=False)
-        )
+        ends = update(Job).where(col(Job.id).in_(some)).values(attempt=col(Job.attempt) + 1, **ended, **UNDELIVERED)
+        session.execute(ends.execution_options(synchronize_session=False))
     return len(ids)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 from sqlmodel import col, select
 
 from readvault.db.tables import ComparedResult, CurrentResult, Job, Manifest
@@ -12,7 +13,7 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.services.house import House
 from readvault.services.housekeeping import desk
 from readvault.services.processing import jobs
-from readvault.services.reprocessing import decisions, feeding, orders
+from readvault.services.reprocessing import decisions, feeding, lowered, orders
 from readvault.services.reprocessing.choices import Choice
 from readvault.services.review.approval import Scope, approve
 from readvault.services.review.sending_back import send_back
@@ -20,7 +21,16 @@ from readvault.services.storage.erasing import erasure
 from readvault.services.submission.editing import EditedData, edit
 from tests.houses import ALICE, MAINTAINER
 from tests.integration.services.life import METADATA, at_once, released, revised, status
-from tests.integration.services.scenes import ORGANISM, READY, claimed, group, of_next_pipeline, processed, result
+from tests.integration.services.scenes import (
+    ORGANISM,
+    READY,
+    audit_log,
+    claimed,
+    group,
+    of_next_pipeline,
+    processed,
+    result,
+)
 
 REASON = "a better aligner"
 OTHER = Actor("other-maintainer", frozenset({MAINTAINER_ROLE}))
@@ -157,3 +167,44 @@ def test_a_paused_order_begins_nothing_more_and_ends_what_is_under_way(house: Ho
     feeding.feed(later)
     assert [job.accession for job in _queued(house)] == [name.accession for name in names[1:]]
     assert orders.find(later, MAINTAINER, number).row.queued == 3
+
+
+def _age(house: House, seconds: float) -> None:
+    """Let all jobs be so much older."""
+    with house.sessions.begin() as session:
+        session.execute(update(Job).values(created_at=col(Job.created_at) - seconds))
+
+
+def test_a_lowered_version_leaves_no_jobs_that_nobody_takes(house: House, mine: int, later: House) -> None:
+    names = [released(house, mine) for _ in range(3)]
+    assert feeding.feed(later) == 3
+    held = claimed(later, _queued(house)[0].id)
+    assert feeding.feed(house) == 0
+    assert len(_queued(house)) == 2, "perhaps only this worker's file is old"
+    _age(house, lowered.WAITS + 1)
+    feeding.feed(house)
+    assert _queued(house) == []
+    with house.sessions.read() as session:
+        ended = session.exec(select(Job).where(Job.last_error == lowered.NOTHING_TO_DO)).all()
+    assert [job.state for job in ended] == ["done"] * 2
+    jobs.register(later, held, result(later, held))  # what somebody works on ends as it would have
+    (order,) = orders.page(house, MAINTAINER)
+    assert (order.row.state, order.row.queued, order.jobs) == ("running", 1, {})
+    line = audit_log(house)[-1]
+    assert feeding.feed(house) == 0
+    assert audit_log(house)[-1].id == line.id
+    assert feeding.feed(later) == 2, "the version came back"
+    for job in _queued(house):
+        claim = claimed(later, job.id)
+        jobs.register(later, claim, result(later, claim))
+    feeding.feed(later)
+    (order,) = orders.page(house, MAINTAINER)
+    assert (order.row.state, order.row.queued) == ("done", len(names))
+
+
+def test_a_worker_with_the_version_ends_none_of_its_own_jobs(house: House, mine: int, later: House) -> None:
+    released(house, mine)
+    feeding.feed(later)
+    _age(house, 10 * lowered.WAITS)
+    feeding.feed(later)
+    assert len(_queued(house)) == 1
