@@ -163,6 +163,7 @@ class StorageSettings(BaseModel):
     verify_minutes: float = Field(60, gt=0)
     garbage_waits_hours: float = Field(48, gt=0)
     garbage_older_than_hours: float = Field(168, gt=0)
+    silo_exports_kept: int = Field(3, ge=1, le=100)
 
 
 class Settings(BaseSettings):

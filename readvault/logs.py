@@ -20,7 +20,7 @@ _SECRETS = (
     # AWS guide to pre-signed URLs: signature, credential and session token are what a log must not hold.
     re.compile(r"(?i)((?:X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature)=)[^&\s\"'<>]+"),
     re.compile(r"()\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),
-    re.compile(r"()\brvt_[A-Za-z0-9_-]{16,}"),
+    re.compile(r"()\brv[td]_[A-Za-z0-9_-]{16,}"),
     re.compile(r"()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     re.compile(r"(?i)(\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}"),
     re.compile(

@@ -221,7 +221,7 @@ class ForeignStores(Protocol):
     def is_public(self, address: ForeignAddress) -> bool:
         """Whether anybody may read it, without keys and without what stands in the URL's query."""
 
-    def list(self, bucket: ForeignBucket, prefix: str, *, at_most: int) -> list[tuple[str, int]]:
+    def listing(self, bucket: ForeignBucket, prefix: str, *, at_most: int) -> list[tuple[str, int]]:
         """Keys and sizes under a prefix; refused when there are more than so many."""
 
     def read(

@@ -21,7 +21,7 @@ from readvault.adapters.s3_attachment import attachment
 from readvault.adapters.s3_client import client, code_of, failures_of, pinned, status_of, version_id_of
 from readvault.config import S3Settings
 from readvault.domain.errors import Unprocessable
-from readvault.ports import ListedVersion, SignedRequest, StoredVersion, UnfinishedUpload, UploadedPart
+from readvault.ports import ListedVersion, SignedForm, SignedRequest, StoredVersion, UnfinishedUpload, UploadedPart
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -80,6 +80,13 @@ class S3Store:
             url = self._upload_signer.generate_presigned_url("put_object", Params=parameters, ExpiresIn=expires)
         return SignedRequest(url, headers)
 
+    def sign_form(self, key: str, *, max_size: int, expires: int) -> SignedForm:
+        """A POST of an HTML form to exactly this key, of 1 to `max_size` bytes; no policy can refuse a second one."""
+        sizes: list[Any] = [["content-length-range", 1, max_size]]
+        with failures_of("sign"):
+            made = self._upload_signer.generate_presigned_post(self._bucket, key, Conditions=sizes, ExpiresIn=expires)
+        return SignedForm(made["url"], dict(made["fields"]))
+
     def sign_get(self, key: str, version_id: str | None, *, name: str, expires: int, head: bool = False) -> str:
         """A URL of the pinned version that downloads under `name` (RFC 6266, as attachment).
 
@@ -134,8 +141,8 @@ class S3Store:
             for number, part in sorted(latest.items())
         ]
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> UploadedPart:
-        """Send one part of an upload with part hashes; `checksum` is None where S3 doesn't say that it checked it."""
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> tuple[UploadedPart, bool]:
+        """Send one part of an upload with part hashes; and whether S3 says that it has checked the bytes."""
         with failures_of("upload"):
             return s3_upload.put_part(self._worker, self._bucket, key, upload_id, number, body)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from readvault.adapters.identity import Identity, InvalidToken
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Forbidden
+from readvault.services.drops import links
 from readvault.services.house import House
 from readvault.services.people import accounts, tokens
 
@@ -28,6 +29,8 @@ class Callers:
         if scheme.lower() == "bearer" and not token:
             # What Loculus answers to a client that has lost its token (loculus#4601).
             raise Forbidden("Access Denied")
+        if scheme.lower() == "bearer" and token.startswith(links.PREFIX):
+            return None  # who holds a drop link is nobody: only that link's own routes know it
         if scheme.lower() == "bearer" and token.startswith(tokens.PREFIX):
             actor = tokens.actor_of_token(self._house, token)
             if actor is None:

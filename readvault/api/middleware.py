@@ -33,7 +33,9 @@ _ANYBODY = re.compile(
     r"|/[^/]+/(get-released-data|metadata-template|lapis/sample/.+|manifests?/[^/]+/[^/]+|manifests)"
 )
 _LOGIN = re.compile(r"/realms/loculus/.+|/web/(login|logout|callback)")
-_PAGES = re.compile(r"/web(/|/(organisms|static|maintain)/.+|/maintain/?)?")
+_HOLDERS = re.compile(r"/drop(/.+)?")
+"""Of drop links: nobody's account. Their routes look at the link's token themselves."""
+_PAGES = re.compile(r"/web(/|/(organisms|groups|static|maintain)/.+|/maintain/?|/drop)?")
 """Pages know people by a cookie of their own, and send strangers to the login."""
 
 
@@ -43,7 +45,7 @@ def is_public(method: str, path: str) -> bool:
     >>> is_public("GET", "/files/get/LOC_000001Y/1/consensus/c.fasta"), is_public("POST", "/files/request-upload")
     (True, False)
     """
-    if method == "OPTIONS" or _LOGIN.fullmatch(path) or _PAGES.fullmatch(path):
+    if method == "OPTIONS" or _LOGIN.fullmatch(path) or _PAGES.fullmatch(path) or _HOLDERS.fullmatch(path):
         return True
     return method in ("GET", "HEAD") and _ANYBODY.fullmatch(path) is not None
 

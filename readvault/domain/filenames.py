@@ -5,10 +5,32 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from readvault.domain.reads import FileFormat
+
 MAX_LENGTH = 255
 FORBIDDEN = '<>:"/\\|?*'
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 """Nearly all names; nothing else needs to be looked at in them."""
+
+
+_PACKED = re.compile(r"\.(gz|bgz|bgzf|zst)$")
+_ENDINGS = {
+    ".fastq": FileFormat.FASTQ,
+    ".fq": FileFormat.FASTQ,
+    ".bam": FileFormat.BAM,
+    ".cram": FileFormat.CRAM,
+    ".sam": FileFormat.SAM,
+}
+
+
+def format_of(name: str) -> FileFormat | None:
+    """The format of reads that a file's name tells, None when it tells none: content decides later.
+
+    >>> format_of("a_R1.fastq.gz"), format_of("a.BAM"), format_of("notes.txt")
+    (<FileFormat.FASTQ: 'FASTQ'>, <FileFormat.BAM: 'BAM'>, None)
+    """
+    plain = _PACKED.sub("", name.lower())
+    return next((kind for ending, kind in _ENDINGS.items() if plain.endswith(ending)), None)
 
 
 def fault_of(name: str) -> str | None:

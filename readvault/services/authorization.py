@@ -26,6 +26,8 @@ class Action(StrEnum):
     EDIT_GROUP = "edit a group"
     UPLOAD = "upload files"
     LOOK_UP_FILE = "look up a file by its ID"
+    PULL = "pull files from one's own S3"
+    LOOK_UP_PULL = "look up a pull by its ID"
     SUBMIT = "submit entries"
     REVIEW = "see unreleased entries and their processed files"
     READ_ORIGINALS = "read original files"
@@ -73,6 +75,8 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
         Action.UPLOAD: Rule(members=True, pipelines=True),
         # File IDs are secret: who may not upload for a file's group gets the same answer as for no file.
         Action.LOOK_UP_FILE: Rule(users=True),
+        Action.PULL: Rule(members=True),
+        Action.LOOK_UP_PULL: Rule(users=True),  # as secret as a file's ID
         Action.SUBMIT: Rule(members=True),
         Action.REVIEW: Rule(members=True),
         # A maintainer reads originals by a logged break-glass with a reason, which is another action.
@@ -102,11 +106,15 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
 
 SCOPES: Mapping[str, frozenset[Action]] = MappingProxyType(
     {
-        "upload": frozenset({Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS}),
+        "upload": frozenset(
+            {Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS, Action.PULL, Action.LOOK_UP_PULL}
+        ),
         "submit": frozenset(
             {
                 Action.UPLOAD,
                 Action.LOOK_UP_FILE,
+                Action.PULL,
+                Action.LOOK_UP_PULL,
                 Action.READ_LIMITS,
                 Action.SUBMIT,
                 Action.REVIEW,
@@ -133,7 +141,7 @@ _OF_LINKS = frozenset({Action.DELIVER})
 MAINTAINERS_SCOPES = frozenset({"metrics"})
 """Scopes of tokens that only maintainers make."""
 _ALWAYS_IN_SCOPE = frozenset({Action.READ_GROUP, Action.READ_GROUP_CONTACT, Action.READ_RELEASED})
-_ABOUT_NO_GROUP = frozenset({Action.LOOK_UP_FILE, Action.READ_GROUP_CONTACT})
+_ABOUT_NO_GROUP = frozenset({Action.LOOK_UP_FILE, Action.LOOK_UP_PULL, Action.READ_GROUP_CONTACT})
 """Actions that a token for one group may do though they name none: what follows them does."""
 _AT_ONCE = 1000
 """Groups of one query: requests may name more than a database takes."""

@@ -9,12 +9,14 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from readvault.domain import filenames
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
 from readvault.domain.errors import BadRequest, TooLarge, Unprocessable
 from readvault.domain.metadata import faults_of, missing_columns
 from readvault.domain.organism import FILES_PREFIX, Organism
+from readvault.services.drops.claiming import Dropped, read_token
 
 ID_COLUMNS = ("id", "submissionId")
 ACCESSION_COLUMN = "accession"
@@ -92,8 +94,15 @@ def accessions_of(text: str) -> list[str]:
     return [cells[place] for _, cells in lines if len(cells) > place and cells[place]]
 
 
-def parse(text: str, organism: Organism, *, max_rows: int, revised: Revised | None = None) -> MetadataFile:
-    """Read a TSV into entries; every fault of every row is noted.
+def parse(
+    text: str,
+    organism: Organism,
+    *,
+    max_rows: int,
+    revised: Revised | None = None,
+    dropped: Mapping[str, Dropped] = MappingProxyType({}),
+) -> MetadataFile:
+    """Read a TSV into entries; every fault of every row is noted. `dropped` are unclaimed files, by object name.
 
     With `revised` the rows are revisions: each names its `accession`, and in a category without a
     column it keeps the files that it has. An empty cell drops them.
@@ -114,7 +123,7 @@ def parse(text: str, organism: Organism, *, max_rows: int, revised: Revised | No
             text_ = f"{_NO_TSV}record #{record} (line {line}) has {len(cells)} fields, the header has {len(columns)}"
             content.fault(text_, columns[0], record, line)
             continue
-        _read_row(content, organism, dict(zip(columns, cells, strict=True)), record, line, absent, revised)
+        _read_row(content, organism, dict(zip(columns, cells, strict=True)), record, line, absent, revised, dropped)
     if not content.rows and not content.faults:
         raise Unprocessable("The metadata file contains no entries.")
     repeated = Counter(row.submission_id for row in content.rows)
@@ -176,6 +185,7 @@ def _read_row(
     line: int,
     absent: set[str],
     revised: Revised | None,
+    dropped: Mapping[str, Dropped],
 ) -> None:
     id_column = next(name for name in ID_COLUMNS if name in cells)
     submission_id = cells[id_column]
@@ -195,7 +205,7 @@ def _read_row(
         )
         content.fault(text, id_column, record, line)
     files = {
-        column.removeprefix(FILES_PREFIX): _read_files(content, organism, where, column, cell, record, line)
+        column.removeprefix(FILES_PREFIX): _read_files(content, organism, where, column, cell, record, line, dropped)
         for column, cell in cells.items()
         if column.startswith(FILES_PREFIX) and cell
     }
@@ -239,11 +249,18 @@ def _read_fasta_ids(
 
 
 def _read_files(
-    content: MetadataFile, organism: Organism, where: str, column: str, cell: str, record: int, line: int
+    content: MetadataFile,
+    organism: Organism,
+    where: str,
+    column: str,
+    cell: str,
+    record: int,
+    line: int,
+    dropped: Mapping[str, Dropped],
 ) -> list[NamedFile]:
     files: list[NamedFile] = []
     for token in cell.split():
-        read = _read_token(token, column)
+        read = _read_token(token, column, organism, dropped)
         if isinstance(read, NamedFile):
             files.append(read)
         else:
@@ -261,9 +278,12 @@ def _read_files(
     return files
 
 
-def _read_token(token: str, column: str) -> NamedFile | str:
-    """The file that a token `name:fileId` names, or what is wrong with it."""
+def _read_token(token: str, column: str, organism: Organism, dropped: Mapping[str, Dropped]) -> NamedFile | str:
+    """The file that a token `name:fileId` or `drop:<object name>` names, or what is wrong with it."""
     entry = f"file entry '{token}' in column '{column}' "
+    delivered = read_token(token, organism, column.removeprefix(FILES_PREFIX), dropped)
+    if delivered is not None:
+        return f"{entry}can't be here: {delivered}." if isinstance(delivered, str) else NamedFile(*delivered)
     expected = "Expected format 'fileName:fileId'."
     name, colon, file_id = token.rpartition(":")
     if not colon:

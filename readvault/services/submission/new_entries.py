@@ -16,6 +16,7 @@ from readvault.domain.organism import Organism
 from readvault.failpoints import failpoint
 from readvault.services import idempotency
 from readvault.services.authorization import Action, authorize
+from readvault.services.drops import claiming
 from readvault.services.house import House
 from readvault.services.idempotency import NOT_ONCE, Once
 from readvault.services.submission import reading, terms, writing
@@ -58,7 +59,10 @@ def submit(
     if (answered := writing.answered(house, actor, once)) is not None:
         return answered
     wanted = terms.requested(house, terms_type, restricted_until, now)
-    content = reading.read(house, organism, Sent(metadata, metadata_name, sequences, sequences_name))
+    sent = Sent(metadata, metadata_name, sequences, sequences_name)
+    text = reading.metadata_text(house, sent)
+    dropped = claiming.look_up(house, text, [group_id])
+    content = reading.read(house, organism, sent, text=text, dropped=dropped)
     reading.refuse(content.faults)
     labels = reading.labels_of(content.rows)
     with house.sessions.read() as session:
@@ -70,6 +74,7 @@ def submit(
         authorize(session, actor, Action.SUBMIT, group_id=group_id)
         if (known := idempotency.earlier(session, actor, once)) is not None:
             return writing.from_answer(known)
+        claiming.claim(session, claiming.of_these(dropped, labels), present)
         now = clock.read(session)
         sealing.seal(session, house.settings.limits, group_id, labels, present, now)
         failpoint("submit-sealed")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from readvault.domain import fasta
 from readvault.domain.annotations import MAX_LISTED, Annotation, Reason, first_listed
 from readvault.domain.errors import TooLarge, Unprocessable
 from readvault.domain.organism import Organism
 from readvault.ports import StoredVersion
+from readvault.services.drops.claiming import PREFIX as DROPPED
+from readvault.services.drops.claiming import Dropped
 from readvault.services.house import House
 from readvault.services.submission import metadata_file, sequence_file
 from readvault.services.submission.decompression import text_of
@@ -56,10 +60,12 @@ def read(
     *,
     text: str | None = None,
     previous: Mapping[str, Previous] | None = None,
+    dropped: Mapping[str, Dropped] = MappingProxyType({}),
 ) -> Content:
     """The entries of a submission; of a revision when `previous` says what it is about, by accession.
 
-    `text` is the metadata file's, when it was read already. Raises BadRequest, TooLarge and
+    `text` is the metadata file's, when it was read already, and `dropped` are the unclaimed files that it
+    may name, by object name. Raises BadRequest, TooLarge and
     Unprocessable for files that can't be read as what they should be.
     """
     limits = house.settings.limits
@@ -79,7 +85,7 @@ def read(
                 limit=limits.bytes_of_sequences,
             )
         )
-    content = metadata_file.parse(text, organism, max_rows=limits.rows_per_submission, revised=revised)
+    content = metadata_file.parse(text, organism, max_rows=limits.rows_per_submission, revised=revised, dropped=dropped)
     if previous is not None and sent.sequences is None:
         kept = {name: each.sequences for name, each in previous.items()}
         sequences, misfits = sequence_file.keep(organism, content.rows, kept)
@@ -87,7 +93,8 @@ def read(
         sequences, misfits = sequence_file.assign(organism, content.rows, records)
     known = [row for row in content.rows if previous is None or row.accession in previous]
     empty = [] if content.faults else _empty_entries(organism, known, sequences)
-    return Content(content.rows, sequences, [*content.faults, *faults, *misfits, *empty])
+    twice = _claimed_twice(content.rows, dropped)
+    return Content(content.rows, sequences, [*content.faults, *twice, *faults, *misfits, *empty])
 
 
 def lacks_data(organism: Organism, files: Mapping[str, Sequence[object]], sequences: Mapping[str, str]) -> bool:
@@ -127,6 +134,26 @@ def check_sizes(organism: Organism, rows: Sequence[MetadataRow], present: Mappin
 def labels_of(rows: Sequence[MetadataRow]) -> dict[str, str]:
     """The submitter's name for each file ID."""
     return {file.file_id: file.name for row in rows for files in row.files.values() for file in files}
+
+
+def _claimed_twice(rows: Sequence[MetadataRow], dropped: Mapping[str, Dropped]) -> list[Annotation]:
+    """Files that came through a drop link and are named more than once: each becomes part of one entry."""
+    names = {each.file_id: f"{DROPPED}{name}" for name, each in dropped.items()}
+    if not names:
+        return []
+    named = [(row, file) for row in rows for files in row.files.values() for file in files if file.file_id in names]
+    often = Counter(file.file_id for _, file in named)
+    return [
+        Annotation(
+            Reason.INVALID_METADATA,
+            f"In metadata file: record #{row.record} with id '{row.submission_id}': '{names[file.file_id]}' is named"
+            " more than once.",
+            record=row.record,
+            line=row.line,
+        )
+        for row, file in named
+        if often[file.file_id] > 1
+    ]
 
 
 def _empty_entries(

@@ -15,6 +15,7 @@ from readvault.domain.organism import Organism
 from readvault.ports import StoredVersion
 from readvault.services import idempotency
 from readvault.services.authorization import Action, authorize
+from readvault.services.drops import claiming
 from readvault.services.house import House
 from readvault.services.idempotency import NOT_ONCE, Once
 from readvault.services.submission import latest, metadata_file, reading, writing
@@ -60,7 +61,8 @@ def revise(
     assert actor is not None
     if (answered := writing.answered(house, actor, once)) is not None:
         return answered
-    content = reading.read(house, organism, sent, text=text, previous=previous)
+    dropped = claiming.look_up(house, text, {each.group_id for each in before.values()})
+    content = reading.read(house, organism, sent, text=text, previous=previous, dropped=dropped)
     reading.refuse([*faults, *content.faults])
     labels = _labels(content.rows, before)
     kept = {file.file_id for each in previous.values() for listed in each.files.values() for file in listed}
@@ -71,6 +73,7 @@ def revise(
         with house.sessions.begin() as session:
             if (known := idempotency.earlier(session, actor, once)) is not None:
                 return writing.from_answer(known)
+            claiming.claim(session, claiming.of_these(dropped, everything), everything)
             limits = house.settings.limits
             sealing.take_turns(session, labels)
             for group_id in sorted(labels):

@@ -130,7 +130,7 @@ def sign_parts(
         file = own_files(session, actor, [file_id], for_update=True)[0]
         if file.multipart_upload_id is None:
             raise BadRequest(f"File {file_id} is not uploaded in parts.")
-        _check_open(file, now)
+        check_open(file, now)
         last = part_count(file) or MAX_PARTS
         if not 0 < len(numbers) <= PARTS_PER_PAGE or not all(1 <= number <= last for number in numbers):
             raise BadRequest(f"Ask for 1 to {PARTS_PER_PAGE} parts with numbers from 1 to {last}.")
@@ -140,7 +140,8 @@ def sign_parts(
     return list(sign(house, file, numbers, hashes))
 
 
-def _check_open(file: UploadedFile, now: float) -> None:
+def check_open(file: UploadedFile, now: float) -> None:
+    """Raise Conflict for an upload that is complete or has expired."""
     if file.multipart_completed or file.sealed_at is not None:
         raise Conflict(f"File {file.id} is complete already.")
     if file.expires_at <= now:
@@ -179,7 +180,7 @@ def complete_multipart_uploads(
             f"The following file IDs are no longer valid because they have expired: {', '.join(expired)}"
         )
     for file in files:
-        _put_together(house, file, etags_of[file.id])
+        put_together(house, file, etags_of[file.id])
 
 
 def complete(
@@ -203,17 +204,21 @@ def complete(
         raise BadRequest(f"File {file_id} is not uploaded in parts.")
     if file.multipart_completed or file.sealed_at is not None:
         return
-    _check_open(file, now)
+    check_open(file, now)
     if etags is not None and not etags:
         raise Unprocessable(f"No etags provided for file ID {file_id}.")
     if hashes is not None and not all(_SHA256.fullmatch(each) for each in hashes):
         raise BadRequest("A SHA-256 has 64 hexadecimal digits.")
-    _put_together(house, file, etags, hashes)
+    put_together(house, file, etags, hashes)
 
 
-def _put_together(
+def put_together(
     house: House, file: UploadedFile, etags: Sequence[str] | None, hashes: Sequence[str] | None = None
 ) -> None:
+    """Put one file together from the parts with these ETags or, without them, from those that S3 has.
+
+    Raises Unprocessable for missing or other parts, TooLarge.
+    """
     try:
         there = house.store.list_parts(file.key, file.multipart_upload_id) if file.multipart_upload_id else []
         chosen = _chosen(file, there, etags)

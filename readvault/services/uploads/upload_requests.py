@@ -82,7 +82,7 @@ def request_uploads(
     `cutting` asks for it. The same request with the same `key` gets the same file IDs, signed anew.
     Raises BadRequest, Forbidden, NotFound (no such group), TooLarge, TooMany, Unprocessable.
     """
-    files = [_checked(house, file) for file in wanted]
+    files = [checked(house, file) for file in wanted]
     _check_count(house, len(files))
     asked = [[file.name, file.size, file.sha256, file.category, file.content_type] for file in files]
     how = [cutting.multipart, cutting.bytes_per_second, cutting.part_hashes]
@@ -139,7 +139,9 @@ def _undeclared(
     return _sign(house, items, user, once, is_new=known is None)
 
 
-def _checked(house: House, file: WantedFile) -> WantedFile:
+def checked(house: House, file: WantedFile) -> WantedFile:
+    """The file as it was declared, its hash in small letters; raises BadRequest, and TooLarge for one that no
+    organism takes."""
     if file.size < 0:
         raise BadRequest(f"File '{file.name}': a size can't be negative.")
     digest = None if file.sha256 is None else file.sha256.lower()
