@@ -23,7 +23,7 @@ from readvault.domain.reports import Report
 from readvault.failpoints import failpoint
 
 BEFORE = ("fetch",)
-LOCAL = ("validate", "dehumanize", "align", "consensus", "check")
+LOCAL = ("validate", "dehumanize", "align", "consensus", "check", "silo")
 LOCAL_WITHOUT_READS = ("check",)
 AFTER = ("stage", "register")
 STEPS = BEFORE + LOCAL + AFTER

@@ -36,6 +36,7 @@ POLICIES: dict[str, Policy] = {
     "align": Policy(),
     "consensus": Policy(),
     "check": Policy(),
+    "silo": Policy(),
     "stage": Policy(retry_after=(2, 20)),
     "register": Policy(retry_after=(2,)),
 }

@@ -39,9 +39,10 @@ class ProcessedCategory(StrEnum):
     ALLELE_COUNTS = "alleleCounts"
     COVERAGE = "coverage"
     REPORT = "report"
+    SILO_READS = "siloReads"
 
 
-READ_LEVEL = frozenset({ProcessedCategory.DEHUMANIZED_READS, ProcessedCategory.ALIGNMENT})
+READ_LEVEL = frozenset({ProcessedCategory.DEHUMANIZED_READS, ProcessedCategory.ALIGNMENT, ProcessedCategory.SILO_READS})
 """Categories that hold reads: never public unless a complete screen for human reads ran before."""
 
 PROCESSED_FIELDS = (

@@ -182,6 +182,22 @@ class CheckReport(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class SiloReport(Report):
+    """The reads as lines for SILO; `left_out` are alignments without a line, `merged_pairs` lines of two mates.
+
+    Nothing is written where reads are not published.
+    """
+
+    written: bool
+    min_base_quality: int
+    reads: int = 0
+    left_out: int = 0
+    lines: int = 0
+    merged_pairs: int = 0
+    genes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OutputFile:
     """One file that the pipeline made, under the name that readers will see."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from readvault.domain import silo_lines
 from readvault.domain.annotations import Annotation
 from readvault.domain.reads import ProcessedCategory
 from readvault.domain.reports import CheckReport, OutputFile, Report
@@ -56,6 +57,7 @@ FILES: dict[ProcessedCategory, tuple[str, ...]] = {
     ProcessedCategory.ALLELE_COUNTS: ("allele_counts.tsv.gz",),
     ProcessedCategory.COVERAGE: ("coverage.tsv.gz",),
     ProcessedCategory.REPORT: ("report.html", "metrics_mqc.json"),
+    ProcessedCategory.SILO_READS: (silo_lines.FILE_NAME,),
 }
 """The files of each category, as readers see them."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from readvault.domain.errors import InvalidSubmission, ProcessingFailure
-from readvault.domain.organism import FileCategory, SampleType
+from readvault.domain.organism import SampleType
 from readvault.domain.reads import READ_LEVEL, ProcessedCategory
 from readvault.domain.reports import (
     AlignmentReport,
@@ -34,6 +34,7 @@ from readvault.reads.check.on_reference import OnReference
 from readvault.reads.dehumanize import dehumanization, published_reads, rescreening
 from readvault.reads.local_result import FILES, LocalResult, described
 from readvault.reads.sample import Alignment, ChosenReference, ReadFiles, Sample
+from readvault.reads.silo import conversion
 from readvault.reads.validate import validation
 
 _NEEDED_LATER = ("readvault.reads.validate.aligned_files", "readvault.reads.validate.cram", "numpy.ma")
@@ -69,6 +70,7 @@ class LocalRun:
             "align": self._align,
             "consensus": self._call_consensus,
             "check": self._check,
+            "silo": self._write_silo,
             "screen": self._screen_again,
         }
 
@@ -105,22 +107,12 @@ class LocalRun:
         sample = self._sample
         self._reads, found = validation.validate(
             sample.inputs,
-            rules=self._rules(),
+            rules=sample.rules,
             platform=sample.platform,
             directory=self._directory("validated"),
             references=tuple(candidate.fasta for candidate in sample.organism.candidates),
         )
         return found
-
-    def _rules(self) -> FileCategory:
-        """What the sample's file categories allow together: whatever they are called, these are reads of one sample."""
-        names = sorted({file.category for file in self._sample.inputs})
-        rules = [self._sample.organism.submission.files.get(name, FileCategory()) for name in names]
-        return FileCategory(
-            formats=tuple(dict.fromkeys(each for rule in rules for each in rule.formats)),
-            max_files=sum(rule.max_files for rule in rules),
-            max_bytes_per_file=max(rule.max_bytes_per_file for rule in rules),
-        )
 
     def _dehumanize(self) -> Report:
         sample = self._sample
@@ -234,6 +226,18 @@ class LocalRun:
             metrics.write_metrics(self._outputs_directory / metrics.FILE_NAME, metrics.collect(sample, findings, found))
         return found
 
+    def _write_silo(self) -> Report:
+        sample = self._sample
+        assert self._alignment is not None
+        return conversion.convert(
+            self._alignment,
+            self._chosen,
+            names=tuple(self._name(segment.name) for segment in self._chosen.segments),
+            pipeline=sample.organism.pipeline,
+            wanted=ProcessedCategory.SILO_READS in self._wanted,
+            directory=self._outputs_directory,
+        )
+
     @property
     def _screened(self) -> bool:
         depletion = self._found("dehumanize", HostDepletionReport)
@@ -248,16 +252,20 @@ class LocalRun:
         found = on_reference.of_calls(self._calls)
         return ("reads", found) if found.sequences else (None, OnReference())
 
-    def _outputs(self) -> list[tuple[OutputFile, Path]]:
-        """The files to publish. Reads that were not screened are none of them."""
+    @property
+    def _wanted(self) -> set[ProcessedCategory]:
+        """The categories to keep. Reads that were not screened are in none of them."""
         wanted = set(self._sample.organism.pipeline.outputs)
         if not (self._screened or self._sample.publish_unscreened):
             wanted -= READ_LEVEL
         if self._sample.sample_type is SampleType.WASTEWATER:
             wanted.discard(ProcessedCategory.CONSENSUS)  # of a mixture of infections it is the sequence of none
+        return wanted
+
+    def _outputs(self) -> list[tuple[OutputFile, Path]]:
         found = []
         for category, names in FILES.items():
-            paths = [self._outputs_directory / name for name in names] if category in wanted else []
+            paths = [self._outputs_directory / name for name in names] if category in self._wanted else []
             found += [(described(category, path), path) for path in paths if path.is_file()]
         return found
 

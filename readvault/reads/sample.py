@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from readvault.domain.organism import Organism, SampleType
+from readvault.domain.organism import FileCategory, Organism, SampleType
 from readvault.domain.reads import LibraryLayout, Platform
 
 
@@ -51,6 +51,17 @@ class Sample:
     threads: int = 2
     publish_unscreened: bool = False
     declared: Declared = Declared()
+
+    @property
+    def rules(self) -> FileCategory:
+        """What its file categories allow together: whatever they are called, these are reads of one sample."""
+        names = sorted({file.category for file in self.inputs})
+        rules = [self.organism.submission.files.get(name, FileCategory()) for name in names]
+        return FileCategory(
+            formats=tuple(dict.fromkeys(each for rule in rules for each in rule.formats)),
+            max_files=sum(rule.max_files for rule in rules),
+            max_bytes_per_file=max(rule.max_bytes_per_file for rule in rules),
+        )
 
     @property
     def sample_type(self) -> SampleType:

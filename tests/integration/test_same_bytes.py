@@ -48,7 +48,7 @@ def outputs(
     result = run.result()
     assert {path.name for _, path in result.outputs} >= {
         "alignment.bam", "alignment.bam.bai", "allele_counts.tsv.gz", "consensus.fasta", "coverage.tsv.gz",
-        "metrics_mqc.json", "report.html", "variants.vcf.gz", "variants.vcf.gz.tbi",
+        "metrics_mqc.json", "reads.silo.ndjson.zst", "report.html", "variants.vcf.gz", "variants.vcf.gz.tbi",
     }  # fmt: skip
     assert any(output.category == "dehumanizedReads" for output, _ in result.outputs)
     return {path.name: path.read_bytes() for _, path in result.outputs} | {"provenance": result.provenance}

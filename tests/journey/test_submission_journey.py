@@ -95,6 +95,7 @@ def test_reads_travel_from_upload_to_release(
         "coverage.tsv.gz",
         "report.html",
         "metrics_mqc.json",
+        "reads.silo.ndjson.zst",
     }
     consensus = "".join((tmp_path / "consensus.fasta").read_text().split("\n")[1:])
     [truth] = sample.truth.values()

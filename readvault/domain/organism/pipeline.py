@@ -109,6 +109,14 @@ class Consensus(Strict):
     min_frequency: Annotated[float, Field(ge=0.5, le=1)] = 0.5
 
 
+class Silo(Strict):
+    """What a line of `siloReads` is, and from which base quality on a base says something in it."""
+
+    mode: Literal["fragments", "reads"] = "fragments"
+    min_base_quality: int | None = Field(None, ge=0, le=93)
+    amino_acids: bool = False
+
+
 Metric = Literal[
     "mappedReads",
     "mappedFraction",
@@ -215,9 +223,18 @@ class Pipeline(Strict):
     qc: Qc = Qc()
     mixtures_expected: bool = False
     known_frameshifts: tuple[str, ...] = ()
+    silo: Silo = Silo()
     outputs: tuple[ProcessedCategory, ...] = tuple(ProcessedCategory)
     external: External | None = None
     reprocessing: Reprocessing = Reprocessing()
+
+    @field_validator("outputs")
+    @classmethod
+    def _reads_can_be_screened_again(cls, outputs: tuple[ProcessedCategory, ...]) -> tuple[ProcessedCategory, ...]:
+        """A newer host index looks for human reads in the FASTQ or the BAM, and withholds all reads by them."""
+        if READ_LEVEL & set(outputs) == {ProcessedCategory.SILO_READS}:
+            raise ValueError("outputs: siloReads need dehumanizedReads or alignment, where human reads are looked for")
+        return outputs
 
     @field_validator("platforms")
     @classmethod

@@ -29,7 +29,6 @@ MATCH, INSERTION, DELETION, SKIP, SOFT_CLIP, HARD_CLIP, EQUAL, DIFFERENT = 0, 1,
 FIXED_BYTES = 36
 """The size of a record and its fields of fixed place; the name follows."""
 
-_STEP = "consensus"
 _SMALLEST_RECORD = 37
 _SIZE = struct.Struct("<i").unpack_from
 _PADDING = 512  # so that fixed-width windows at the last record stay inside the buffer
@@ -100,7 +99,8 @@ class Batch:
 class BamReader:
     """Reads a BAM in batches. Raises ProcessingFailure when it is no BAM or ends too early."""
 
-    def __init__(self, bam: Path, *, batch_bytes: int = 32 << 20) -> None:
+    def __init__(self, bam: Path, *, batch_bytes: int = 32 << 20, step: str = "consensus") -> None:
+        self._step = step
         self._batch_bytes = batch_bytes
         self._rest = b""
         self._stream = igzip_threaded.open(bam, "rb")
@@ -133,14 +133,14 @@ class BamReader:
         offsets = np.empty(length // _SMALLEST_RECORD + 1, dtype=np.int64)
         count, end = record_offsets(buffer, length, offsets)
         if end < 0 or (self.at_end and end < length):
-            raise ProcessingFailure(_STEP, "the BAM is damaged or ends within a record")
+            raise ProcessingFailure(self._step, "the BAM is damaged or ends within a record")
         self._rest = bytes(content[end:length])
         return Batch(buffer, offsets[:count].copy())
 
     def _read_header(self) -> tuple[tuple[str, int], ...]:
         magic, text_length = struct.unpack("<4si", self._exactly(8))
         if magic != b"BAM\1":
-            raise ProcessingFailure(_STEP, "the alignment is no BAM")
+            raise ProcessingFailure(self._step, "the alignment is no BAM")
         self._exactly(text_length)
         segments = []
         for _ in range(struct.unpack("<i", self._exactly(4))[0]):
@@ -151,7 +151,7 @@ class BamReader:
     def _exactly(self, size: int) -> bytes:
         content = self._take(size)
         if len(content) < size:
-            raise ProcessingFailure(_STEP, "the BAM ends within its header")
+            raise ProcessingFailure(self._step, "the BAM ends within its header")
         return content
 
     def _take(self, size: int) -> bytes:
@@ -161,5 +161,5 @@ class BamReader:
                 parts.append(part)
                 size -= len(part)
         except (OSError, EOFError) as fault:
-            raise ProcessingFailure(_STEP, "the BAM can't be decompressed") from fault
+            raise ProcessingFailure(self._step, "the BAM can't be decompressed") from fault
         return b"".join(parts)

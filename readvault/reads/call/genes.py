@@ -70,13 +70,18 @@ def change(gene: Gene, reference: str, variant: Variant) -> str | None:
     return f"{gene.name}:{_amino_acid(before)}{codon + 1}{_amino_acid(after)}"
 
 
+def protein(gene: Gene, reference: str) -> str:
+    """The amino acids of a gene in the reference; `reference` is the sequence of its segment."""
+    return translate(_coding(gene, reference))
+
+
 def translate(sequence: str) -> str:
     """The amino acids of whole codons: `*` a stop, `X` a codon whose bases allow several."""
     return "".join(_amino_acid(sequence[at : at + 3]) for at in range(0, len(sequence) - 2, 3))
 
 
 def _call(gene: Gene, reference: str, aligned: str, inserted: Mapping[int, str]) -> GeneCall:
-    expected = translate(_coding(gene, reference))
+    expected = protein(gene, reference)
     amino_acids: list[str] = []
     insertions: list[str] = []
     frameshifts: list[str] = []

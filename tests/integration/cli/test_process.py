@@ -13,7 +13,9 @@ from readvault.cli.main import EXIT_USAGE, app
 from readvault.reads.dehumanize import host_index
 from readvault.reads.simulate import simulation
 
-READ_LEVEL = {"dehumanized_R1.fastq.gz", "dehumanized_R2.fastq.gz", "alignment.bam", "alignment.bam.bai"}
+READ_LEVEL = {"dehumanized_R1.fastq.gz", "dehumanized_R2.fastq.gz", "alignment.bam", "alignment.bam.bai"} | {
+    "reads.silo.ndjson.zst",
+}
 OTHERS = {"consensus.fasta", "variants.vcf.gz", "variants.vcf.gz.tbi", "coverage.tsv.gz", "allele_counts.tsv.gz"} | {
     "report.html",
     "metrics_mqc.json",
