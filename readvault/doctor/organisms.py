@@ -10,35 +10,36 @@ from readvault.doctor.findings import Finding, Level
 from readvault.domain.errors import ReadvaultError
 from readvault.domain.organism import Organism
 from readvault.host_index_readiness import EXTERNAL, organism_readiness
+from readvault.organisms import findings as organism_findings
+from readvault.organisms.checking import check
 from readvault.reads import references
 from readvault.reads.dehumanize import host_index, host_overlap
 
 _PLACES_SHOWN = 3
+_TOLD_NEXT = ("pipeline.dehumanize.index", "pipeline.dehumanize.off")
+"""What the probe of host indexes says of organisms whose files are right."""
 
 
 def organism_files(settings: Settings) -> Iterator[Finding]:
-    """Whether each organism file can be loaded, with all that it names."""
-    paths = sorted(settings.organisms_dir.glob("*.yaml"))
-    if not paths:
-        advice = "Set READVAULT_ORGANISMS_DIR to the folder with the organisms' YAML files."
-        yield Finding("organisms", Level.FAIL, f"no organism files (*.yaml) in {settings.organisms_dir}", advice)
-    names: dict[str, Path] = {}
-    for path in paths:
-        try:
-            organism = load_organism(path)
-            segments = [references.load_segments(candidate.fasta) for candidate in organism.candidates]
-        except ReadvaultError as fault:
-            yield Finding(
-                "organisms", Level.FAIL, str(fault), f"Correct {path.name} or what it names: no worker starts before."
-            )
+    """Every mistake and doubt in the organism files and what they name, as `readvault organisms check` tells them."""
+    checked = check([settings.organisms_dir], settings)
+    for found in checked.findings:
+        if found.key in _TOLD_NEXT and found.file in checked.files.values():
             continue
-        if organism.name in names:
-            advice = "Rename one of them: no worker starts before."
-            message = f"{path.name} and {names[organism.name].name} are both named {organism.name}"
+        if found.file == settings.organisms_dir:
+            advice = "Set READVAULT_ORGANISMS_DIR to the folder with the organisms' YAML files."
+            yield Finding("organisms", Level.FAIL, f"{found.file}: {found.message}", advice)
+            continue
+        message = f"{found.file.name}:{found.line}: " + (f"{found.key}: " if found.key else "") + found.message
+        if found.level is organism_findings.Level.ERROR:
+            advice = f"{found.advice} No worker starts before.".strip()
             yield Finding("organisms", Level.FAIL, message, advice)
-        names[organism.name] = path
+        else:
+            yield Finding("organisms", Level.WARN, message, found.advice or "Perhaps it is meant so.")
+    for name, organism in checked.organisms.items():
+        segments = (references.load_segments(candidate.fasta) for candidate in organism.candidates)
         counts = " + ".join(str(len(each)) for each in segments)
-        yield Finding("organisms", Level.OK, f"{organism.name}: {counts} reference segments")
+        yield Finding("organisms", Level.OK, f"{name}: {counts} reference segments")
 
 
 def host_indexes(settings: Settings) -> Iterator[Finding]:

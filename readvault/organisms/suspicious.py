@@ -41,7 +41,11 @@ def _dehumanization(rules: Dehumanize) -> Iterator[Doubt]:
         if rules.off is not None or originals.shred_after_days is not None:
             yield place, "has no effect: where reads aren't screened or originals shredded none is public", "Remove it."
         else:
-            yield place, "originals become public where no read is human", "Read docs/organisms.md before you do that."
+            yield (
+                place,
+                "two maintainers may open originals where no read is human",
+                "Read docs/organisms.md before that.",
+            )
 
 
 def _thresholds(pipeline: Pipeline) -> Iterator[Doubt]:

@@ -247,6 +247,14 @@ def test_a_database_that_breaks_a_promise_is_refused(
     assert any(words in message for message in refused(settings(), process))
 
 
+def test_nothing_is_said_of_triggers_that_were_not_tried() -> None:
+    for version in ("0001", None):
+        facts = dataclasses.replace(GOOD, schema=version, refuses=None, missing_triggers=("readvault_keeps_x",))
+        said = [finding.message for finding in database.told(facts)]
+        assert not any("let through" in message or "are missing" in message for message in said)
+        assert any("was not tried" in message for message in said)
+
+
 def test_a_database_that_can_not_be_asked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_probes, "examine", World().examine)
     chosen = settings(orchestrator="inline", prefect=PrefectSettings())

@@ -90,6 +90,34 @@ def test_a_broken_organism_file_fails_and_the_others_are_still_looked_at(place: 
     assert len(found(place, "host index")) == 1
 
 
+def test_every_mistake_and_doubt_of_organism_files_is_told_with_its_line(place: Path) -> None:
+    text = "name: broken\nrefrence: {}\nreference: {fasta: absent.fasta}\nmetadata: [{name: date, type: dat}]\n"
+    write(place / "organisms" / "broken.yaml", text)
+    digest = hashlib.sha256((place / "host-index" / "human.idx").read_bytes()).hexdigest()
+    organism(place, "risky", VIRUS, f"{{index: human, sha256: '{digest}', maxHumanFraction: 1}}")
+    write(place / "organisms" / "forgotten.yml", "name: forgotten\n")
+    told = found(place, "organisms")
+    wrong = [each.message.split(": ")[:2] for each in told if each.level is Level.FAIL]
+    assert sorted(wrong) == [
+        ["broken.yaml:2", "refrence"],
+        ["broken.yaml:3", "reference.fasta"],
+        ["broken.yaml:4", "metadata[0].type"],
+    ]
+    doubts = {each.message.split(":")[0]: each.message for each in told if each.level is Level.WARN}
+    assert "no share of human reads is ever too much" in doubts["risky.yaml"]
+    assert "is not loaded" in doubts["forgotten.yml"]
+    assert [each.message.split(":")[0] for each in told if each.level is Level.OK] == ["good", "risky"]
+
+
+def test_a_folder_without_organisms_fails(place: Path) -> None:
+    for file in (place / "organisms").iterdir():
+        file.unlink()
+    (told,) = found(place, "organisms")
+    assert told.level is Level.FAIL
+    assert "no organism files" in told.message
+    assert "READVAULT_ORGANISMS_DIR" in (told.advice or "")
+
+
 def test_little_scratch_warns_and_none_fails(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for little, none, level in ((0, 0, Level.OK), (1 << 60, 0, Level.WARN), (1 << 60, 1 << 60, Level.FAIL)):
         monkeypatch.setattr(machine, "LITTLE_SCRATCH", little)
