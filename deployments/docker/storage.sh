@@ -28,7 +28,7 @@ policy() {  # NAME STATEMENTS: the content is JSON within a string
   identity maintainer "$MAINTAINER_ACCESS_KEY" "$MAINTAINER_SECRET_KEY" '"actions":["Admin"]'
   printf '],"policies":['
   policy upload_signer "$(allow "$STORAGE_BUCKET/incoming/*" PutObject)"; printf ','
-  policy read_signer "$(allow "$STORAGE_BUCKET/incoming/*" GetObject GetObjectVersion),$(allow "$STORAGE_BUCKET/vault/*" GetObject GetObjectVersion)"; printf ','
+  policy read_signer "$(allow "$STORAGE_BUCKET/incoming/*" GetObject GetObjectVersion),$(allow "$STORAGE_BUCKET/vault/*" GetObject GetObjectVersion),$(allow "$STORAGE_BUCKET/exports/*" GetObject GetObjectVersion)"; printf ','
   policy worker "$(allow "$STORAGE_BUCKET" ListBucket ListBucketVersions ListBucketMultipartUploads),$(
     allow "$STORAGE_BUCKET/*" GetObject GetObjectVersion PutObject),$(
     allow "$STORAGE_BUCKET/*" ListMultipartUploadParts AbortMultipartUpload),$(

@@ -40,7 +40,7 @@ def _rights(buckets: str) -> dict[str, list[dict[str, Any]]]:
         "upload_signer": [_allow(f"{bucket}/incoming/*", "PutObject")],
         # Manifests with their private parts, and records, are given to nobody by a URL.
         "read_signer": [
-            _allow(f"{bucket}/{files}/*", "GetObject", "GetObjectVersion") for files in ("incoming", "vault")
+            _allow(f"{bucket}/{files}/*", "GetObject", "GetObjectVersion") for files in ("incoming", "vault", "exports")
         ],
         "worker": [
             _allow(bucket, "ListBucket", "ListBucketVersions", "ListBucketMultipartUploads"),

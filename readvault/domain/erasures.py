@@ -27,6 +27,8 @@ class Kind(StrEnum):
     """A version that nobody pinned, under a key that goes."""
     MARKER = "delete marker"
     PARTS = "unfinished upload"
+    EXPORT = "export"
+    """A file or part of an export for SILO that has it."""
     STAGED = "staged"
     """An output that a called-off job had stored and not registered."""
 

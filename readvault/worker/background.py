@@ -1,12 +1,24 @@
-"""What is done once more: entries processed again, released reads looked up in a newer host index."""
+"""What is done once more: entries processed again, released reads screened anew, sets for SILO put together."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from readvault.domain.errors import WorkerStops
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobKind
+from readvault.reads.silo.genome import genome_of
+from readvault.scratch import temporary
+from readvault.services.exports import exporting
+from readvault.services.exports.exporting import Exported
+from readvault.services.exports.form import ExportSilo
+from readvault.services.house import House
 from readvault.services.processing import reprocessing
+from readvault.services.queue import open_jobs
 from readvault.services.reprocessing import feeding, going_back
 from readvault.services.reprocessing.form import Asked, Reprocess
 from readvault.services.screening import feeding as screening
+from readvault.stopping import current_run
 from readvault.worker.equipment import Equipment
 
 
@@ -33,3 +45,42 @@ class Background(Equipment):
     def feed_screening(self) -> int:
         """Queue a few more jobs for released reads that the index of today has not seen; how many."""
         return screening.feed(self.house, self.ready)
+
+    def make_due(self, job_id: str, actor: str) -> None:
+        """Let an open job be claimed at once, also one that needs attention."""
+        open_jobs.make_due(self.house, job_id, actor)
+
+    def job_of(self, accession_version: str, kind: JobKind) -> str | None:
+        """The job of this kind that an accession version has and that is not done, if any."""
+        return open_jobs.open_job_of(self.house, AccessionVersion.parse(accession_version), kind)
+
+    def needs_attention(self, job_id: str) -> bool:
+        """Whether nobody tries this job again until a maintainer has looked after it."""
+        return open_jobs.needs_attention(self.house, job_id)
+
+    def export_silo(self, chosen: ExportSilo) -> dict[str, Exported]:
+        """Export the released reads of an organism, or of all, for SILO; what came of it by organism.
+
+        A worker that stops, or a cancelled run, leaves what was made to the next run.
+        """
+        run = current_run()
+
+        def check() -> None:
+            run.check()
+            if self._stopping.is_set():
+                raise WorkerStops("The worker stops.")
+
+        return export_silo(self.house.steady(), chosen, check)
+
+
+def export_silo(
+    house: House, chosen: ExportSilo, check: Callable[[], None], progress: Callable[[int], object] = lambda _: None
+) -> dict[str, Exported]:
+    """Do it in any house: the command's too."""
+    made: dict[str, Exported] = {}
+    for organism in chosen.organisms(house):
+        with temporary(house.settings.scratch, "export") as folder:
+            made[organism.name] = exporting.export(
+                house, organism.name, genome_of(organism), folder, anew=chosen.anew, check=check, progress=progress
+            )
+    return made

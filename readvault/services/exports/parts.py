@@ -20,7 +20,7 @@ from sqlmodel import Session, col
 from readvault.db import clock
 from readvault.db.tables import ManifestFile, SiloExportMember, SiloPart, StoredObject
 from readvault.db.upsert import columns_of, insert_into
-from readvault.domain.errors import BytesLost, LeaseLost, ProcessingFailure
+from readvault.domain.errors import BytesLost, Damaged, LeaseLost, ProcessingFailure
 from readvault.domain.exports import Genome, parts_folder
 from readvault.domain.silo_columns import Column
 from readvault.domain.silo_lines import splice, whole_lines
@@ -38,6 +38,10 @@ LEVEL = 3
 FRAME_BYTES = 4 << 20
 """Of lines in a frame: SILO and `readvault query` read frame by frame."""
 _STEP = "export"
+
+
+class LeftOut(Exception):
+    """The reads of an accession version can't be in an export, for a reason that the message tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,17 @@ class Maker:
         return None
 
     def made(self, sample: Sample) -> Part:
-        """A new part of an accession version: fetched, spliced, stored, and noted as soon as it is."""
+        """A new part of an accession version: fetched, spliced, stored, and noted as soon as it is. Raises LeftOut."""
         source = self.folder / "source"
         with self.house.sessions.read() as session:
             reads, sha256 = _reads_of(session, sample.manifest_id)
-        refuse_any_damaged(self.house, [reads.key])
-        if self.house.store.fetch(reads, source, expected=sha256) != sha256:
-            raise BytesLost(_STEP, "the stored reads have other bytes than were sealed")
+        try:
+            refuse_any_damaged(self.house, [reads.key])
+            intact = self.house.store.fetch(reads, source, expected=sha256) == sha256
+        except (BytesLost, Damaged) as fault:
+            raise LeftOut(str(fault)) from None
+        if not intact:
+            raise LeftOut("the stored reads have other bytes than were sealed")
         part = self._spliced(sample, source)
         source.unlink()
         key = f"{parts_folder(self.organism, sample.name)}{part.sha256}.ndjson.zst"
@@ -117,8 +125,7 @@ class Maker:
                     size += target.write(frame := frame_of(b""))
                     sha256.update(frame)
             except (ValueError, zstandard.ZstdError) as fault:
-                told = f"the stored reads of {sample.name} can't be exported: {fault}"
-                raise ProcessingFailure(_STEP, told) from None
+                raise LeftOut(str(fault)) from None
         return Part(path, reads, size, sha256.hexdigest())
 
     def _check_keys(self, lines: bytes) -> None:

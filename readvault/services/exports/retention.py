@@ -64,9 +64,13 @@ def _organisms(session: Session, organism: str | None) -> list[str]:
 
 def _retire(session: Session, organism: str, kept: int) -> None:
     ready = (col(SiloExport.organism) == organism, col(SiloExport.state) == State.READY.value)
-    query = select(SiloExport).where(*ready).order_by(col(SiloExport.ready_at).desc(), col(SiloExport.id))
+    newest_first = (col(SiloExport.ready_at).desc(), col(SiloExport.id))
+    older = select(col(SiloExport.id)).where(*ready).order_by(*newest_first).offset(kept).limit(PAGE)
+    ids = list(session.execute(older).scalars())
     at = clock.read(session)
-    for row in session.execute(query.offset(kept).with_for_update()).scalars():
+    # Locked by ID, as an erasure does.
+    mine = select(SiloExport).where(col(SiloExport.id).in_(ids), *ready).order_by(col(SiloExport.id))
+    for row in session.execute(mine.with_for_update()).scalars():
         row.state, row.why, row.dropped_at = State.DROPPED.value, Why.RETIRED.value, at
 
 

@@ -7,9 +7,11 @@ from itertools import batched
 
 from sqlmodel import Session, col, select
 
+from readvault.db import exports
 from readvault.db.erased import erased_among
 from readvault.db.tables import ErasedObject, ErasedVersion, Erasure, StoredObject, UploadedFile
 from readvault.domain.erasures import BUCKET, Kind
+from readvault.domain.exports import parts_folder
 from readvault.domain.identifiers import AccessionVersion
 from readvault.services.house import House
 from readvault.services.storage.erasing import erasure_plan
@@ -47,6 +49,7 @@ def candidates(house: House, row: Erasure, *, only_noted: bool = False) -> Itera
         )
         graves = list(session.exec(select(ErasedVersion).where(ErasedVersion.erasure_id == row.id)))
         groups = sorted(groups_of(session, row)) if row.called_off else []
+        exported = _export_folders(session, graves)
     yield from erasure_plan.lines(house, keys)
     if only_noted:
         return
@@ -58,8 +61,19 @@ def candidates(house: House, row: Erasure, *, only_noted: bool = False) -> Itera
         )
     ]
     yield from erasure_plan.documents(house, prefixes)
+    for folder in exported:
+        for each in house.store.walk(folder):
+            kind = Kind.MARKER if each.deleted else Kind.EXPORT
+            yield Line(BUCKET, each.stored.key, each.stored.version_id or "", each.stored.size, kind)
     for group_id in groups:
         yield from _staged(house, group_id)
+
+
+def _export_folders(session: Session, graves: Sequence[ErasedVersion]) -> list[str]:
+    """Where the exports with these versions lie, and the parts of them that exports are put together from."""
+    names = {AccessionVersion(each.accession, each.version): each.organism for each in graves}
+    parts = [parts_folder(organism, name) for name, organism in sorted(names.items())]
+    return [*exports.folders_of(session, names), *parts]
 
 
 def _staged(house: House, group_id: int) -> Iterator[Line]:

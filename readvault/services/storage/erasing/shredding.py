@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy import update
 from sqlmodel import col, select
 
-from readvault.db import audit, clock
+from readvault.db import audit, clock, exports
 from readvault.db.tables import ErasedObject, Erasure
 from readvault.domain.erasures import POLICY, Kind, Scope
 from readvault.domain.errors import BytesLost, NotFound, ProcessingFailure, Unprocessable
@@ -203,8 +203,19 @@ def _see_that_nobody_works(house: House, row: Erasure) -> None:
         wait = (row.not_before or 0.0) - clock.read(session)
     if wait > 0:
         raise _Waiting(f"a worker that held a job of it, {wait:.0f} seconds at most")
+    if row.scope == Scope.EVERYTHING.value:
+        _see_that_nobody_exports(house, row)
     if scratch := _scratch(house, row):
         raise _Waiting(f"{scratch} scratch folders of a job that was called off")
+
+
+def _see_that_nobody_exports(house: House, row: Erasure) -> None:
+    """Who was building an export with one of the versions may store something until it notices, or counts as dead."""
+    names = [AccessionVersion.parse(name) for name in row.accession_versions]
+    with house.sessions.read() as session:
+        wait = exports.alive_until(session, names) - clock.read(session)
+    if wait > 0:
+        raise _Waiting(f"an export with it that was being built, {wait:.0f} seconds at most")
 
 
 def _scratch(house: House, row: Erasure) -> int:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from readvault.db import records
+from readvault.db import exports, records
 from readvault.db.erased import is_tombstone
 from readvault.db.names import among
 from readvault.db.tables import (
@@ -148,6 +148,7 @@ def _bury(session: Session, erasure: Erasure, entries: Sequence[EntryVersion]) -
             for each in entries
         ],
     )  # fmt: skip
+    exports.drop_erased(session, names, at)
     _withdraw(session, erasure, [each for each in entries if each.released])
     for page in batched(names, PAGE):
         earlier = delete(SubmittedDataArchive).where(among(SubmittedDataArchive, page))
