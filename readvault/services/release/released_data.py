@@ -158,6 +158,8 @@ def _with_results(
     group_names = {row[0]: row[1] for row in session.execute(groups)}
     external = content_of(session, organism, names)
     for name, row, manifest_id in zip(names, rows, ids, strict=True):
+        if name.accession not in newest:  # closed since the page was read
+            continue
         _, _, submission_id, submitter, group_id, submitted_at, is_revocation, comment, released_at, _ = row
         pipeline_version, digest, processed_data = results[manifest_id]
         yield Released(
