@@ -83,9 +83,12 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
 
     @classmethod
     def get_default_base_job_template(cls) -> dict[str, Any]:
-        """What the work pool asks for: a name at most. Prefect checks it anew for each run, so it had better be short."""
+        """What the work pool asks for: a name at most. Prefect checks it anew for each run, so it is short."""
         name = {"title": "Name", "type": "string"}
-        return {"job_configuration": {"name": "{{ name }}"}, "variables": {"type": "object", "properties": {"name": name}}}
+        return {
+            "job_configuration": {"name": "{{ name }}"},
+            "variables": {"type": "object", "properties": {"name": name}},
+        }
 
     @property
     def running(self) -> int:
