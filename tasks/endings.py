@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from prefect import runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
@@ -60,23 +61,27 @@ def verified(done: Any) -> State[Any]:
 def failed(fault: Exception, job_id: str = "") -> State[Any]:
     """Our failure, or work that goes on in other hands; of a stranger's error only its type is told.
 
-    When it was the last attempt of the job `job_id`, the state is `NeedsAttention`: nobody tries again.
+    When it was the last attempt of the job `job_id`, the state is `NeedsAttention`: nobody tries again. An earlier
+    run that notices only now that it had lost the job is none: each job is one alarm.
     """
     name, text = type(fault).__name__, str(fault) if isinstance(fault, ReadvaultError) else ""
     told = f"{name}: {text}" if text else name
     if isinstance(fault, RunCancelled):
         return Cancelled(message=text)
-    if job_id and _nobody_tries_again(job_id):
+    if job_id and _nobody_tries_again(job_id, lost=isinstance(fault, LeaseLost)):
         return Failed(name="NeedsAttention", message=told)
     if isinstance(fault, LeaseLost | NurseryDied | WorkerStops):
         return Cancelled(name="HandedBack", message=text or name)
     return Failed(message=told)
 
 
-def _nobody_tries_again(job_id: str) -> bool:
-    """Whether the job waits for a maintainer now. A database that can't say so leaves the plain state."""
+def _nobody_tries_again(job_id: str, *, lost: bool) -> bool:
+    """Whether the job waits for a maintainer now. A database that can't say so leaves the plain state.
+
+    `lost`: somebody took the job from this run; then only if it wasn't given to another run since.
+    """
     try:
-        return worker_house().needs_attention(job_id)
+        return worker_house().needs_attention(job_id, last_run=str(runtime.flow_run.id) if lost else None)
     except Exception as fault:
         logger.warning("a job can't be looked up: %s", type(fault).__name__)
         return False

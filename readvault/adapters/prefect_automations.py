@@ -8,7 +8,7 @@ recipe does: leases of jobs show a dead worker within a minute, and its jobs go 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from prefect.client.orchestration import PrefectClient
@@ -38,12 +38,15 @@ _BODY = (
 from within a run, of which nothing is to be told."""
 
 
-def described_automations(work_pool: str, *, stuck_hours: float, standstill_minutes: float) -> list[AutomationCore]:
-    """All alarms, which as yet tell nobody."""
+def described_automations(
+    work_pools: Sequence[str], *, stuck_hours: float, standstill_minutes: float
+) -> list[AutomationCore]:
+    """All alarms about runs in any of these work pools, which as yet tell nobody."""
+    ours = ResourceSpecification({"prefect.resource.role": "work-pool", "prefect.resource.name": list(work_pools)})
     return [
         AutomationCore(name=PREFIX + name, description=text, trigger=trigger, actions=[], enabled=True)
         for name, text, trigger in _alarms(
-            ResourceSpecification({"prefect.resource.role": "work-pool", "prefect.resource.name": work_pool}),
+            ours,
             timedelta(hours=stuck_hours),
             timedelta(minutes=standstill_minutes),
         )

@@ -15,6 +15,10 @@ def prefect_setup(
     standstill_minutes: float = typer.Option(
         30, min=1, max=1440, help="It is an alarm when runs are late and none starts for so long."
     ),
+    pool: list[str] = typer.Option(
+        [],
+        help="Another work pool whose runs alarms watch, beside those of the settings; may be repeated.",
+    ),
     uninstall: bool = typer.Option(False, "--uninstall", help="Remove the alarms; pool and deployments stay."),
 ) -> None:
     """Put the work pool, the deployments and the alarms into Prefect. Doing it again changes nothing."""
@@ -24,7 +28,8 @@ def prefect_setup(
     if uninstall:
         done = prefect.remove_alarms(settings)
     else:
-        done = prefect.set_up(settings, notify=notify, stuck_hours=stuck_hours, standstill_minutes=standstill_minutes)
+        limits = {"stuck_hours": stuck_hours, "standstill_minutes": standstill_minutes}
+        done = prefect.set_up(settings, notify=notify, other_pools=pool, **limits)
     for name, what in done.items():
         typer.echo(f"{name}: {what}")
     if not uninstall and notify is None:

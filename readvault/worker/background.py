@@ -54,9 +54,12 @@ class Background(Equipment):
         """The job of this kind that an accession version has and that is not done, if any."""
         return open_jobs.open_job_of(self.house, AccessionVersion.parse(accession_version), kind)
 
-    def needs_attention(self, job_id: str) -> bool:
-        """Whether nobody tries this job again until a maintainer has looked after it."""
-        return open_jobs.needs_attention(self.house, job_id)
+    def needs_attention(self, job_id: str, *, last_run: str | None = None) -> bool:
+        """Whether nobody tries this job again until a maintainer has looked after it.
+
+        With `last_run` only if that is the run that it was given to last.
+        """
+        return open_jobs.needs_attention(self.house, job_id, last_run=last_run)
 
     def export_silo(self, chosen: ExportSilo) -> dict[str, Exported]:
         """Export the released reads of an organism, or of all, for SILO; what came of it by organism.

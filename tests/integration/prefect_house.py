@@ -182,7 +182,7 @@ class FakeHouse:
         """The last entry has no job that is not done."""
         return None if accession_version == DONE_VERSION else f"{kind}-by-hand"
 
-    def needs_attention(self, job_id: str) -> bool:
+    def needs_attention(self, job_id: str, *, last_run: str | None = None) -> bool:
         return job_id.startswith("ours-last")
 
     def recover(self) -> dict[str, int]:

@@ -11,6 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from readvault.adapters.prefect_automations import ENDS, described_automations
+from readvault.adapters.prefect_setup import watched
+from readvault.config import PrefectSettings, Settings
+from readvault.domain.errors import LeaseLost
 from readvault.domain.status import JobState
 from readvault.services.house import House
 from readvault.worker.house import WorkerHouse
@@ -115,6 +118,20 @@ def test_the_last_attempt_of_a_job_needs_attention(house: House, shown: Shown) -
     assert (state.name, state.type.value, state.message) == ("NeedsAttention", "FAILED", "ValueError")
 
 
+def test_a_job_that_needs_attention_is_one_alarm_whatever_earlier_runs_of_it_do(
+    house: House, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import endings
+
+    _, job_id = entry(house, group(house, "alice"))
+    change(house, job_id, state=JobState.NEEDS_ATTENTION.value, run_id="the last one")
+    lost = LeaseLost("job 1 is no longer held by attempt 1")
+    monkeypatch.setattr(endings.runtime.flow_run, "id", "an earlier one", raising=False)
+    assert endings.failed(lost, job_id).name == "HandedBack"
+    monkeypatch.setattr(endings.runtime.flow_run, "id", "the last one", raising=False)
+    assert endings.failed(lost, job_id).name == "NeedsAttention", "its worker was taken for dead once too often"
+
+
 @pytest.mark.parametrize(
     "name", ["", "https://s3/secret?X-Amz-Signature=1", "LOC_1", "LOC_1.0", "a.1\nb", "x" * 70 + ".1"]
 )
@@ -144,9 +161,12 @@ def test_alarms_and_documentation_know_every_state_of_ours() -> None:
 
 def test_every_alarm_is_documented_and_waits_for_runs_of_our_pool() -> None:
     text = (ROOT / "docs" / "maintainers.md").read_text(encoding="utf-8")
-    alarms = described_automations("reads", stuck_hours=6, standstill_minutes=30)
+    settings = Settings(prefect=PrefectSettings(work_pool="mine", huge_work_pool="mine-huge"))
+    pools = watched(settings, ["a stock one", "mine"])
+    assert pools == ["mine", "mine-huge", "a stock one"]
+    alarms = described_automations(pools, stuck_hours=6, standstill_minutes=30)
     for alarm in alarms:
         assert f"`{alarm.name}`" in text
         ours = alarm.trigger.model_dump()["match_related"]
-        assert "queue" in alarm.name or "reads" in str(ours)
+        assert "queue" in alarm.name or ours["prefect.resource.name"] == pools
     assert len({alarm.name for alarm in alarms}) == len(alarms) == 6

@@ -251,7 +251,7 @@ from readvault.config import Settings
 told, chosen = "custom-webhook/maintainers", {"stuck_hours": 6, "standstill_minutes": 30}
 done = [prefect_setup.set_up(Settings(), notify=None, **chosen)]
 async def again():
-    alarms = described_automations("reads", **chosen)
+    alarms = described_automations(["reads"], **chosen)
     async with get_client() as client:
         for notify in (told, None):
             done.append(await install(client, alarms, notify))

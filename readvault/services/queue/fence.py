@@ -152,7 +152,8 @@ def _take(
                 (external, "its external pipeline did not answer in time"),
                 else_="its worker died or lost touch with the database",
             ),
-            **UNDELIVERED,
+            # As in `hand_back`: of one that needs attention it is known which run was the last.
+            **{**UNDELIVERED, "run_id": case((exhausted, col(Job.run_id)), else_=None)},
         )
         .returning(col(Job.id))
         .execution_options(synchronize_session=False)

@@ -41,7 +41,13 @@ def make_due(house: House, job_id: str, actor: str) -> None:
         audit.append(session, actor, "retry job", subject_of(job), {"job": job_id})
 
 
-def needs_attention(house: House, job_id: str) -> bool:
-    """Whether nobody tries this job again until a maintainer has looked after it."""
+def needs_attention(house: House, job_id: str, *, last_run: str | None = None) -> bool:
+    """Whether nobody tries this job again until a maintainer has looked after it.
+
+    With `last_run` only if that is the run that it was given to last.
+    """
     with house.sessions.read() as session:
-        return session.exec(select(Job.state).where(Job.id == job_id)).first() == JobState.NEEDS_ATTENTION
+        job = session.get(Job, job_id)
+        if job is None or job.state != JobState.NEEDS_ATTENTION:
+            return False
+        return last_run is None or job.run_id == last_run

@@ -133,12 +133,14 @@ def test_the_job_of_a_dead_worker_runs_alone_next_and_is_not_blamed(house: House
 
 def test_a_job_whose_workers_all_died_needs_attention(house: House, job_id: str) -> None:
     limit = house.settings.worker.max_handbacks
-    for _ in range(limit + 1):
+    for number in range(limit + 1):
         claimed(house, job_id)
+        change(house, job_id, run_id=f"run {number}")
         let_lease_run_out(house, job_id)
     assert jobs.claim(house, job_id, "w", READY) is None
     row = job(house, job_id)
     assert (row.state, row.attempt, row.handbacks) == ("needs attention", limit + 1, limit + 1)
+    assert row.run_id == f"run {limit}", "a maintainer may look at it"
 
 
 def test_inputs_are_the_sealed_files_in_the_submitters_order(house: House) -> None:
