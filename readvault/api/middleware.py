@@ -30,7 +30,7 @@ MAX_DIGITS = 18
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ANYBODY = re.compile(
     r"/|/api-docs|/actuator/health(/liveness|/readiness)?|/loculus-info|/groups/[^/]+|/data-use-terms/[^/]+|/files/(get|released)/.+"
-    r"|/[^/]+/(get-released-data|metadata-template|lapis/sample/.+|manifests?/[^/]+/[^/]+|manifests)"
+    r"|/[^/]+/(get-released-data|get-silo-reads(/.+)?|metadata-template|lapis/sample/.+|manifests?/[^/]+/[^/]+|manifests)"
 )
 _LOGIN = re.compile(r"/realms/loculus/.+|/web/(login|logout|callback)")
 _HOLDERS = re.compile(r"/drop(/.+)?")
