@@ -21,8 +21,9 @@ def run(trials: int, seed: int, folder: Path) -> Outcome:
 CAMPAIGN = Campaign(
     name="prefect_kills",
     promise="P1, P2, P6 What was answered is done: nothing is lost, altered or half there",
-    how="kill -9 of Prefect's server, and of worker, nursery, child and API, at random times while people submit,"
-    " approve and revise over HTTP; every answered request is done, with the manifest of an undisturbed run",
+    how="kill -9 of Prefect's server, as `readvault up` starts it (`readvault.adapters.prefect_server`), and of worker,"
+    " nursery, child and API, at random times while people submit, approve and revise over HTTP;"
+    " every answered request is done, with the manifest of an undisturbed run",
     full=100,
     run=run,
     unit="kills",

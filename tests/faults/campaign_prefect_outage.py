@@ -186,8 +186,9 @@ def _answers(port: int) -> bool:
 CAMPAIGN = Campaign(
     name="prefect_outage",
     promise="P6 A submission that was answered is processed, whatever becomes of Prefect",
-    how="Prefect's server is killed with jobs under way, people submit for ten minutes, it comes back with an empty"
-    " database; every submission is answered at the first try, delivered within 60 s of its return and done once",
+    how="Prefect's server, as `readvault up` starts it (`readvault.adapters.prefect_server`), is killed with jobs under"
+    " way, people submit for ten minutes, it comes back with an empty database; every submission"
+    " is answered at the first try, delivered within 60 s of its return and done once",
     full=400,
     run=run,
     unit="jobs",
