@@ -10,6 +10,7 @@ from readvault import __version__
 from readvault.cli.admin import admin_app
 from readvault.cli.demo import demo
 from readvault.cli.doctor import doctor
+from readvault.cli.export_silo import export_silo
 from readvault.cli.garbage import collect_garbage
 from readvault.cli.host_index import host_index_app
 from readvault.cli.organisms import organisms_app
@@ -36,6 +37,7 @@ app.command()(doctor)
 app.command()(fsck)
 app.command("verify-integrity")(verify_integrity)
 app.command("collect-garbage")(collect_garbage)
+app.command("export-silo")(export_silo)
 app.command()(worker)
 app.command()(api)
 app.add_typer(host_index_app, name="host-index")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
-from readvault.domain.errors import WorkerStops
+from readvault.domain.errors import ProcessingFailure, RuleViolation, WorkerStops
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind
 from readvault.reads.silo.genome import genome_of
 from readvault.scratch import temporary
-from readvault.services.exports import exporting
+from readvault.services.exports import exporting, retention
 from readvault.services.exports.exporting import Exported
 from readvault.services.exports.form import ExportSilo
 from readvault.services.house import House
@@ -20,6 +21,8 @@ from readvault.services.reprocessing.form import Asked, Reprocess
 from readvault.services.screening import feeding as screening
 from readvault.stopping import current_run
 from readvault.worker.equipment import Equipment
+
+logger = logging.getLogger(__name__)
 
 
 class Background(Equipment):
@@ -79,11 +82,20 @@ class Background(Equipment):
 def export_silo(
     house: House, chosen: ExportSilo, check: Callable[[], None], progress: Callable[[int], object] = lambda _: None
 ) -> dict[str, Exported]:
-    """Do it in any house: the command's too."""
+    """Do it in any house: the command's too. One organism's failure, the first of which is raised, stops no other."""
     made: dict[str, Exported] = {}
+    failures: list[ProcessingFailure | RuleViolation] = []
     for organism in chosen.organisms(house):
-        with temporary(house.settings.scratch, "export") as folder:
-            made[organism.name] = exporting.export(
-                house, organism.name, genome_of(organism), folder, anew=chosen.anew, check=check, progress=progress
-            )
+        try:
+            with temporary(house.settings.scratch, "export") as folder:
+                made[organism.name] = exporting.export(
+                    house, organism.name, genome_of(organism), folder, anew=chosen.anew, check=check, progress=progress
+                )
+        except (ProcessingFailure, RuleViolation) as fault:
+            logger.error("the reads of %s are not exported: %s", organism.name, fault)
+            failures.append(fault)
+    if not chosen.organism:
+        retention.tidy(house)  # of organisms that are no more, too
+    if failures:
+        raise failures[0]
     return made

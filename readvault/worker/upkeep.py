@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from readvault.rounds import Rounds
 from readvault.services import housekeeping
+from readvault.services.exports.form import ExportSilo
 from readvault.services.housekeeping.day_as_text import headline
 from readvault.services.queue.fence import SYSTEM
 from readvault.services.reprocessing.form import Reprocess
@@ -27,7 +28,8 @@ class Upkeep:
     """Recovers every five minutes, verifies a slice of what is stored every hour, collects garbage every day.
 
     Once a day reprocessings that are done pick up what they passed over, released reads that the index of today
-    has not seen are looked for, and the figures of the day before are logged. Of several workers one does each.
+    has not seen are looked for, reads are exported for SILO, and the figures of the day before are logged. Of
+    several workers one does each.
     """
 
     def __init__(self, house: WorkerHouse, *, first_after: float = FIRST_AFTER) -> None:
@@ -39,6 +41,7 @@ class Upkeep:
             (VERIFY_EVERY, self._collect),
             (VERIFY_EVERY, self._reprocess),
             (VERIFY_EVERY, self._screen),
+            (VERIFY_EVERY, self._export),
             (VERIFY_EVERY, self._summarize),
         )
         self._rounds = Rounds("upkeep", self._stopping, steps, first_after=first_after)
@@ -70,6 +73,11 @@ class Upkeep:
     def _screen(self) -> None:
         if housekeeping.take_turn(self._house.house, "screen without Prefect", COLLECT_EVERY):
             self._house.screen_anew()
+
+    def _export(self) -> None:
+        if housekeeping.take_turn(self._house.house, "export for SILO without Prefect", COLLECT_EVERY):
+            for organism, done in self._house.export_silo(ExportSilo()).items():
+                logger.info("exported for SILO: %s: %s", organism, done.told)
 
     def _summarize(self) -> None:
         if housekeeping.take_turn(self._house.house, "summarize without Prefect", SUMMARIZE_EVERY):

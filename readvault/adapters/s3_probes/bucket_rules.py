@@ -48,7 +48,7 @@ def _read_signer(bucket: Bucket) -> Seen:
     writing = status_answered(lambda: reader.put_object(Bucket=bucket.name, Key=bucket.key(), Body=b""))
     deleting = _deletes(bucket, reader)
     message = f"the read signer writes: HTTP {writing}, deletes: HTTP {deleting} (403 expected)"
-    advice = "Give the read signer GetObject and GetObjectVersion on incoming/*, vault/* and exports/*, and nothing else."
+    advice = "Give the read signer GetObject and GetObjectVersion on incoming/*, vault/* and exports/*, nothing else."
     return Seen("read signer", refused(writing, 403) and refused(deleting, 403), message, advice)
 
 
