@@ -22,7 +22,7 @@ policy() {  # NAME STATEMENTS: the content is JSON within a string
 
 {
   printf '{"identities":['
-  identity upload_signer "$UPLOAD_SIGNER_ACCESS_KEY" "$UPLOAD_SIGNER_SECRET_KEY" '"policyNames":["upload_signer"]'; printf ','
+  identity upload_signer "$UPLOAD_SIGNER_ACCESS_KEY" "$UPLOAD_SIGNER_SECRET_KEY" "\"actions\":[\"Write:$STORAGE_BUCKET\"],\"policyNames\":[\"upload_signer\"]"; printf ','
   identity read_signer "$READ_SIGNER_ACCESS_KEY" "$READ_SIGNER_SECRET_KEY" '"policyNames":["read_signer"]'; printf ','
   identity worker "$WORKER_ACCESS_KEY" "$WORKER_SECRET_KEY" '"policyNames":["worker"]'; printf ','
   identity maintainer "$MAINTAINER_ACCESS_KEY" "$MAINTAINER_SECRET_KEY" '"actions":["Admin"]'

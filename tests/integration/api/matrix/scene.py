@@ -7,13 +7,14 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, update
 from sqlmodel import col, select
 
+from readvault.adapters.foreign_s3 import ForeignS3
 from readvault.adapters.identity import EmbeddedIssuer
 from readvault.db.engine import Sessions, create_engine
 from readvault.db.tables import EntryFile, GroupMember, ManifestFile, StoredObject, UploadedFile
@@ -21,6 +22,9 @@ from readvault.domain import manifest
 from readvault.domain.actor import EXTERNAL_METADATA_ROLE, Actor
 from readvault.domain.identifiers import AccessionVersion, accession_of
 from readvault.domain.status import ProcessingResult
+from readvault.services.drops.announcing import announce
+from readvault.services.drops.links import Wish, make_link
+from readvault.services.drops.unclaimed import unclaimed_files
 from readvault.services.house import House
 from readvault.services.people.accounts import create_account
 from readvault.services.people.groups import add_member
@@ -31,6 +35,7 @@ from readvault.services.review.approval import Scope, approve
 from readvault.services.uploads.answers import WantedFile
 from readvault.services.uploads.upload_requests import Cutting, request_uploads
 from tests.fakes import MemoryStore, RecordingOrchestrator
+from tests.foreign import KEY
 from tests.houses import ALICE, BOB, MAINTAINER, PIPELINE, build_house, group_of
 from tests.integration.services import scenes
 
@@ -89,6 +94,9 @@ class Party:
     batch_id: str
     open_file: str = ""
     multipart_file: str = ""
+    link: str = ""
+    link_token: str = ""
+    dropped_file: str = ""
 
 
 @dataclass
@@ -148,6 +156,8 @@ class Scene:
             "name": "consensus.fasta",
             "file_id": self.open_file,
             "batch_id": self.ours.batch_id,
+            "link_id": self.ours.link,
+            "object_name": self.ours.dropped_file,
         }
 
     def headers(self, caller: str) -> dict[str, str] | None:
@@ -180,7 +190,9 @@ def build(folder: Path, template_url: str, issuer: EmbeddedIssuer) -> Scene:
     engine = create_engine(f"sqlite:///{database}")
     # A power cut would lose nothing but a test.
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
-    house = build_house(Sessions(engine), store, orchestrator, folder)
+    ways = {"drop_links": {"enabled": True}, "pulls": {"enabled": True, "secret_keys": [KEY]}}
+    house = build_house(Sessions(engine), store, orchestrator, folder, **ways)
+    house = replace(house, foreign=ForeignS3(house.settings.pulls))
     for actor in (ALICE, *ACTORS.values()):
         create_account(house, actor.name, "password", actor.roles)
     ours = _party(house, "a", ALICE, CAROL, RITA)
@@ -211,6 +223,7 @@ def _party(house: House, letter: str, submitter: Actor, *others: Actor) -> Party
     approve(house, submitter, scenes.ORGANISM, scope=Scope.ALL, accession_versions=[pair])
     party = Party(group_id, submitter, *placed.values(), canaries, batch_id)
     party.open_file, party.multipart_file = _open_files(house, letter, party)
+    party.link, party.link_token, party.dropped_file = _dropped_file(house, letter, party)
     return party
 
 
@@ -296,6 +309,20 @@ def _staged(house: House, group_id: int, place: tuple[str, str], content: bytes)
     sha256 = hashlib.sha256(content).hexdigest()
     stored = house.store.write(f"vault/{group_id}/{sha256}", content)  # type: ignore[attr-defined]
     return StagedFile(*place, len(content), sha256, stored)
+
+
+def _dropped_file(house: House, letter: str, party: Party) -> tuple[str, str, str]:
+    """A drop link of the group, its token, and a file that came through it."""
+    body, label = f"canary-{letter}-dropped".encode(), f"canary-{letter}-link"
+    view, token = make_link(house, party.submitter, party.group_id, Wish(label, 7))
+    assert token is not None
+    sha256 = hashlib.sha256(body).hexdigest()
+    ticket = announce(house, token, WantedFile(f"canary-{letter}-dropped.fastq", len(body), sha256))
+    assert ticket.put is not None
+    house.store.put(ticket.put, body)  # type: ignore[attr-defined]
+    unclaimed_files(house, party.submitter, party.group_id)
+    party.canaries.private |= {token, label, ticket.object_name, f"canary-{letter}-dropped.fastq", sha256}
+    return view.id, token, ticket.object_name
 
 
 def _open_files(house: House, letter: str, party: Party) -> Iterable[str]:
