@@ -151,7 +151,8 @@ def amino_acids(row: Row, gene: Gene, reference: str) -> dict[str, Any] | None:
     if not known:
         return None
     expected = called.protein(gene, reference)
-    said, gained = "", defaultdict(str)
+    said = ""
+    gained: defaultdict[int, str] = defaultdict(str)
     codon, last = known[0], known[-1]
     while codon <= last:
         together = next((n for n in range(1, last - codon + 2) if in_frame(columns, codon, n)), 0)

@@ -132,9 +132,16 @@ class _Room:
     """Memory for lines and what they are made from, as large as the longest fragment so far needs."""
 
     out: Bytes = field(default_factory=lambda: np.empty(_OUT_BYTES, dtype=np.uint8))
+    batch: Bytes = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
     scratch: NDArray[np.uint8] = field(default_factory=lambda: np.empty((4, 0), dtype=np.uint8))
     events: NDArray[np.int64] = field(default_factory=lambda: np.empty((3, 2 * _INSERTIONS, 4), dtype=np.int64))
     seen: Bytes = field(default_factory=lambda: np.zeros(1 << 10, dtype=np.uint8))
+
+    def for_batch(self, size: int) -> Bytes:
+        """Room for the records of a batch; the same memory each time, since fresh pages cost more than filling them."""
+        if size > len(self.batch):
+            self.batch = np.empty(size, dtype=np.uint8)
+        return self.batch
 
     def hold(self, longest: int, largest_ordinal: int) -> None:
         """Grow for a fragment of two such reads, and for so large an ordinal."""
@@ -179,7 +186,7 @@ class _Lines:
         batch = reader.read()
         if not fragments.are_sound(batch, self._segment_lengths):
             raise ProcessingFailure(STEP, "the BAM has a damaged record")
-        records = templates.take(batch, self._starts)
+        records = templates.take(batch, self._starts, self._room.for_batch(len(batch.buffer)))
         if records is None:
             raise ProcessingFailure(STEP, "the BAM has a read that is not named by its ordinal")
         self._room.hold(records.longest, records.largest_ordinal)

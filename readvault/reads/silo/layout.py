@@ -42,11 +42,36 @@ UNKNOWN, GONE = 78, 45  # N and -
 SYMBOLS = np.frombuffer(b"NACNGNNNTNNNNNNN", dtype=np.uint8).copy()
 """The symbol of each four-bit code of a BAM."""
 
+_HIGH, _LOW = SYMBOLS[np.arange(256) >> 4], SYMBOLS[np.arange(256) & 15]
+"""The symbols of the two codes in a byte."""
+
 
 @inlined
 def _beside(buffer: Bytes, quality: Any, query: Any, length: Any) -> Any:
     """Twice the mean quality of the bases on both sides of a deletion."""
     return np.int64(buffer[quality + max(query - 1, 0)]) + np.int64(buffer[quality + min(query, length - 1)])
+
+
+@inlined
+def _unpack(buffer: Bytes, nibble: Any, symbols: Bytes) -> None:
+    """Write the symbols of bases that begin at a place that counts nibbles."""
+    if nibble & 1 and len(symbols):
+        symbols[0] = _LOW[buffer[nibble >> 1]]
+        symbols, nibble = symbols[1:], nibble + 1
+    packed = buffer[nibble >> 1 : (nibble + len(symbols) + 1) >> 1]
+    for i in range(len(symbols) >> 1):
+        symbols[2 * i] = _HIGH[packed[i]]
+        symbols[2 * i + 1] = _LOW[packed[i]]
+    if len(symbols) & 1:
+        symbols[len(symbols) - 1] = _HIGH[packed[len(symbols) >> 1]]
+
+
+@inlined
+def _mask(qualities: Bytes, minimum: Any, symbols: Bytes) -> None:
+    """Make what is below the minimal quality unknown."""
+    least, unknown = np.uint8(minimum), np.uint8(UNKNOWN)
+    for i in range(len(symbols)):
+        symbols[i] = symbols[i] if qualities[i] >= least else unknown
 
 
 @compiled("void(uint8[::1], int64, int64, int64, uint8[::1], uint8[::1])")
@@ -63,11 +88,9 @@ def lay(buffer: Bytes, at: int, place: int, minimum: int, symbols: Bytes, qualit
         code, length = word & 15, word >> 4
         operation += 4
         if code in (MATCH, EQUAL, DIFFERENT):
-            for i in range(length):
-                value = buffer[quality + query + i]
-                symbol = SYMBOLS[nibble_at(buffer, 2 * sequence + query + i)]
-                symbols[place + i] = symbol if value >= minimum else UNKNOWN
-                qualities[place + i] = value
+            _unpack(buffer, 2 * sequence + query, symbols[place : place + length])
+            _mask(buffer[quality + query :][:length], minimum, symbols[place : place + length])
+            qualities[place : place + length] = buffer[quality + query : quality + query + length]
             query += length
             place += length
         elif code in (INSERTION, SOFT_CLIP):
@@ -78,17 +101,23 @@ def lay(buffer: Bytes, at: int, place: int, minimum: int, symbols: Bytes, qualit
             place += length
 
 
-@compiled("void(uint8[::1], uint8[::1], int64, uint8[::1], uint8[::1])")
-def lay_over(others: Bytes, other_qualities: Bytes, place: int, symbols: Bytes, qualities: Bytes) -> None:
-    """Lay what the other mate says over the first one's symbols, from index `place` on."""
-    for i in range(len(others)):
-        one, other = symbols[place + i], others[i]
+@compiled("void(uint8[::1], uint8[::1], int64, UniTuple(int64, 2), uint8[::1], uint8[::1])")
+def lay_over(
+    others: Bytes, other_qualities: Bytes, place: int, first: tuple[int, int], symbols: Bytes, qualities: Bytes
+) -> None:
+    """Lay what the other mate says over the first one's symbols, from index `place` on; those are at `first`."""
+    end = place + len(others)
+    low, high = min(max(first[0], place), end), max(min(first[1], end), place)
+    symbols[place:low] = others[: low - place]
+    symbols[max(high, low) : end] = others[max(high, low) - place :]
+    for at in range(low, high):
+        one, other = symbols[at], others[at - place]
         if one == GONE or other == UNKNOWN:
             continue
-        if one == UNKNOWN or other == GONE or other_qualities[i] > qualities[place + i]:
-            symbols[place + i] = other
-        elif one != other and other_qualities[i] == qualities[place + i]:
-            symbols[place + i] = UNKNOWN
+        if one == UNKNOWN or other == GONE or other_qualities[at - place] > qualities[at]:
+            symbols[at] = other
+        elif one != other and other_qualities[at - place] == qualities[at]:
+            symbols[at] = UNKNOWN
 
 
 @compiled("int64(uint8[::1], int64, int64, int64[:,::1], int64)")

@@ -115,7 +115,7 @@ def write_lines(
         one = offset[state[0]]
         flag, segment, start = uint16_at(buffer, one + 18), int32_at(buffer, one + 4), int32_at(buffer, one + 8)
         end = start + span_and_indels(buffer, one)[0]
-        first_start, mate_start, mate_end = start, start, end
+        first_start, first_end, mate_start, mate_end = start, end, start, end
         which_mate = _mate_number(flag)
         mate: Any = np.int64(-1)
         if which_mate < 0:
@@ -167,10 +167,11 @@ def write_lines(
                     lay(buffer, one, 0, minimum, symbols, qualities)
                 else:
                     symbols[:] = UNKNOWN
+                    first = (first_start - start, first_end - start)
                     lay(buffer, one, first_start - start, minimum, symbols, qualities)
                     others = scratch[0][: mate_end - mate_start]
                     lay(buffer, mate, 0, minimum, others, scratch[1])
-                    lay_over(others, scratch[1], mate_start - start, symbols, qualities)
+                    lay_over(others, scratch[1], mate_start - start, first, symbols, qualities)
                 at = put_text(INSERTIONS, out, at + end - start)
                 at = put_insertions(buffer, found, count, out, at)
                 at = put_number(start, out, put_text(OFFSET, out, at))

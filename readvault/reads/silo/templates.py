@@ -60,19 +60,19 @@ class Records:
         return np.cumsum(self.sizes) - self.sizes
 
 
-def take(batch: Batch, starts: Integers) -> Records | None:
+def take(batch: Batch, starts: Integers, room: Bytes) -> Records | None:
     """The records of a batch that become lines; None when one is not named by an ordinal.
 
-    `starts` says where each segment begins when all lie in a row. The batch must be sound.
+    `starts` says where each segment begins when all lie in a row, `room` is at least as large as the batch's buffer.
+    The batch must be sound.
     """
-    content = np.empty(len(batch.buffer), dtype=np.uint8)
     keys, sizes = np.empty(len(batch), dtype=np.uint64), np.empty(len(batch), dtype=np.int64)
     state = np.zeros(3, dtype=np.int64)
-    count = int(_take(batch.buffer, batch.offset, starts, state, content, keys, sizes))
+    count = int(_take(batch.buffer, batch.offset, starts, state, room, keys, sizes))
     if count < 0:
         return None
     written, longest, largest = (int(value) for value in state)
-    return Records(content[:written].copy(), keys[:count], sizes[:count], longest, largest, len(batch) - count)
+    return Records(room[:written].copy(), keys[:count], sizes[:count], longest, largest, len(batch) - count)
 
 
 @compiled("int64(uint8[::1], int64[::1], int64[::1], int64[::1], uint8[::1], uint64[::1], int64[::1])")
