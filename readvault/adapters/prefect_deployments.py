@@ -33,7 +33,13 @@ logger = logging.getLogger(__name__)
 FILE = "prefect.yaml"
 HUGE_ENTRYPOINT = "flows.process_submission.process_submission"
 _VARIABLE = re.compile(r"{{\s*\$(\w+)\s*}}")
-_PRIORITIES = {Queue.DEFAULT: 1, Queue.LARGE: 2, Queue.BACKGROUND: 10, Queue.LARGE_BACKGROUND: 11}
+_PRIORITIES = {
+    Queue.DEFAULT: 1,
+    Queue.LARGE: 2,
+    Queue.HOUSEKEEPING: 3,
+    Queue.BACKGROUND: 10,
+    Queue.LARGE_BACKGROUND: 11,
+}
 """Less goes first. A delivery may be faster than this and make a queue: Prefect then gives it the next free number."""
 
 
@@ -72,6 +78,11 @@ class Deployment(_Entry):
     concurrency_limit: Concurrency | None = None
     work_pool: dict[str, str]
     pull: list[dict[str, dict[str, str]]] = []
+
+    @property
+    def queue(self) -> str:
+        """The queue of the pool in which its runs wait unless they say otherwise."""
+        return self.work_pool.get("work_queue_name", Queue.DEFAULT)
 
 
 def described_deployments(path: Path | None = None) -> list[Deployment]:
@@ -210,6 +221,7 @@ def _is_as_described(found: DeploymentResponse, described: Deployment, schema: d
     limit, kept = described.concurrency_limit, found.global_concurrency_limit
     return (
         found.entrypoint == described.entrypoint
+        and (found.work_queue_name or Queue.DEFAULT) == described.queue
         and (found.description or "").strip() == described.description.strip()
         and sorted(found.tags) == sorted(described.tags)
         and found.parameters == described.parameters
@@ -254,6 +266,7 @@ async def _register(
         concurrency_limit=limit.limit if limit else None,
         concurrency_options=ConcurrencyOptions(collision_strategy=limit.collision_strategy) if limit else None,
         work_pool_name=work_pool,
+        work_queue_name=described.queue,
         pull_steps=with_environment(described.pull) or [],
     )
 

@@ -50,6 +50,8 @@ _WATCH_EVERY = 2.0
 _QUEUES_EVERY = 30.0
 _LOOKS_AHEAD = 8
 """How many runs more than twice the places are asked for: others may take the first ones."""
+_HOUSEKEEPING_EVERY = 5.0
+"""Seconds after which runs are asked for that nobody waits for: each look is a request."""
 _DEPLOYMENT_KNOWN_FOR = 10.0
 """Seconds for which a deployment isn't asked for again."""
 
@@ -79,6 +81,7 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
         self._polling = anyio.Lock()
         self._client_of_runs: prefect_engine.RunClient | None = None
         self._known_deployments: dict[UUID, tuple[float, DeploymentResponse]] = {}
+        self._asked_at: dict[Lane, float] = {}
         self._threads = anyio.CapacityLimiter(sum(places.values()) + 4)
 
     @classmethod
@@ -156,7 +159,7 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
                 if only not in (None, lane):
                     continue
                 free = int(places.available_tokens)
-                if free and not self._draining and self._has_successfully_synced:
+                if free and not self._draining and self._has_successfully_synced and self._is_time_for(lane):
                     found = await self._ask_for_runs(lane, free)
                     self._limiter = places  # where Prefect's own code takes a place for each
                     for entry in found:
@@ -166,6 +169,14 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
                         self._lanes.pop(flow_run_id, None)  # there was no place: another worker may do it
             self._last_polled_time = now("UTC")
             return begun
+
+    def _is_time_for(self, lane: Lane) -> bool:
+        """Whether to ask for runs of a lane now."""
+        at = time.monotonic()
+        if lane is Lane.HOUSEKEEPING and at - self._asked_at.get(lane, -_HOUSEKEEPING_EVERY) < _HOUSEKEEPING_EVERY:
+            return False
+        self._asked_at[lane] = at
+        return True
 
     def _release_limit_slot(self, flow_run_id: UUID) -> None:
         for places in self._places.values():
@@ -275,11 +286,11 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
 
     async def watch_queues(self) -> None:
         """Look for ever which queues the pool has: runs in one that a maintainer made are begun as small ones."""
-        large = self._queues[Lane.LARGE]
+        others = set[str]().union(*(queues for lane, queues in self._queues.items() if lane is not Lane.SMALL))
         while True:
             try:
                 there = await self.client.read_work_queues(work_pool_name=self._work_pool_name)
-                self._queues[Lane.SMALL] = {queue.name for queue in there} - large or self._queues[Lane.SMALL]
+                self._queues[Lane.SMALL] = {queue.name for queue in there} - others or self._queues[Lane.SMALL]
             except (httpx.HTTPError, PrefectException, RuntimeError):
                 logger.debug("Prefect can't be asked for its queues; asking again later")
             await anyio.sleep(_QUEUES_EVERY)

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 TRIED = "3.8.8"
 """The Prefect that the tests run. Parts of another one that ours stand on may have changed without an error."""
 POLL_EVERY = 1.0
+HOUSEKEEPING_PLACES = 2
+"""Runs that go through all that is stored, side by side: one may take hours. They wait for S3 nearly all the time."""
 ENDS_WITHIN = 10.0
 """Seconds that runs get to end after they were told to: a request to S3 may hang for minutes."""
 TELLS_WITHIN = 3.0
@@ -65,7 +67,11 @@ async def _run_until_stopped(settings: Settings, on_drain: Callable[[], None] | 
         worker = InProcessWorker(
             work_pool_name=settings.prefect.work_pool,
             name=f"{socket.gethostname()}-{os.getpid()}",
-            places={Lane.SMALL: settings.worker.concurrency, Lane.LARGE: settings.worker.large_concurrency},
+            places={
+                Lane.SMALL: settings.worker.concurrency,
+                Lane.LARGE: settings.worker.large_concurrency,
+                Lane.HOUSEKEEPING: HOUSEKEEPING_PLACES,
+            },
         )
         # Tasks of asyncio, not of anyio: anyio looks for ever for the origin of the cancellation of Prefect's
         # worker, whose errors name each other as their context.

@@ -1,4 +1,4 @@
-"""Lanes: jobs of one size share places, so that a small one never waits behind a big one."""
+"""Lanes: jobs of one size share places, so that a small one never waits behind a big one, nor behind housekeeping."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ class Lane(StrEnum):
     """It has places of its own in every worker."""
     HUGE = "huge"
     """It gets a machine of its own, where one is configured; else it is large."""
+    HOUSEKEEPING = "housekeeping"
+    """No job's: what goes through all that is stored, for hours perhaps, while nobody waits for it."""
 
     @classmethod
     def of(cls, input_bytes: int, *, large: int, huge: int | None) -> Lane:
@@ -31,6 +33,7 @@ class Queue(StrEnum):
     LARGE = "large"
     LARGE_BACKGROUND = "large-background"
     HUGE = "huge"
+    HOUSEKEEPING = "housekeeping"
 
     @classmethod
     def of(cls, lane: Lane, *, background: bool) -> Queue:
@@ -45,5 +48,6 @@ class Queue(StrEnum):
 QUEUES_OF = {
     Lane.SMALL: (Queue.DEFAULT, Queue.BACKGROUND),
     Lane.LARGE: (Queue.LARGE, Queue.LARGE_BACKGROUND),
+    Lane.HOUSEKEEPING: (Queue.HOUSEKEEPING,),
 }
 """The queues that feed the places of a lane, the most urgent one first."""

@@ -17,8 +17,9 @@ from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.workers.base import BaseWorker
 
 from readvault.adapters import prefect_engine, prefect_server, prefect_worker_process
+from readvault.adapters.prefect_deployments import described_deployments
 from readvault.adapters.prefect_worker import InProcessWorker
-from readvault.domain.lanes import Lane
+from readvault.domain.lanes import Lane, Queue
 from tests.conftest import REPOSITORY
 
 
@@ -81,6 +82,40 @@ def test_a_run_that_is_about_to_begin_is_waited_for() -> None:
         assert worker.running == 1
 
     _looked(one)
+
+
+def test_housekeeping_takes_no_place_of_a_job_and_is_seldom_asked_for() -> None:
+    asked: list[Lane] = []
+
+    class Asking(_Looking):
+        type = "asking"
+
+        async def _ask_for_runs(self, lane: Lane, places: int) -> list[WorkerFlowRunResponse]:
+            asked.append(lane)
+            return []
+
+    async def look() -> None:
+        worker = Asking()
+        worker._places[Lane.HOUSEKEEPING] = anyio.CapacityLimiter(1)
+        async with anyio.create_task_group() as tasks:
+            worker._runs_task_group = tasks
+            for _ in range(3):
+                await worker.get_and_submit_flow_runs()
+            worker._asked_at[Lane.HOUSEKEEPING] -= 60
+            await worker.get_and_submit_flow_runs()
+
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+        asyncio.run(look())
+    assert asked.count(Lane.SMALL) == asked.count(Lane.LARGE) == 4
+    assert asked.count(Lane.HOUSEKEEPING) == 2
+
+
+def test_what_goes_through_all_that_is_stored_waits_in_a_queue_of_its_own() -> None:
+    queues = {
+        each.entrypoint.rpartition(".")[2]: each.queue for each in described_deployments(REPOSITORY / "prefect.yaml")
+    }
+    assert queues["verify_integrity"] == queues["collect_garbage"] == Queue.HOUSEKEEPING
+    assert queues["recover"] == queues["process_submission"] == Queue.DEFAULT
 
 
 def test_nothing_begins_once_the_worker_is_to_stop() -> None:
