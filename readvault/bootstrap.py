@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from readvault.adapters.foreign_s3 import ForeignS3
 from readvault.adapters.inline_orchestrator import NoOrchestrator
 from readvault.adapters.prefect_orchestrator import PrefectOrchestrator
 from readvault.adapters.s3 import S3Store
@@ -59,6 +60,7 @@ def house(chosen: Settings, orchestrator: Orchestrator | None = None) -> House:
         organisms=LiveOrganisms(organisms(chosen), time.time()),
         settings=chosen,
         second_store=_second_store(chosen),
+        foreign=ForeignS3(chosen.pulls) if chosen.pulls.enabled else None,
     )
 
 

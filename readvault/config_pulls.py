@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from readvault.domain.organism import Bytes
+
+KEY_BYTES = 32
 
 
 class PullSettings(BaseModel):
@@ -25,5 +29,22 @@ class PullSettings(BaseModel):
     open_per_group: int = Field(20, ge=1)
     connections: int = Field(4, ge=1, le=16)
     minimum_rate: Bytes = 100_000
-    tries: int = Field(4, ge=1)
     hours: float = Field(72, gt=0)
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _keys_are_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            decoded(key)
+        return keys
+
+
+def decoded(key: SecretStr) -> bytes:
+    """The 32 bytes of a key; raises ValueError, without the key, for anything else."""
+    try:
+        found = base64.b64decode(key.get_secret_value().strip().replace("-", "+").replace("_", "/"), validate=True)
+    except binascii.Error:
+        found = b""
+    if len(found) != KEY_BYTES:
+        raise ValueError(f"a key is {KEY_BYTES} bytes in base64")
+    return found

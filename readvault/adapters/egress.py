@@ -186,7 +186,7 @@ def _failures() -> Iterator[None]:
     except (httpcore.TimeoutException, httpcore.PoolTimeout):
         cause = "The source is too slow."
     except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
-        raise SourceRefused(Refusal.BAD_ANSWER, "The source's answer is no HTTP that we understand.") from None
+        cause = "The source broke off, or its answer is no HTTP."
     except httpcore.ConnectError as fault:
         if isinstance(fault.__context__, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY" in str(fault):
             raise SourceRefused(Refusal.ADDRESS, "The host has no valid certificate for its name.") from None

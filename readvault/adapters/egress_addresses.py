@@ -13,6 +13,8 @@ from readvault.domain.pulls import Refusal, SourceRefused
 HTTPS = 443
 LONGEST_URL = 8192
 _URL = re.compile(r"https://([a-z0-9.-]{1,253})(?::([0-9]{1,5}))?(/[\x21-\x7e]*)", re.IGNORECASE)
+_DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+"""Steps up and down in a path: some server on the way may walk them."""
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _TOP = re.compile(r"[a-z]{2,63}")
 _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+){1,3}-[0-9]{1,2})"
@@ -63,7 +65,7 @@ def place_of(url: str, settings: PullSettings) -> Place:
     address in two ways are how guards are passed by.
     """
     match = _URL.fullmatch(url) if len(url) <= LONGEST_URL else None
-    if match is None or "#" in url or "\\" in url:
+    if match is None or "#" in url or "\\" in url or _DOTS.search(match[3].partition("?")[0]):
         raise SourceRefused(Refusal.ADDRESS, "An address must be a plain https:// URL with a path, in ASCII.")
     place = Place(match[1].lower(), int(match[2] or HTTPS), match[3])
     if not _is_name(place.host):

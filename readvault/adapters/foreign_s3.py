@@ -11,7 +11,7 @@ import contextlib
 import re
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -82,7 +82,7 @@ class ForeignS3:
                 return False
             raise _refusal(answer)
 
-    def list(self, bucket: ForeignBucket, prefix: str, *, at_most: int) -> list[tuple[str, int]]:
+    def listing(self, bucket: ForeignBucket, prefix: str, *, at_most: int) -> list[tuple[str, int]]:
         """Keys and sizes under a prefix; refused when there are more than so many."""
         found: list[tuple[str, int]] = []
         token: str | None = None
@@ -108,7 +108,9 @@ class ForeignS3:
                 raise _refusal(answer)
             return _parsed(_up_to(answer.pieces, BYTES_OF_PAGE), prefix)
 
-    def read(self, address: ForeignAddress, pinned: ForeignObject, start: int, length: int) -> bytes:
+    def read(
+        self, address: ForeignAddress, pinned: ForeignObject, start: int, length: int, check: Callable[[], None]
+    ) -> bytes:
         """So many bytes from there on, of exactly the pinned object, at the minimum rate or faster."""
         if length == 0:
             return b""
@@ -121,6 +123,7 @@ class ForeignS3:
             _check_pinned(answer, pinned, start, length)
             body = bytearray()
             for piece in answer.pieces:
+                check()
                 body += piece
                 if len(body) > length:
                     raise SourceRefused(Refusal.WRONG_SIZE, "The source sends more bytes than it was asked for.")

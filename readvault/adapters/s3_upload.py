@@ -107,14 +107,16 @@ def put_bytes(
         return written
 
 
-def put_part(s3: S3Client, bucket: str, key: str, upload_id: str, number: int, body: bytes) -> UploadedPart:
-    """Send one part with its SHA-256; the part's `checksum` is None unless S3 says that it has checked it."""
+def put_part(
+    s3: S3Client, bucket: str, key: str, upload_id: str, number: int, body: bytes
+) -> tuple[UploadedPart, bool]:
+    """Send one part with its SHA-256; and whether S3 says that it has checked the bytes."""
     checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
     answer = s3.upload_part(
         Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body, ChecksumSHA256=checksum
     )
-    is_checked = answer.get("ChecksumSHA256") == checksum
-    return UploadedPart(number, answer["ETag"].strip('"'), len(body), checksum if is_checked else None)
+    sent = UploadedPart(number, answer["ETag"].strip('"'), len(body), checksum)
+    return sent, answer.get("ChecksumSHA256") == checksum
 
 
 def as_base64(sha256: str) -> str:

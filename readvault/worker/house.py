@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.lanes import Lane
 from readvault.domain.reports import ScreeningReport
 from readvault.domain.status import JobKind
@@ -26,7 +25,8 @@ from readvault.services.house import House
 from readvault.services.housekeeping import standing
 from readvault.services.housekeeping.day import Day, in_figures
 from readvault.services.processing.external_registration import register_external
-from readvault.services.queue import deliveries, open_jobs
+from readvault.services.pulls import pulling
+from readvault.services.queue import deliveries
 from readvault.services.queue.sizes import lane_of
 from readvault.services.release import publication
 from readvault.services.screening import feeding as screening
@@ -170,6 +170,12 @@ class WorkerHouse(Background):
         with self._at_work(job_id, JobKind.SCREEN, ScreenJob) as job:
             yield None if job is None else job.run
 
+    @contextmanager
+    def open_import(self, job_id: str) -> Iterator[Callable[[], pulling.Pulled] | None]:
+        """Claim a job that pulls files from a submitter's own S3; calling what comes pulls them."""
+        with self._claimed(job_id, JobKind.IMPORT) as held:
+            yield None if held is None else functools.partial(pulling.pull, held.house, held.claim, held.lease)
+
     def verify(
         self, chosen: VerifyIntegrity, progress: Callable[[verification.Verification], None] = lambda _: None
     ) -> verification.Verification:
@@ -192,6 +198,7 @@ class WorkerHouse(Background):
             return
         if delivery.kind != JobKind.PROCESS_SUBMISSION:
             opened: dict[str, Callable[[str], AbstractContextManager[Callable[[], object] | None]]] = {
+                JobKind.IMPORT: self.open_import,
                 JobKind.RELEASE: self.open_release,
                 JobKind.SCREEN: self.open_screening,
             }
@@ -202,18 +209,6 @@ class WorkerHouse(Background):
         with self.open_job(delivery.job_id) as job:
             if job is not None:
                 run(job, around)
-
-    def make_due(self, job_id: str, actor: str) -> None:
-        """Let an open job be claimed at once, also one that needs attention."""
-        open_jobs.make_due(self.house, job_id, actor)
-
-    def job_of(self, accession_version: str, kind: JobKind) -> str | None:
-        """The job of this kind that an accession version has and that is not done, if any."""
-        return open_jobs.open_job_of(self.house, AccessionVersion.parse(accession_version), kind)
-
-    def needs_attention(self, job_id: str) -> bool:
-        """Whether nobody tries this job again until a maintainer has looked after it."""
-        return open_jobs.needs_attention(self.house, job_id)
 
     def queue(self) -> dict[str, int]:
         """How many jobs wait, and for how long the oldest (`readvault.services.housekeeping.standing.Queue`)."""

@@ -10,6 +10,7 @@ from readvault.services import housekeeping, idempotency
 from readvault.services.drops import arrivals
 from readvault.services.house import House
 from readvault.services.processing import pipeline_versions
+from readvault.services.pulls import ending
 from readvault.services.release import ending_openings
 from readvault.services.storage.erasing import shred_dates, shredding
 from readvault.services.storage.garbage import collection, unfinished
@@ -32,6 +33,7 @@ def recover(house: House, dispatch: Callable[[], int], check: Callable[[], None]
         "delivered": dispatch,
         "upgraded pipelines": functools.partial(pipeline_versions.upgrade_all, house),
         "drop links": functools.partial(arrivals.sweep, house),
+        "expired pulls": functools.partial(ending.expire, house),
         "expired uploads": functools.partial(unfinished.expire_uploads, house),
         "closed originals": functools.partial(ending_openings.end_unwanted, house),
         "originals due": functools.partial(shred_dates.shred_due, house),

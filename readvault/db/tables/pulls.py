@@ -37,6 +37,8 @@ class Pull(SQLModel, table=True):
     bucket: str | None = None
     prefix: str | None = Field(default=None, sa_column=Column(KEY, nullable=True))
     """Everything under it is pulled; None: the sources were named."""
+    category: str | None = None
+    """Of what is found under the prefix."""
     listed: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     """Whether the prefix was listed: what is pulled never changes afterwards."""
     secret: str | None = Field(default=None, sa_column=Column(Text, nullable=True))

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("region", sa.String(), nullable=True),
         sa.Column("bucket", sa.String(), nullable=True),
         sa.Column("prefix", KEY, nullable=True),
+        sa.Column("category", sa.String(), nullable=True),
         sa.Column("listed", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("secret", sa.Text(), nullable=True),
         sa.Column("challenge_name", sa.String(), nullable=True),

@@ -1,0 +1,43 @@
+"""Pulls from a submitter's own S3. Their IDs are secret."""
+
+from __future__ import annotations
+
+from readvault.domain.pulls import PullState
+from readvault.services.pulls.asked import WantedPull, WantedSource
+from readvault.services.pulls.requests import request_pull
+from tests.integration.api.matrix.cells import Call, Row, members, secret
+from tests.integration.api.matrix.scene import Scene
+
+_URL = "https://bucket.s3.eu-central-1.amazonaws.com/canary-a-pulled.fastq"
+
+
+def _pull(scene: Scene) -> str:
+    """A pull of group A that waits for its challenge object."""
+    wanted = WantedPull((WantedSource(_URL),))
+    view = request_pull(scene.house, scene.ours.submitter, scene.group_id, wanted)
+    assert view.state is PullState.AWAITS_PROOF
+    assert view.challenge is not None
+    scene.ours.canaries.private |= {view.pull.id, view.challenge.name, view.challenge.content}
+    return view.pull.id
+
+
+def _one(scene: Scene) -> Call:
+    return Call(path={"pull_id": _pull(scene)})
+
+
+def _asked(scene: Scene) -> Call:
+    return Call(json={"groupId": scene.group_id, "urls": [{"url": f"{_URL}?X-Amz-Signature=1", "size": 5}]})
+
+
+def _listed(scene: Scene) -> Call:
+    _pull(scene)
+    return Call(params={"groupId": scene.group_id})
+
+
+ROWS = [
+    Row("POST", "/pulls", members(200), _asked),
+    Row("GET", "/pulls", members(200), _listed),
+    Row("GET", "/pulls/{pull_id}", secret(200), _one),
+    Row("POST", "/pulls/{pull_id}/start", secret(200), _one),
+    Row("DELETE", "/pulls/{pull_id}", secret(200), _one),
+]

@@ -1,0 +1,86 @@
+"""A submitter's own server beside a house that pulls from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlmodel import col, select
+
+from readvault.adapters.foreign_s3 import ForeignS3
+from readvault.config import UrlSettings
+from readvault.config_pulls import PullSettings
+from readvault.db.tables import Job
+from readvault.domain.status import JobKind, JobState
+from readvault.services.house import House
+from readvault.services.processing import jobs
+from readvault.services.pulls import access, pulling, requests
+from readvault.services.pulls.asked import PullView, WantedPull, WantedSource
+from readvault.services.pulls.pulling import Pulled
+from readvault.services.queue.lease import Lease
+from tests import foreign
+from tests.foreign import HOST, Authority, Shop
+from tests.houses import ALICE
+
+MIB = 2**20
+
+
+@dataclass
+class Lab:
+    """A server with `shop`, and a house that may pull from it."""
+
+    house: House
+    shop: Shop
+    port: int
+    group_id: int
+
+    def url(self, path: str, query: str = "signature=right") -> str:
+        """The URL of an object."""
+        return f"https://{HOST}:{self.port}{path}" + (f"?{query}" if query else "")
+
+    def asked(self, *paths: str, **told: Any) -> PullView:
+        """A pull of these objects by pre-signed URLs."""
+        sources = tuple(WantedSource(self.url(path), **told) for path in paths)
+        return requests.request_pull(self.house, ALICE, self.group_id, WantedPull(sources))
+
+    def job(self) -> Job:
+        """The newest job that imports."""
+        with self.house.sessions.read() as session:
+            query = select(Job).where(Job.kind == JobKind.IMPORT.value).order_by(col(Job.created_at).desc())
+            return session.exec(query.limit(1)).one()
+
+    def work(self, house: House | None = None) -> Pulled:
+        """What a worker does with the newest job, from its claim on."""
+        mine = house or self.house
+        claim = jobs.claim(mine, self.job().id, "worker", ())
+        assert claim is not None
+        with Lease(mine, claim) as lease:
+            try:
+                return pulling.pull(mine, claim, lease)
+            except Exception as fault:
+                if self.job().state == JobState.RUNNING:
+                    jobs.give_up(mine, claim, str(fault), counted=True)
+                raise
+
+    def due(self) -> None:
+        """Let the job be claimed at once."""
+        with self.house.sessions.begin() as session:
+            session.get_one(Job, self.job().id).not_before = 0
+
+    def seen(self, pull_id: str) -> PullView:
+        """The pull as its group sees it."""
+        return access.look_up(self.house, ALICE, pull_id)
+
+
+@contextmanager
+def lab(house: House, authority: Authority, group_id: int, shop: Shop | None = None, **changes: Any) -> Iterator[Lab]:
+    """A server, and the house with small parts and settings that let it in."""
+    shop = shop or Shop()
+    with foreign.https_server(authority, shop) as port:
+        chosen: PullSettings = foreign.settings(port, **changes)
+        urls = UrlSettings(part_size=5 * MIB)
+        settings = house.settings.model_copy(update={"pulls": chosen, "urls": urls})
+        store = ForeignS3(chosen, foreign.egress(chosen, authority))
+        yield Lab(replace(house, settings=settings, foreign=store), shop, port, group_id)
