@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select, update
 from sqlmodel import Session, col
 
 from readvault.db.names import among
-from readvault.db.tables import SiloExport, SiloExportMember, SiloPart
+from readvault.db.tables import SiloExport, SiloExportFile, SiloExportMember, SiloPart
 from readvault.domain.exports import State, Why, folder
 from readvault.domain.identifiers import AccessionVersion
 
@@ -50,6 +50,15 @@ def drop_erased(session: Session, names: Sequence[AccessionVersion], at: float) 
 def folders_of(session: Session, names: Iterable[AccessionVersion]) -> list[str]:
     """Where the files of the exports with these accession versions lie, or may still come to lie."""
     return [folder(each.organism, each.id) for each in holding(session, names)]
+
+
+def digests(session: Session, keys: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 (hexadecimal) of files of exports, by key; a part has its own in its name."""
+    found = {key: key.rpartition("/")[2].partition(".")[0] for key in keys if "/parts/" in key}
+    files = select(col(SiloExportFile.key), col(SiloExportFile.sha256))
+    for page in batched(sorted(set(keys) - found.keys()), PAGE):
+        found |= {row[0]: row[1] for row in session.execute(files.where(col(SiloExportFile.key).in_(page)))}
+    return found
 
 
 def alive_until(session: Session, names: Iterable[AccessionVersion]) -> float:

@@ -81,7 +81,7 @@ def processed_reads(
         writer.write(lines(reads, segment))
     told = {"date": "2026-01-05", "country": "Peru"} if metadata is None else metadata
     files = (
-        _staged(house, claim, "consensus", "consensus.fasta", b">main\nACGT\n"),
+        _staged(house, claim, "consensus", "consensus.fasta", b">main\n" + reads[-1][0].encode() + b"\n"),
         _staged(house, claim, "siloReads", FILE_NAME, path.read_bytes()),
     )
     body = manifest.build(

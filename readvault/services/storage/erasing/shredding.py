@@ -112,6 +112,9 @@ def _note(house: House, row: Erasure) -> int:
     fresh = 0
     for page in batched(erasure_search.candidates(house, row), PAGE):
         hashes = {line: _sha256(house, line) for line in page if line.kind in (Kind.OTHER_VERSION, Kind.DOCUMENT)}
+        with house.sessions.read() as session:
+            stored = exports.digests(session, [line.key for line in page if line.kind is Kind.EXPORT])
+        hashes |= {line: stored.get(line.key) for line in page if line.kind is Kind.EXPORT}
         with house.sessions.begin() as session:
             tombstoning.lock_groups(session, erasure_search.groups_of(session, row))
             new = [line for line in erasure_search.going(session, page) if line.kind is not Kind.PARTS]
