@@ -60,6 +60,8 @@ class InlineOrchestrator:
         self._changed = threading.Condition()
         self._waiting: dict[Lane, list[_Waiting]] = {Lane.SMALL: [], Lane.LARGE: []}
         self._states: OrderedDict[str, RunState] = OrderedDict()
+        self._queued: dict[str, Queue] = {}
+        """The jobs that wait here, by their IDs."""
         self._stopped = False
         self._threads = [
             threading.Thread(target=self._work, args=(lane,), name=f"{lane}-job_{number}", daemon=True)
@@ -70,13 +72,18 @@ class InlineOrchestrator:
             thread.start()
 
     def deliver(self, delivery: Delivery) -> str | None:
-        """Queue the job; the same delivery again is the same run. None after `stop`."""
+        """Queue the job; the same delivery again is the same run. None after `stop`.
+
+        A job waits here once, however often it is delivered: a worker in another process, which can't know
+        that it does, delivers it to itself, and it becomes the one's who is free first.
+        """
         run_id = f"inline-{delivery.job_id}-{delivery.number}"
         queue = Queue(delivery.queue)
         with self._changed:
             if self._stopped:
                 return None
-            if run_id not in self._states:
+            if run_id not in self._states and self._queued.get(delivery.job_id) != queue:
+                self._queued[delivery.job_id] = queue
                 self._states[run_id] = RunState.WAITING
                 lane = Lane.SMALL if queue in QUEUES_OF[Lane.SMALL] else Lane.LARGE
                 waiting = _Waiting(_URGENCY.get(queue, 0), next(self._numbers), run_id, delivery)
@@ -86,14 +93,14 @@ class InlineOrchestrator:
         return run_id
 
     def waiting_among(self, run_ids: Sequence[str]) -> frozenset[str]:
-        """Those that wait for a thread."""
+        """Those that wait for a thread, and those of other processes whose jobs wait here too."""
         with self._changed:
-            return frozenset(run_id for run_id in run_ids if self._states.get(run_id) is RunState.WAITING)
+            return frozenset(run_id for run_id in run_ids if self._state_of(run_id) is RunState.WAITING)
 
     def state_of(self, run_id: str) -> RunState | None:
-        """WAITING for a thread, RUNNING, ENDED, or MISSING for a run of another process."""
+        """WAITING for a thread, RUNNING, ENDED, or MISSING for a run of another process whose job doesn't wait here."""
         with self._changed:
-            return self._states.get(run_id, RunState.MISSING)
+            return self._state_of(run_id)
 
     def stop(self, within: float | None = None) -> bool:
         """Start nothing more and wait for what runs, not longer than so many seconds; whether all has ended."""
@@ -112,6 +119,7 @@ class InlineOrchestrator:
                 if self._stopped:
                     return
                 chosen = heapq.heappop(self._waiting[lane])
+                self._queued.pop(chosen.delivery.job_id, None)
                 self._states[chosen.run_id] = RunState.RUNNING
             try:
                 with running(Run(lane)):
@@ -122,6 +130,11 @@ class InlineOrchestrator:
             finally:
                 with self._changed:
                     self._states[chosen.run_id] = RunState.ENDED
+
+    def _state_of(self, run_id: str) -> RunState:
+        job_id = run_id.removeprefix("inline-").rpartition("-")[0]
+        waits = job_id in self._queued
+        return self._states.get(run_id, RunState.WAITING if waits else RunState.MISSING)
 
     def _forget(self) -> None:
         while len(self._states) > REMEMBERED:

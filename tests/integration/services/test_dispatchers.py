@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from readvault.adapters.inline_orchestrator import InlineOrchestrator
+from readvault.domain.lanes import Queue
 from readvault.domain.status import JobKind
-from readvault.ports import Delivery
+from readvault.ports import Delivery, RunState
 from readvault.services.house import House
 from readvault.services.queue import deliveries
 from tests.fakes import RecordingOrchestrator
@@ -104,3 +106,47 @@ def test_a_pass_asks_about_a_bounded_number_of_jobs(house: House) -> None:
             for s, p in of_jobs
         ]
     assert all("ix_job_undelivered" in plan or "ix_job_delivered" in plan for plan in plans), plans
+
+
+def test_two_workers_without_prefect_do_not_deliver_what_waits_to_each_other_for_ever(house: House) -> None:
+    """Neither can ask the other; each has every job once, and it becomes the one's who is free first."""
+    go_on = threading.Event()
+    done: list[str] = []
+
+    def work(delivery: Delivery) -> None:
+        go_on.wait(30)
+        done.append(delivery.job_id)
+
+    workers = [InlineOrchestrator(work, 1) for _ in range(2)]
+    busy = Delivery("busy", 1, "x", "x", Queue.DEFAULT)
+    ids = _jobs(house, 5)
+    try:
+        for worker in workers:
+            worker.deliver(busy)
+        delivered = []
+        for _ in range(4):
+            for worker in workers:
+                delivered.append(deliveries.dispatch(replace(house, orchestrator=worker), READY))
+                for each in ids:
+                    change(house, each, run_checked_at=1.0, delivered_at=1.0)
+        assert delivered == [5, 5, 0, 0, 0, 0, 0, 0]
+        assert {job(house, each).deliveries for each in ids} == {2}
+    finally:
+        go_on.set()
+        assert all(worker.stop(within=30) for worker in workers)
+    assert len(done) <= 2 * (len(ids) + 1), "each job once in each worker"
+
+
+def test_a_job_that_a_worker_has_ended_is_queued_again_when_it_is_delivered_again() -> None:
+    done: list[int] = []
+    worker = InlineOrchestrator(lambda delivery: done.append(delivery.number), 1)
+    try:
+        for number in (1, 2):
+            run_id = worker.deliver(Delivery("again", number, "x", "x", Queue.DEFAULT)) or ""
+            deadline = time.monotonic() + 10
+            while worker.state_of(run_id) is not RunState.ENDED and time.monotonic() < deadline:
+                time.sleep(0.005)
+    finally:
+        worker.stop(within=10)
+    assert done == [1, 2]
+    assert worker.state_of("inline-never-heard-of-1") is RunState.MISSING
