@@ -90,6 +90,7 @@ class Stack:
                 self.addresses = found
                 return
             time.sleep(0.2)
+        self.stop()
         raise AssertionError("the stack was not ready in time:\n" + (self.data_dir / "up.log").read_text())
 
     def stack_json(self) -> dict[str, Any]:
