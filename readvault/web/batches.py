@@ -43,7 +43,8 @@ def home(site: SiteDep, visit: VisitDep) -> Response:
     for organism in site.house.organisms.values():
         counts = list_entries(site.house, visit.actor, organism.name, page=0, size=0)
         organisms.append({"name": organism.name, "title": organism.title, **counts})
-    return page("home", visit=visit, organisms=organisms, groups=_groups(site, visit))
+    drop_links = site.house.settings.drop_links.enabled
+    return page("home", visit=visit, organisms=organisms, groups=_groups(site, visit), drop_links=drop_links)
 
 
 @router.get("/organisms/{organism}")

@@ -12,7 +12,8 @@ from readvault.web.site import HOME, PageRoute
 
 router = APIRouter(prefix=f"{HOME}/static", route_class=PageRoute, include_in_schema=False)
 
-_TYPES = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_SCRIPT = "text/javascript"
+_TYPES = {"style.css": "text/css", "page.js": _SCRIPT, "drop.js": _SCRIPT, "icon.svg": "image/svg+xml"}
 _FILES = {name: resources.files("readvault.web").joinpath("static", name).read_bytes() for name in _TYPES}
 
 

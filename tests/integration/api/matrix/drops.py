@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tests.integration.api.matrix.cells import Call, Row, anybody, members
 from tests.integration.api.matrix.scene import Scene
@@ -23,6 +23,17 @@ def _held(scene: Scene, data: Mapping[str, str] | None = None) -> Call:
 
 def _as_user(scene: Scene) -> Call:
     return Call(json=WISH, headers={"Authorization": f"Bearer {scene.ours.link_token}"})
+
+
+_LOGIN = {"anonymous": 303}
+_PAGE = "/web/groups/{group_id}/drops"
+
+
+def _button(action: str, **fields: str) -> Callable[[Scene], Call]:
+    values = {"label": "x", "days": "7", "gigabytes": "1", "objects": "2", **fields}
+    return lambda scene: Call(
+        data={"action": action, "link": scene.ours.link, "file": scene.ours.dropped_file, **values}
+    )
 
 
 _FILE = "/drop/files/{object_name}"
@@ -48,4 +59,10 @@ ROWS = [
     Row("POST", f"{_FILE}/parts", anybody(404), lambda scene: _held(scene, {"numbers": "1"}), note="another link's"),
     Row("POST", f"{_FILE}/complete", NOBODYS),
     Row("POST", f"{_FILE}/complete", anybody(404), _held, note="another link's"),
+    Row("GET", "/web/drop", anybody(200)),
+    Row("GET", _PAGE, {**members(200), **_LOGIN}),
+    Row("POST", _PAGE, {**members(200), **_LOGIN}, _button("make"), note="make"),
+    Row("POST", _PAGE, {**members(303), **_LOGIN}, _button("revoke"), note="revoke"),
+    Row("POST", _PAGE, {**members(303), **_LOGIN}, _button("discard"), note="discard"),
+    Row("POST", _PAGE, {**members(400), **_LOGIN}, _button("make", days="many"), note="nonsense"),
 ]
