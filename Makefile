@@ -10,7 +10,7 @@ N ?=
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench bench-api bench-throughput bench-claims bench-wave accuracy lock clean
+.PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench bench-api bench-throughput bench-claims bench-silo bench-wave accuracy lock clean
 
 help:  ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-throughput: setup  ## submissions an hour through the whole stack (N=submi
 
 bench-claims: setup  ## worker processes on one PostgreSQL empty a queue of 100,000 tiny jobs (N=jobs, WORKERS="4 8 16", DONE=jobs done before for the plans)
 	@$(PYTHON) -m benchmarks.claims $(if $(N),--jobs $(N)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(DONE),--done $(DONE))
+
+bench-silo: setup  ## reads per CPU-second into lines for SILO, beside a plain loop (N=reads)
+	@$(PYTHON) -m benchmarks.silo $(if $(N),--reads $(N))
 
 bench-wave: setup  ## small jobs beside a big one: how much longer they wait (N=small jobs, MB=of the big one)
 	@$(PYTHON) -m benchmarks.wave $(if $(N),--small $(N)) $(if $(MB),--megabytes $(MB))
