@@ -56,6 +56,7 @@ def verify_integrity(
     """
     from readvault import bootstrap
     from readvault.adapters.inline_orchestrator import NoOrchestrator
+    from readvault.services.entries.damage import called
     from readvault.services.storage.integrity import verification
 
     settings = bootstrap.settings()
@@ -76,6 +77,6 @@ def verify_integrity(
         typer.echo("The time was up: call it again to go on.")
     damaged = verification.damaged(house)
     for row in damaged:
-        typer.echo(f"damaged\t{row.key}\t{row.damage}\t{row.unrepaired or ''}")
+        typer.echo(f"damaged\t{row.key}\t{row.damage}\t{row.unrepaired or ''}\t{called(row.key)}")
     if damaged or done.held_by_locks:
         raise typer.Exit(EXIT_DAMAGE)

@@ -21,11 +21,16 @@ SECRETS = {
     "password in a form": ("grant_type=password&username=a&password={}", "hunter22"),
     "password in JSON": ('{{"password": "{}"}}', "hunter22"),
     "password in an address": ("postgresql+psycopg://readvault:{}@db:5432/x", "hunter22"),
+    "key of an original": ("incoming/b/{} is lost", "0e8c6f2e-0000-4000-8000-000000000000"),
+    "key of a processed file": (
+        "vault/7/{} is lost",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    ),
     "secret key": ("secret_key={}", "wJalrXUtnFEMI/K7MDENG"),
 }
 HARMLESS = [
     "job 0e8c6f2e-0000-4000-8000-000000000000 needs attention: stage: S3 answered SlowDown (HTTP 503) to PutObject",
-    "integrity: object vault/1/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 is damaged: missing",
+    "integrity: vault object 843f953487ed is damaged: missing",
     "LOC_000001Y.1 by alice@example.org: 2 files, 1234 bytes at 12:30:05",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable
 from itertools import batched
@@ -23,6 +24,15 @@ IS_DAMAGED = "stored bytes are damaged"
 """What a job's reason holds when it waits for a repair: the repair queues it again."""
 ACTOR = "readvault"
 PAGE = 500
+
+
+def called(key: str) -> str:
+    """How the log names an object: its key holds a file ID or a hash, which are secret.
+
+    >>> called("vault/1/e3b0c442")
+    'vault object 843f953487ed'
+    """
+    return f"{key.partition('/')[0]} object {hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def found(
@@ -57,7 +67,7 @@ def note(house: House, stored: StoredVersion, damage: str | None, *, unrepaired:
             details = {"damage": damage, "before": was, "size": stored.size}
             audit.append(session, ACTOR, "verify integrity", stored.key, details)
     if damage is not None and damage != was:
-        logger.error("integrity: object %s is damaged: %s", stored.key, damage)
+        logger.error("integrity: %s is damaged: %s", called(stored.key), damage)
     return was
 
 

@@ -180,7 +180,7 @@ def inputs_of(house: House, claim: Claim) -> Inputs:
 
 def _sealed(entry_file: EntryFile, uploaded: UploadedFile) -> SealedFile:
     if uploaded.sealed_at is None or uploaded.size is None:
-        raise ProcessingFailure("fetch", f"file {uploaded.id} is not sealed")
+        raise ProcessingFailure("fetch", "an original is not sealed")
     return SealedFile(
         file_id=uploaded.id,
         category=entry_file.category,
@@ -204,9 +204,7 @@ def record_hashes(house: House, claim: Claim, hashes: Mapping[str, str]) -> None
             if uploaded.sha256 is None:
                 uploaded.sha256 = hashes[file_id]
             elif uploaded.sha256 != hashes[file_id]:
-                raise ProcessingFailure(
-                    "fetch", f"integrity: file {file_id} had another SHA-256 when it was first read"
-                )
+                raise ProcessingFailure("fetch", "integrity: an original had another SHA-256 when it was first read")
         failpoint("hashes-before-commit")
     failpoint("hashes-after-commit")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, StoredVersion
 from readvault.services.entries import damage
+from readvault.services.entries.damage import called
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.processing.reprocessing import process_again
@@ -127,6 +129,21 @@ def test_the_second_bucket_gives_back_what_was_lost(house: House, name: Accessio
     assert (key, after.stored.version_id) in primary(house).locked
     assert list(fsck(house)) == []
     assert verify(house, days=0, survey_every=0).damaged == 0
+
+
+def test_the_log_names_no_file_id_and_no_hash(
+    house: House, name: AccessionVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = [key_of(house, room) for room in ("incoming/", "vault/")]
+    for number, key in enumerate(keys):
+        lose(primary(house), key)
+        if number:
+            lose(second(house), key)
+    with caplog.at_level(logging.DEBUG, logger="readvault"):
+        assert verify(house, days=0, survey_every=0).damaged == 2
+    lines = "\n".join(record.getMessage() for record in caplog.records)
+    assert all(lines.count(called(key)) >= 2 for key in keys), "found, and repaired or not"
+    assert not [part for key in keys for part in (key, key.rpartition("/")[2]) if part in lines]
 
 
 def test_another_version_under_the_key_is_enough(house: House, name: AccessionVersion) -> None:

@@ -104,7 +104,7 @@ def _drop(house: House, file: UploadedFile) -> bool:
         if file.multipart_upload_id:
             house.store.abort_multipart(file.key, file.multipart_upload_id)
     except ProcessingFailure as failure:
-        logger.warning("upload %s is expired and its parts are still there: %s", file.id, failure.cause)
+        logger.warning("an upload is expired and its parts are still there: %s", failure.cause)
         return False
     with house.sessions.begin() as session:
         dropped = session.execute(

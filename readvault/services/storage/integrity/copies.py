@@ -53,7 +53,7 @@ def make(house: House, *, check_time: Callable[[], None] = lambda: None) -> int:
             try:
                 made += second_bucket.copy(house, key)
             except BytesLost as loss:  # repaired first, copied then
-                logger.warning("the copy of %s waits: %s", key, loss.cause)
+                logger.warning("the copy of %s waits: %s", damage.called(key), loss.cause)
 
 
 def verify(house: House, since: float, *, repairs: bool) -> Iterator[int]:
@@ -82,14 +82,14 @@ def verify(house: House, since: float, *, repairs: bool) -> Iterator[int]:
             try:
                 second_bucket.copy(house, row.key, anew=True)
             except ProcessingFailure as failure:
-                logger.error("the copy of %s in the second bucket stays damaged: %s", row.key, failure)
+                logger.error("the copy of %s in the second bucket stays damaged: %s", damage.called(row.key), failure)
             yield row.size
 
 
 def _is_whole(house: House, second: ReadStore, row: SecondCopy) -> bool:
     wrong = damage.found(second, StoredVersion(row.key, row.version_id, row.size), row.sha256)
     if wrong is not None:
-        logger.error("integrity: the copy of %s in the second bucket is damaged: %s", row.key, wrong)
+        logger.error("integrity: the copy of %s in the second bucket is damaged: %s", damage.called(row.key), wrong)
     with house.sessions.begin() as session:
         values = {"checked_at": clock.read(session)} | ({"copied_at": None} if wrong is not None else {})
         session.execute(

@@ -88,7 +88,7 @@ def move(house: House, pinned: Pinned, stored: StoredVersion, sha256: str, origi
         told = {"source": origin, "lost": pinned.stored.version_id, "version": stored.version_id}
         details = {**told, "jobs": len(waiting)}
         audit.append(session, SYSTEM, "repair", pinned.key, details)
-    logger.warning("integrity: object %s is repaired: %s", pinned.key, origin)
+    logger.warning("integrity: %s is repaired: %s", damage.called(pinned.key), origin)
     failpoint("repair-after-commit")
     return True
 

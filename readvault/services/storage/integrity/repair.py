@@ -19,6 +19,7 @@ from readvault.domain.errors import ProcessingFailure, Unavailable
 from readvault.ports import ReadStore, StoredVersion
 from readvault.scratch import temporary
 from readvault.services.entries import damage
+from readvault.services.entries.damage import called
 from readvault.services.house import House
 from readvault.services.storage.integrity import making_again, pin_moves
 from readvault.services.storage.integrity.pin_moves import EARLIER, SECOND, UPLOADED
@@ -72,7 +73,7 @@ def with_new_bytes(house: House, group_id: int, hashes: Collection[str]) -> int:
         try:
             repaired += _from_the_same_bytes(house, pinned, pinned.restorable)
         except (ProcessingFailure, Unavailable) as failure:
-            logger.warning("integrity: %s is not repaired yet: %s", pinned.key, failure)
+            logger.warning("integrity: %s is not repaired yet: %s", called(pinned.key), failure)
     return repaired
 
 
@@ -89,11 +90,11 @@ def uncover(house: House, pinned: Pinned) -> tuple[int, bool]:
         if top is None or top.stored.version_id in {pinned.stored.version_id, *left_behind}:
             break
         if not house.store.delete(top.stored):
-            logger.error("integrity: a lock holds what lies over %s; a maintainer must remove it", pinned.key)
+            logger.error("integrity: a lock holds what lies over %s; a maintainer must remove it", called(pinned.key))
             return removed, True
         removed += 1
     if removed:
-        logger.warning("integrity: removed %d versions and markers that lay over %s", removed, pinned.key)
+        logger.warning("integrity: removed %d versions and markers that lay over %s", removed, called(pinned.key))
         pin_moves.write_down_uncovered(house, pinned, removed)
     return removed, False
 
@@ -103,7 +104,7 @@ def _remains(house: House, pinned: Pinned, obstacle: str) -> str:
         row = session.get(FixityCheck, pinned.key)
         if row is not None and row.damage is not None:
             row.unrepaired = obstacle
-    logger.error("integrity: %s is damaged and not repaired: %s", pinned.key, obstacle)
+    logger.error("integrity: %s is damaged and not repaired: %s", called(pinned.key), obstacle)
     return obstacle
 
 
