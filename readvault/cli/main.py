@@ -15,6 +15,7 @@ from readvault.cli.garbage import collect_garbage
 from readvault.cli.host_index import host_index_app
 from readvault.cli.organisms import organisms_app
 from readvault.cli.process import process
+from readvault.cli.query import query
 from readvault.cli.serve import api, worker
 from readvault.cli.storage import fsck, verify_integrity
 from readvault.cli.up import up
@@ -38,6 +39,7 @@ app.command()(fsck)
 app.command("verify-integrity")(verify_integrity)
 app.command("collect-garbage")(collect_garbage)
 app.command("export-silo")(export_silo)
+app.command()(query)
 app.command()(worker)
 app.command()(api)
 app.add_typer(host_index_app, name="host-index")

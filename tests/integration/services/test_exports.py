@@ -259,7 +259,14 @@ def test_what_was_made_with_another_reference_or_lies_on_other_segments_is_left_
 
 @pytest.mark.parametrize(
     ("value", "kept"),
-    [("2026-02-29", None), ("2026-2-1", None), ("", None), (20260201, None), ("2024-02-29", "2024-02-29"), (None, None)],
+    [
+        ("2026-02-29", None),
+        ("2026-2-1", None),
+        ("", None),
+        (20260201, None),
+        ("2024-02-29", "2024-02-29"),
+        (None, None),
+    ],
 )
 def test_no_value_that_silo_refuses_gets_in(house: House, value: Any, kept: str | None) -> None:
     released_reads(house, group(house, "alice"), metadata={"date": value, "country": "Peru"})
