@@ -17,7 +17,7 @@ begins with `START`, and the first segment's key stands behind the read ID and n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 FILE_NAME = "reads.silo.ndjson.zst"
@@ -31,6 +31,20 @@ RESERVED = frozenset({"readId", "sequence", "insertions", "offset"})
 def key(name: str) -> bytes:
     """The key of a segment or gene as it stands in a line, its colon included."""
     return json.dumps(name).encode("ascii") + b":"
+
+
+def clash(names: Sequence[str]) -> str | None:
+    """Which segment or gene can't have a key of its own in a line, or None.
+
+    >>> clash(["HA", "NA", "HA"])
+    'HA'
+    """
+    seen = set(RESERVED)
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def splice(lines: bytes, accession_version: str, metadata: bytes, first: str) -> bytes:

@@ -31,6 +31,7 @@ from readvault.domain.organism.pipeline import (
     QcRule,
     Reprocessing,
     Rescreen,
+    Silo,
 )
 from readvault.domain.organism.silo import SiloExport
 from readvault.domain.organism.submission import FileCategory, Submission
@@ -64,6 +65,7 @@ __all__ = [
     "Rescreen",
     "Review",
     "SampleType",
+    "Silo",
     "SiloExport",
     "Strict",
     "Submission",

@@ -169,8 +169,8 @@ class _Lines:
         self._merged = merged
         self._minimum = minimum
         self._names = (*names, *self._genes.names)
-        if len(set(self._names)) < len(self._names) or silo_lines.RESERVED & set(self._names):
-            raise ProcessingFailure(STEP, "a segment or gene is called like another one, or like a part of the lines")
+        if (taken := silo_lines.clash(self._names)) is not None:
+            raise ProcessingFailure(STEP, f"two segments or genes are called {taken}, or it is a word of the lines")
         keys = [b"," + silo_lines.key(name) for name in self._names]
         self._keys = np.frombuffer(b"".join(keys), dtype=np.uint8).copy()
         self._key_ends = np.cumsum([0, *map(len, keys)]).astype(np.int64)

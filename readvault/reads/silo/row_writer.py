@@ -77,6 +77,71 @@ def _note(buffer: Bytes, at: Any, bits: Any, seen: Bytes) -> Any:
     return had == 0
 
 
+@inlined
+def _mate_of(buffer: Bytes, one: Any, following: Any, which: Any) -> Any:
+    """The next record when it is the other mate of a fragment; -1 for none, TWICE when it is the same mate again."""
+    if not _same_template(buffer, one, following):
+        return np.int64(-1)
+    if which == _mate_number(uint16_at(buffer, following + 18)):
+        return np.int64(TWICE)
+    start, other = int32_at(buffer, one + 8), int32_at(buffer, following + 8)
+    ends = start + span_and_indels(buffer, one)[0], other + span_and_indels(buffer, following)[0]
+    apart = max(start, other) - min(ends[0], ends[1])
+    together = int32_at(buffer, one + 4) == int32_at(buffer, following + 4) and apart <= WIDEST_GAP
+    return following if together else np.int64(-1)
+
+
+@inlined
+def _read_id(buffer: Bytes, record: Any, whole: Any, which: Any, out: Bytes, at: Any) -> Any:
+    """Append how a line begins; where its read ID ends."""
+    name = record + FIXED_BYTES
+    at = put_text(_START, out, at)
+    at = put_text(buffer[name : name + np.int64(buffer[record + 12]) - 1], out, at)
+    if not whole:
+        out[at], out[at + 1] = SLASH, ZERO + which
+        at += 2
+    out[at] = QUOTE
+    return at + 1
+
+
+@compiled("void(uint8[::1], int64, int64, int64, int64, uint8[:,::1], uint8[::1])")
+def _lay_fragment(
+    buffer: Bytes, one: int, mate: int, start: int, minimum: int, scratch: NDArray[np.uint8], symbols: Bytes
+) -> None:
+    """Lay a record, and its mate if there is one, along the reference from `start` on."""
+    first = int32_at(buffer, one + 8) - start
+    if mate < 0:
+        lay(buffer, one, first, minimum, symbols, scratch[3])
+        return
+    symbols[:] = UNKNOWN
+    lay(buffer, one, first, minimum, symbols, scratch[3])
+    place, span = int32_at(buffer, mate + 8) - start, span_and_indels(buffer, mate)[0]
+    others = scratch[0][:span]
+    lay(buffer, mate, 0, minimum, others, scratch[1])
+    lay_over(others, scratch[1], place, (first, first + span_and_indels(buffer, one)[0]), symbols, scratch[3])
+
+
+@compiled("int64(uint8[::1], int64, int64, int64, int64[:,:,::1])")
+def _find_insertions(buffer: Bytes, one: int, mate: int, minimum: int, events: NDArray[np.int64]) -> int:
+    """Leave the insertions of a fragment in `events[1]`; how many there are."""
+    if mate < 0:
+        return note_insertions(buffer, one, minimum, events[1], 0)
+    middle = note_insertions(buffer, one, minimum, events[0], 0)
+    return join_insertions(
+        buffer, events[0], middle, note_insertions(buffer, mate, minimum, events[0], middle), events[1]
+    )
+
+
+@compiled("UniTuple(int64, 2)(int64[::1], int64[::1], int64, int64, int64, int64, boolean)")
+def _codons_within(
+    reach: Integers, rest: Integers, base: int, length: int, start: int, end: int, reverse: bool
+) -> tuple[int, int]:
+    """The first and the last codon of a gene that positions from `start` to `end` may touch."""
+    far, near = (-end, -start) if reverse else (start, end)
+    codons = slice(base // 3, (base + length) // 3)
+    return int(np.searchsorted(reach[codons], far)), int(np.searchsorted(rest[codons], near)) - 1
+
+
 @compiled(
     "int64(uint8[::1], int64[::1], int64[::1], boolean, int64, uint8[::1], int64[::1], int64,"
     " int64[::1], boolean[::1], int64[::1], int64[::1], int64[::1], int64[::1], uint8[::1],"
@@ -106,102 +171,59 @@ def write_lines(
     """Write lines from record `state[0]` on until `out` is full; how many bytes, or what is wrong (negative).
 
     `state`: the next record, lines written, lines of two mates, bytes that the next line may need. With `merged`
-    mates that lie one behind the other become one line. `events` is room for three lists of insertions and one of
-    inserted amino acids, `scratch` are four rows that hold any fragment with all of its insertions.
+    mates that lie one behind the other become one line. `events` is room for three lists of insertions, `scratch` are
+    four rows that hold any fragment with all of its insertions.
     """
     at: Any = np.int64(0)
-    fixed = np.int64(len(keys) + (segments + len(gene_segment)) * (48 + INTEGER) + 64)
+    rows = segments + len(gene_segment)
+    fixed = len(keys) + rows * (48 + INTEGER) + 64
     while state[0] < len(offset):
         one = offset[state[0]]
+        mate: Any = np.int64(-1)
         flag, segment, start = uint16_at(buffer, one + 18), int32_at(buffer, one + 4), int32_at(buffer, one + 8)
         end = start + span_and_indels(buffer, one)[0]
-        first_start, first_end, mate_start, mate_end = start, end, start, end
-        which_mate = _mate_number(flag)
-        mate: Any = np.int64(-1)
-        if which_mate < 0:
+        which = _mate_number(flag)
+        if which < 0:
             return NO_MATE_NUMBER
-        if merged and state[0] + 1 < len(offset) and _same_template(buffer, one, offset[state[0] + 1]):
-            mate = offset[state[0] + 1]
-            if which_mate == _mate_number(uint16_at(buffer, mate + 18)):
-                return TWICE
-            mate_start = int32_at(buffer, mate + 8)
-            mate_end = mate_start + span_and_indels(buffer, mate)[0]
-            apart = max(start, mate_start) - min(end, mate_end)
-            if int32_at(buffer, mate + 4) != segment or apart > WIDEST_GAP:
-                mate = -1
-            else:
-                start, end = min(start, mate_start), max(end, mate_end)
-        count = note_insertions(buffer, one, minimum, events[0], 0)
-        found = events[0]
+        if merged and state[0] + 1 < len(offset):
+            mate = _mate_of(buffer, one, offset[state[0] + 1], which)
+        if mate == TWICE:
+            return TWICE
         if mate >= 0:
-            middle, count = count, note_insertions(buffer, mate, minimum, events[0], count)
-            count = join_insertions(buffer, events[0], middle, count, events[1])
-            found = events[1]
-        inserted = np.int64(0)
-        for event in range(count):
-            inserted += found[event, 1]
-        per_row = end - start + inserted + 3 * INTEGER + INTEGER * count
-        needed = fixed + per_row * (1 + len(gene_segment))
+            mate_start = int32_at(buffer, mate + 8)
+            start, end = min(start, mate_start), max(end, mate_start + span_and_indels(buffer, mate)[0])
+        count = _find_insertions(buffer, one, mate, minimum, events)
+        found = events[1]
+        needed = fixed + rows * (end - start + np.sum(found[:count, 1]) + INTEGER * (count + 3))
         if at + needed > len(out):
             state[3] = needed
             return int(at)
-        whole = mate >= 0 or which_mate == 0 or (merged and flag & MATE_UNMAPPED != 0)
-        if not _note(buffer, one, _BOTH if whole else which_mate, seen):
+        whole = mate >= 0 or which == 0 or (merged and flag & MATE_UNMAPPED != 0)
+        if not _note(buffer, one, _BOTH if whole else which, seen):
             return TWICE
-        at = put_text(_START, out, at)
-        name = one + FIXED_BYTES
-        at = put_text(buffer[name : name + np.int64(buffer[one + 12]) - 1], out, at)
-        if not whole:
-            out[at], out[at + 1] = SLASH, ZERO + which_mate
-            at += 2
-        out[at] = QUOTE
-        at += 1
+        at = _read_id(buffer, one, whole, which, out, at)
         symbols = out[:0]
-        for which in range(segments + len(gene_segment)):
-            at = put_text(keys[key_ends[which] : key_ends[which + 1]], out, at)
-            if which == segment:
+        for row in range(rows):
+            at = put_text(keys[key_ends[row] : key_ends[row + 1]], out, at)
+            gene = row - segments
+            if row == segment:
                 at = put_text(SEQUENCE, out, at)
                 symbols = out[at : at + end - start]
-                qualities = scratch[3]
-                if mate < 0:
-                    lay(buffer, one, 0, minimum, symbols, qualities)
-                else:
-                    symbols[:] = UNKNOWN
-                    first = (first_start - start, first_end - start)
-                    lay(buffer, one, first_start - start, minimum, symbols, qualities)
-                    others = scratch[0][: mate_end - mate_start]
-                    lay(buffer, mate, 0, minimum, others, scratch[1])
-                    lay_over(others, scratch[1], mate_start - start, first, symbols, qualities)
+                _lay_fragment(buffer, one, mate, start, minimum, scratch, symbols)
                 at = put_text(INSERTIONS, out, at + end - start)
                 at = put_insertions(buffer, found, count, out, at)
                 at = put_number(start, out, put_text(OFFSET, out, at))
                 out[at] = CLOSE
                 at += 1
-            elif which < segments or gene_segment[which - segments] != segment:
+            elif gene < 0 or gene_segment[gene] != segment:
                 at = put_text(NULL, out, at)
             else:
-                gene = which - segments
-                base, length, reverse = gene_first[gene], gene_first[gene + 1] - gene_first[gene], gene_reverse[gene]
-                far, near = (-end, -start) if reverse else (start, end)
-                low = np.searchsorted(reach[base // 3 : (base + length) // 3], far)
-                high = np.searchsorted(rest[base // 3 : (base + length) // 3], near) - 1
-                if low > high:
-                    at = put_text(NULL, out, at)
-                    continue
+                base, reverse = gene_first[gene], gene_reverse[gene]
+                length = gene_first[gene + 1] - base
+                low, high = _codons_within(reach, rest, base, length, start, end, reverse)
+                span = (base, length, low, high)
                 at = write_gene(
-                    buffer,
-                    symbols,
-                    start,
-                    places,
-                    expected,
-                    reverse,
-                    (base, length, low, high),
-                    found,
-                    count,
-                    scratch,
-                    events[2],
-                    out,
-                    at,
+                    buffer, symbols, start, places, expected, reverse, span, found, count, scratch, events[2], out, at
                 )
         out[at], out[at + 1] = CLOSE, NEWLINE
         at += 2

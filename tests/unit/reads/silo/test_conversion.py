@@ -171,7 +171,7 @@ def test_a_bam_of_another_reference_or_a_cut_one_is_refused(tmp_path: Path) -> N
     bam.write_bytes(bam.read_bytes()[:-40])
     with pytest.raises(ProcessingFailure, match="silo: the BAM"):
         conversion.write(bam, SEGMENTS, **options)
-    with pytest.raises(ProcessingFailure, match="called like"):
+    with pytest.raises(ProcessingFailure, match="called offset"):
         conversion.write(bam, SEGMENTS, **options | {"names": ("offset",)})
 
 
