@@ -18,7 +18,6 @@ class PullSettings(BaseModel):
     """Files from submitters' own S3. Keys are 32 bytes in base64; the first encrypts, all decrypt."""
 
     enabled: bool = False
-    references: bool = False
     secret_keys: tuple[SecretStr, ...] = ()
     aws_regions: tuple[str, ...] = ("*",)
     hosts: tuple[Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?$")], ...] = ()

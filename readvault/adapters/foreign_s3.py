@@ -52,25 +52,18 @@ class ForeignS3:
     def look(self, address: ForeignAddress) -> ForeignObject:
         """What pins an object as it is now: its first byte is asked for, as a URL may be signed for GET alone."""
         with self._get(address, {"Range": "bytes=0-0"}) as answer:
-            if answer.status not in (200, 206, 416):
-                raise _refusal(answer)
-            size = self._size_of(answer)
-            etag, version_id = answer.headers.get("etag", ""), answer.headers.get("x-amz-version-id")
+            size, told = _size_of(answer), answer.headers
+        if size is None:  # no byte to send a range of: some say nothing else then
+            with self._get(address, {}) as answer:
+                size, told = _size_of(answer), answer.headers
+        if size is None:
+            raise SourceRefused(Refusal.BAD_ANSWER, "The source does not tell its size.")
+        etag, version_id = told.get("etag", ""), told.get("x-amz-version-id")
         if _ETAG.fullmatch(etag) is None:
             raise SourceRefused(Refusal.NOT_PINNABLE, "The source has no strong ETag, by which it could be pinned.")
         if version_id in ("null", "") or (version_id and _VERSION.fullmatch(version_id) is None):
             version_id = None
         return ForeignObject(size, etag, version_id)
-
-    def _size_of(self, answer: Answer) -> int:
-        if answer.status == 200:
-            if answer.headers.get("content-length") == "0":
-                return 0
-            raise SourceRefused(Refusal.NOT_PINNABLE, "The source does not answer requests for ranges.")
-        match = _RANGE.fullmatch(answer.headers.get("content-range", ""))
-        if match is None or (answer.status == 206 and match[1] != "0") or (answer.status == 416 and match[3] != "0"):
-            raise SourceRefused(Refusal.BAD_ANSWER, "The source does not tell its size.")
-        return int(match[3])
 
     def is_public(self, address: ForeignAddress) -> bool:
         """Whether anybody may read it, without keys and without what stands in the URL's query."""
@@ -155,6 +148,20 @@ class ForeignS3:
             signed = {str(name): str(value) for name, value in request.headers.items()}
         with self._egress.get(place.url, signed, within=within) as answer:
             yield answer
+
+
+def _size_of(answer: Answer) -> int | None:
+    """The size (bytes) of an object by the answer to a request for its first byte; None for one that may be empty."""
+    if answer.status == 200:
+        if answer.headers.get("content-length") == "0":
+            return 0
+        raise SourceRefused(Refusal.NOT_PINNABLE, "The source does not answer requests for ranges.")
+    if answer.status == 416:
+        return None
+    if answer.status != 206:
+        raise _refusal(answer)
+    match = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+    return int(match[3]) if match is not None and match[1] == "0" else None
 
 
 def _check_pinned(answer: Answer, pinned: ForeignObject, start: int, length: int) -> None:

@@ -17,17 +17,21 @@ from readvault.cli import (
     admin_trail,
 )
 from readvault.cli.admin_difference import diff
+from readvault.cli.admin_drops import drops_app
 from readvault.cli.admin_erasure import shred_app
 from readvault.cli.admin_limits import limits_app
 from readvault.cli.admin_originals import originals_app
+from readvault.cli.admin_pulls import pulls_app
 from readvault.cli.admin_reprocess import reprocess_app
 
 admin_app = typer.Typer(help="Accounts, groups, jobs, released entries, and who read what.", no_args_is_help=True)
 admin_app.add_typer(limits_app, name="limits")
+admin_app.add_typer(drops_app, name="drop-links")
 admin_app.add_typer(admin_trail.audit_app, name="audit")
 admin_app.add_typer(shred_app, name="shred")
 admin_app.add_typer(reprocess_app, name="reprocess")
 reprocess_app.command("diff")(diff)
+admin_app.add_typer(pulls_app, name="pulls")
 admin_app.add_typer(originals_app, name="public-originals")
 for command in (
     admin_people.add_user,

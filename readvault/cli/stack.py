@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +54,8 @@ class Stack:
         self._mark = {STACK_ID: stack_id}
         self._http = httpx.Client(timeout=PROBE_TIMEOUT)
         secrets_file = self._directory / "secrets.json"
-        secrets = load_or_make(secrets_file, ("admin_password", "prefect_password"))
+        secrets = load_or_make(secrets_file, ("admin_password", "prefect_password", "pulls_key"))
+        self._pulls_key = base64.b64encode(hashlib.sha256(secrets["pulls_key"].encode()).digest()).decode()
         self.password = secrets["admin_password"]
         self.prefect_auth = f"{PREFECT_USER}:{secrets['prefect_password']}" if wishes.use_prefect else None
         self._prefect_http = httpx.Client(timeout=PROBE_TIMEOUT, auth=(PREFECT_USER, secrets["prefect_password"]))
@@ -158,6 +162,8 @@ class Stack:
             "READVAULT_S3__REGION": self.s3.settings.region,
             "READVAULT_S3__BUCKET": self.s3.settings.bucket,
         }
+        # A key of the environment's, which may have older ones behind it, comes before the one that was made here.
+        environment.setdefault("READVAULT_PULLS__SECRET_KEYS", json.dumps([self._pulls_key]))
         for identity in identities:
             keys: S3Credentials = self.s3.credentials(identity)
             environment[f"READVAULT_S3__{identity.upper()}__ACCESS_KEY"] = keys.access_key

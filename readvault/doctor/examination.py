@@ -12,7 +12,7 @@ from readvault.doctor.identity import identity, left_logins
 from readvault.doctor.machine import limits, memory, scratch, tool_versions
 from readvault.doctor.organisms import host_indexes, organism_files, shared_with_host
 from readvault.doctor.prefect import prefect
-from readvault.doctor.production import addresses, credentials, demo
+from readvault.doctor.production import addresses, credentials, demo, pulls
 
 PROBES: dict[str, Probe] = {
     "tools": tool_versions,
@@ -28,6 +28,7 @@ PROBES: dict[str, Probe] = {
     "addresses": addresses,
     "credentials": credentials,
     "demo": demo,
+    "pulls": pulls,
     "scratch": scratch,
     "limits": limits,
     "memory": memory,

@@ -82,6 +82,24 @@ def demo(settings: Settings) -> Iterator[Finding]:
         yield Finding("demo", Level.WARN, message, "Set READVAULT_LOAD_DEMO_ORGANISM=false.", refused=True)
 
 
+def pulls(settings: Settings) -> Iterator[Finding]:
+    """Whether files can be pulled without danger: never from addresses inside, and only with a key for credentials."""
+    chosen = settings.pulls
+    if chosen.allow_private_addresses:
+        message = "pulls may connect to private addresses: whoever submits could reach what is inside"
+        advice = "Set READVAULT_PULLS__ALLOW_PRIVATE_ADDRESSES=false; it is for tests."
+        yield Finding("pulls", Level.WARN, message, advice, refused=True)
+    if not chosen.enabled:
+        return
+    if not chosen.secret_keys:
+        message = "pulls have no key to encrypt submitters' credentials with"
+        advice = "Set READVAULT_PULLS__SECRET_KEYS: docs/settings.md#pulls."
+        yield Finding("pulls", Level.WARN, message, advice, refused=True)
+    if not settings.production and chosen.secret_keys:
+        hosts = ", ".join((*(("S3 at AWS",) if chosen.aws_regions else ()), *chosen.hosts)) or "no host at all"
+        yield Finding("pulls", Level.OK, f"files are pulled from {hosts}")
+
+
 def one_machine(settings: Settings) -> Iterator[Finding]:
     """Whether the database is one for one machine, as its address tells."""
     if settings.database.startswith("sqlite"):
@@ -99,6 +117,7 @@ def probes_of(process: Process) -> Mapping[str, tuple[Probe, float]]:
         "credentials": (functools.partial(credentials, process=process), 5.0),
         "maintainer's keys": (maintainers_keys, 5.0),
         "demo": (demo, 5.0),
+        "pulls": (pulls, 5.0),
         "identity": (trust, 5.0),
         "left logins": (left_logins, 30.0),
         "database": (database, 30.0),
@@ -133,6 +152,7 @@ def would_be_refused(settings: Settings, process: Process) -> list[str]:
         functools.partial(credentials, process=process),
         maintainers_keys,
         demo,
+        pulls,
         trust,
         one_machine,
         password,

@@ -27,6 +27,7 @@ from readvault.pipeline import Hands
 from readvault.reads.sample import Sample
 from readvault.services.housekeeping.day import Day
 from readvault.services.housekeeping.standing import Queue
+from readvault.services.pulls.pulling import Pulled
 from readvault.services.reprocessing.form import Reprocess
 from readvault.services.storage.garbage.collection import Collection
 from readvault.services.storage.garbage.unreferenced import Category
@@ -135,6 +136,14 @@ class FakeHouse:
     @contextmanager
     def open_repair(self, job_id: str) -> Iterator[FakeJob | None]:
         yield FakeJob(job_id, self)
+
+    @contextmanager
+    def open_import(self, job_id: str) -> Iterator[Callable[[], Pulled] | None]:
+        def pull() -> Pulled:
+            self.journal.note(f"{job_id} pulled")
+            return Pulled(files=2, failed=1, size=3)
+
+        yield pull
 
     @contextmanager
     def open_screening(self, job_id: str) -> Iterator[Callable[[], Report] | None]:

@@ -145,6 +145,7 @@ def test_every_deployment_leads_to_a_flow_of_that_module() -> None:
         "screen/regularly",
         "verify-integrity/regularly",
         "collect-garbage/regularly",
+        "import-files/default",
         "export-silo/regularly",
         "reprocess/regularly",
         "summarize/daily",

@@ -370,6 +370,7 @@ def test_release_and_recover_run_too(prefect: Prefect, worker: Worker) -> None:
 BY_NAME = {"entry": {"accession_version": ACCESSION_VERSION}}
 STARTED_AT_ONCE: dict[str, tuple[dict[str, Any], str, str]] = {
     "register-external/default": (BY_NAME, "COMPLETED", "register-external-by-hand hashed"),
+    "import-files/default": ({"job_id": "import-1"}, "COMPLETED", "import-1 pulled"),
     "repair/default": (BY_NAME, "COMPLETED", "repair-by-hand registered NO_ISSUES"),
     "release/default": (BY_NAME, "COMPLETED", "release-by-hand published"),
     "process-submission/default": ({"job_id": "ours-last"}, "FAILED", "ours-last claimed"),

@@ -30,8 +30,6 @@ class Pull(SQLModel, table=True):
     state: str
     """`readvault.domain.pulls.PullState`."""
     ended_at: float | None = None
-    keeps_place: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
-    """Whether the files stay where they are and are only recorded (reference-only)."""
     endpoint: str | None = None
     region: str | None = None
     bucket: str | None = None

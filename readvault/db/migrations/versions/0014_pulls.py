@@ -29,7 +29,6 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("ended_at", sa.Float(), nullable=True),
-        sa.Column("keeps_place", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("endpoint", sa.String(), nullable=True),
         sa.Column("region", sa.String(), nullable=True),
         sa.Column("bucket", sa.String(), nullable=True),
