@@ -1,6 +1,5 @@
 // Delivers files through a drop link: straight to S3, large ones in parts, going on where they were cut off.
 // The link's token stands behind the # of the address, which no browser sends; it is kept for this tab alone.
-"use strict";
 const TRIES = 4;
 const AT_ONCE = 3;
 const HASHED_UP_TO = 64e6;
