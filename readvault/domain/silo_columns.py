@@ -92,7 +92,7 @@ def columns(chosen: SiloExport, fields: Iterable[MetadataField], *, terms: bool)
 
     def column(name: str, source: str) -> Column:
         if source not in known:
-            raise ValueError(f"silo: there is no metadata field {source!r}")
+            raise ValueError(f"siloExport: there is no metadata field {source!r}")
         return Column(name, known[source], source)
 
     sample = chosen.sample_id or ("sampleId" if "sampleId" in own else "submissionId")
@@ -100,7 +100,7 @@ def columns(chosen: SiloExport, fields: Iterable[MetadataField], *, terms: bool)
     if chosen.sampling_date is not None:
         found.append(column("samplingDate", chosen.sampling_date))
         if found[-1].type is not ColumnType.DATE:
-            raise ValueError(f"silo: samplingDate: {chosen.sampling_date!r} is no date")
+            raise ValueError(f"siloExport: samplingDate: {chosen.sampling_date!r} is no date")
     if chosen.location_name is not None:
         found.append(column("locationName", chosen.location_name))
     taken = {each.source for each in found} | {each.name for each in found}
@@ -124,9 +124,9 @@ def _others(chosen: SiloExport, own: Mapping[str, MetadataField], used: set[str]
 def _check_names(names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"silo: two columns are called {name!r}")
+            raise ValueError(f"siloExport: two columns are called {name!r}")
         if _has_a_meaning(name):
-            raise ValueError(f"silo: {name!r} has a meaning of its own in SILO")
+            raise ValueError(f"siloExport: {name!r} has a meaning of its own in SILO")
 
 
 def _has_a_meaning(name: str) -> bool:

@@ -95,7 +95,7 @@ def _changes(name: str, before: dict[str, Any], after: dict[str, Any]) -> Iterat
 _EFFECTS: tuple[tuple[str, Effect], ...] = (
     (r"pipeline\.version", Effect.VERSION),
     (r"pipeline\.(dehumanize\.(originals|rescreen)|reprocessing|external\.timeout)\b.*", Effect.AT_ONCE),
-    (r"review\..*|externalMetadata.*|silo\..*", Effect.AT_ONCE),
+    (r"review\..*|externalMetadata.*|siloExport\..*", Effect.AT_ONCE),
     (r"(reference|references|sampleType|pipeline)\b.*", Effect.RESULTS),
     (r"submission\.files\..*\.mayContainReads", Effect.RESULTS),
     (r"displayName|metadata\[.*\]\.(displayName|guidance|example)", Effect.SHOWN),

@@ -63,7 +63,7 @@ class Organism(Strict):
     pipeline: Pipeline = Pipeline()
     review: Review = Review()
     external_metadata: tuple[ExternalMetadataField, ...] = ()
-    silo: SiloExport = SiloExport()
+    silo_export: SiloExport = SiloExport()
 
     @field_validator("name")
     @classmethod
@@ -102,7 +102,7 @@ class Organism(Strict):
 
     @model_validator(mode="after")
     def _columns_of_exported_reads_exist(self) -> Organism:
-        silo_columns.columns(self.silo, self.exported_fields, terms=True)
+        silo_columns.columns(self.silo_export, self.exported_fields, terms=True)
         return self
 
     @property

@@ -26,7 +26,7 @@ def engine_files(organism: str, columns: Sequence[Column], genome: Genome) -> di
     Raises ValueError when a metadata column is called like a segment or gene.
     """
     if both := sorted({column.name for column in columns} & set(genome.keys)):
-        raise ValueError(f"silo: {', '.join(both)}: a segment or gene has the name of a metadata column")
+        raise ValueError(f"siloExport: {', '.join(both)}: a segment or gene has the name of a metadata column")
     return {
         DATABASE_CONFIG: _yaml(_database_config(organism, columns)),
         REFERENCE_GENOMES: _reference_genomes(genome),

@@ -66,7 +66,7 @@ def export(
     """
     rules = house.organism(organism)
     try:
-        chosen = columns(rules.silo, rules.exported_fields, terms=house.settings.data_use_terms)
+        chosen = columns(rules.silo_export, rules.exported_fields, terms=house.settings.data_use_terms)
         engine = engine_files(organism, chosen, genome)
     except ValueError as fault:
         raise BadRequest(str(fault)) from None
