@@ -7,7 +7,7 @@ import pytest
 from readvault.db.tables import Group, GroupMember
 from readvault.domain.actor import EXTERNAL_METADATA_ROLE, MAINTAINER_ROLE, PIPELINE_ROLE, Actor
 from readvault.domain.errors import Forbidden, NotFound, Unauthenticated
-from readvault.services.authorization import RULES, SCOPES, Action, authorize, is_member, own_groups
+from readvault.services.authorization import DROP_LINK, RULES, SCOPES, Action, authorize, is_member, own_groups
 from readvault.services.house import House
 
 ACTORS = {
@@ -45,6 +45,9 @@ ALLOWED: dict[Action, set[str]] = {
     Action.DECIDE_WHAT_IS_PUBLIC: {"maintainer"},
     Action.MAINTAIN: {"maintainer"},
     Action.READ_FIGURES: {"maintainer"},
+    Action.MANAGE_DROP_LINKS: {"member", "maintainer"},
+    Action.READ_DROPPED: {"member", "maintainer"},
+    Action.DELIVER: set(),
 }
 
 
@@ -118,7 +121,14 @@ def test_a_removed_member_has_no_rights_at_the_next_question(house: House, group
 
 SCOPED = {
     "upload": {Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS},
-    "submit": {Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS, Action.SUBMIT, Action.REVIEW},
+    "submit": {
+        Action.UPLOAD,
+        Action.LOOK_UP_FILE,
+        Action.READ_LIMITS,
+        Action.SUBMIT,
+        Action.REVIEW,
+        Action.READ_DROPPED,
+    },
     "review": {Action.REVIEW, Action.READ_ORIGINALS, Action.LOOK_UP_FILE, Action.READ_LIMITS},
     "approve": {Action.REVIEW, Action.APPROVE},
     "delete": {Action.REVIEW, Action.DELETE},
@@ -150,6 +160,12 @@ def test_a_token_may_do_what_its_scope_names_and_its_user_may(house: House, grou
     alice = Actor("alice", scopes=frozenset({scope}))
     assert allowed_to(house, alice, group) == SCOPED[scope] | PUBLIC
     assert not allowed_to(house, Actor("bob", scopes=frozenset({scope})), group) & {Action.SUBMIT, Action.REVIEW}
+
+
+def test_who_holds_a_drop_link_may_deliver_for_its_group_and_nothing_else(house: House, group: int) -> None:
+    holder = Actor("alice", scopes=frozenset({DROP_LINK}), only_group=group)
+    assert allowed_to(house, holder, group) == {Action.DELIVER} | PUBLIC
+    assert allowed_to(house, holder, group + 1) == PUBLIC
 
 
 def test_every_scope_is_in_the_table() -> None:
