@@ -170,7 +170,11 @@ class Settings(BaseSettings):
     """All settings; each can be given as `READVAULT_…`, nested ones with `__` between."""
 
     model_config = SettingsConfigDict(
-        env_prefix="READVAULT_", env_nested_delimiter="__", extra="ignore", nested_model_default_partial_update=True
+        env_prefix="READVAULT_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        nested_model_default_partial_update=True,
+        hide_input_in_errors=True,  # there are keys among it
     )
 
     data_dir: Path = Path(".readvault")

@@ -7,7 +7,7 @@ import binascii
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from readvault.domain.organism import Bytes
 
@@ -16,6 +16,8 @@ KEY_BYTES = 32
 
 class PullSettings(BaseModel):
     """Files from submitters' own S3. Keys are 32 bytes in base64; the first encrypts, all decrypt."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     enabled: bool = False
     secret_keys: tuple[SecretStr, ...] = ()

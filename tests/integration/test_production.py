@@ -27,6 +27,7 @@ from readvault.config import (
     SecondBucketSettings,
     Settings,
 )
+from readvault.config_pulls import PullSettings
 from readvault.db.engine import migrate
 from readvault.doctor import bucket, database, findings, prefect, production
 from readvault.doctor.database import DatabaseFacts
@@ -147,6 +148,8 @@ BY_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"identity": IdentitySettings(jwks_url="https://login.example.org/keys")}, "no issuer is demanded"),
     ({"lapis_url": "http://lapis.example.org"}, "LAPIS_URL leads off"),
     ({"load_demo_organism": True}, "the organism demo is loaded"),
+    ({"pulls": PullSettings(enabled=True)}, "pulls have no key"),
+    ({"pulls": PullSettings(allow_private_addresses=True)}, "pulls may connect to private addresses"),
     ({"s3": S3.model_copy(update={"worker": S3Credentials()})}, "the S3 identity worker has no keys"),
     ({"s3": S3.model_copy(update={"read_signer": keys("worker")})}, "read_signer and worker share their keys"),
     (

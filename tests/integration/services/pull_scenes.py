@@ -24,7 +24,8 @@ from tests import foreign
 from tests.foreign import HOST, Authority, Shop
 from tests.houses import ALICE
 
-MIB = 2**20
+PART = 64 * 2**10
+"""Bytes of a part, where a test lets parts be that small."""
 
 
 @dataclass
@@ -80,7 +81,7 @@ def lab(house: House, authority: Authority, group_id: int, shop: Shop | None = N
     shop = shop or Shop()
     with foreign.https_server(authority, shop) as port:
         chosen: PullSettings = foreign.settings(port, **changes)
-        urls = UrlSettings(part_size=5 * MIB)
+        urls = UrlSettings(part_size=PART)
         settings = house.settings.model_copy(update={"pulls": chosen, "urls": urls})
         store = ForeignS3(chosen, foreign.egress(chosen, authority))
         yield Lab(replace(house, settings=settings, foreign=store), shop, port, group_id)

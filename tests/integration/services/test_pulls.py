@@ -30,14 +30,15 @@ from readvault.services.house import House
 from readvault.services.pulls import access, copying, ending, requests
 from readvault.services.pulls.asked import WantedPull, WantedSource
 from readvault.services.submission.new_entries import submit
+from readvault.services.uploads import multipart
 from readvault.worker.house import WorkerHouse
 from tests.fakes import MemoryStore
 from tests.foreign import Authority
 from tests.houses import ALICE, BOB, MAINTAINER, group_of, tsv, upload
-from tests.integration.services.pull_scenes import MIB, Lab, lab
+from tests.integration.services.pull_scenes import PART, Lab, lab
 
 SMALL = b"@read\nACGT\n+\nIIII\n"
-LARGE = random.Random(5).randbytes(10 * MIB + 17)
+LARGE = random.Random(5).randbytes(2 * PART + 17)
 
 
 def digest(body: bytes) -> str:
@@ -50,8 +51,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(multipart, "SMALLEST_PART", PART)
 
 
 @pytest.fixture
@@ -212,7 +214,7 @@ def replaced_after(scene: Lab, ranges: int, then: Callable[[Any, bytes], None]) 
     """Let the server do something else with its large object once it has sent so many ranges of it."""
 
     def odd(handler: BaseHTTPRequestHandler, body: bytes | None) -> bool:
-        if body is None or len(body) < MIB or scene.shop.ranges < ranges:
+        if body is None or len(body) < PART or scene.shop.ranges < ranges:
             return False
         then(handler, body)
         return True
@@ -227,7 +229,7 @@ CHANGES: dict[str, tuple[Callable[[Any, bytes], None], Refusal]] = {
         lambda handler, _: handler.ranged(OTHER, '"other"', ignore_pin=True),
         Refusal.CHANGED,
     ),
-    "shorter": (lambda handler, _: handler.ranged(OTHER[: 8 * MIB], '"other"', ignore_pin=True), Refusal.CHANGED),
+    "shorter": (lambda handler, _: handler.ranged(OTHER[:PART], '"other"', ignore_pin=True), Refusal.CHANGED),
     "gone": (lambda handler, _: handler.say(404, b""), Refusal.MISSING),
     "whole instead of a range": (lambda handler, body: handler.say(200, body), Refusal.BAD_ANSWER),
     "redirect": (
@@ -320,7 +322,8 @@ def test_what_was_stored_and_not_noted_is_read_back(
     monkeypatch.setattr(pulling, "failpoint", dies)
     with pytest.raises(Died):
         scene.work()
-    monkeypatch.undo()
+    for module in (copying, pulling):
+        monkeypatch.setattr(module, "failpoint", lambda _: None)
     scene.due()
     scene.work()
     (source,) = scene.seen(pull.id).sources
