@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import batched
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock
@@ -69,6 +69,30 @@ def note(house: House, stored: StoredVersion, damage: str | None, *, unrepaired:
     if damage is not None and damage != was:
         logger.error("integrity: %s is damaged: %s", called(stored.key), damage)
     return was
+
+
+def note_whole(house: House, versions: Sequence[StoredVersion], since: float) -> int:
+    """Write down that these versions were read after `since` (seconds since 1970) and are whole; how many weren't.
+
+    One transaction for all of them. What was found damaged after `since` stays so.
+    """
+    table = columns_of(FixityCheck)
+    keys = sorted(stored.key for stored in versions)
+    with house.sessions.begin() as session:
+        earlier = or_(table.c.damage.is_(None), table.c.checked_at < since)
+        were = select(table.c.key, table.c.damage).where(table.c.key.in_(keys), table.c.damage.is_not(None), earlier)
+        mended = dict(session.execute(were.order_by(table.c.key).with_for_update()).tuples().all())
+        good = {"checked_at": clock.read(session), "damage": None, "damaged_since": None, "unrepaired": None}
+        rows = [{"key": stored.key, "size": stored.size, **good} for stored in sorted(versions, key=lambda v: v.key)]
+        new = insert_into(session, table)
+        changed = {name: new.excluded[name] for name in rows[0] if name != "key"}
+        upsert = new.on_conflict_do_update(index_elements=["key"], set_=changed, where=earlier)
+        session.connection().execute(upsert, rows)
+        for stored in versions:
+            if stored.key in mended:
+                details = {"damage": None, "before": mended[stored.key], "size": stored.size}
+                audit.append(session, ACTOR, "verify integrity", stored.key, details)
+    return len(mended)
 
 
 def put(session: Session, stored: StoredVersion, damage: str | None, *, unrepaired: str | None = None) -> None:

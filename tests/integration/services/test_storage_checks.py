@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from sqlmodel import select
 
+from readvault.db import clock
+from readvault.db.tables import FixityCheck
 from readvault.domain.errors import ProcessingFailure
 from readvault.ports import StoredVersion
+from readvault.services.entries import damage
 from readvault.services.house import House
-from readvault.services.storage.integrity import pinned
+from readvault.services.storage.integrity import pinned, verification
 from readvault.services.storage.integrity.fsck import Difference, fsck
 from readvault.services.storage.integrity.pinned import pinned_versions
-from readvault.services.storage.integrity.verification import MISSING, OTHER_BYTES, damaged, verify
+from readvault.services.storage.integrity.verification import MISSING, OTHER_BYTES, Verification, damaged, verify
 from readvault.services.uploads.answers import WantedFile
 from readvault.services.uploads.upload_requests import request_uploads
 from tests.fakes import MemoryStore
@@ -94,6 +98,56 @@ def test_what_came_back_is_no_longer_damaged(house: House, store: MemoryStore, k
     store.versions = kept
     assert verify(house, days=0).mended == 1
     assert damaged(house) == []
+
+
+def test_what_was_read_before_a_run_broke_off_is_not_read_again(
+    house: House, store: MemoryStore, keys: list[str]
+) -> None:
+    def breaks(done: Verification) -> None:
+        if done.checked == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verify(house, progress=breaks)
+    store.calls.clear()
+    assert verify(house).checked == 2
+    assert store.calls.count("sha256_of") == 2
+
+
+def test_many_whole_files_are_noted_by_few_commits(
+    house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[int] = []
+    really = damage.note_whole
+
+    def note_whole(house: House, versions: list[StoredVersion], since: float) -> int:
+        noted.append(len(versions))
+        return really(house, versions, since)
+
+    monkeypatch.setattr(damage, "note_whole", note_whole)
+    monkeypatch.setattr(verification, "NOTED_AT_ONCE", 4)
+    verify(house)
+    assert noted == [4, 2]
+    monkeypatch.setattr(verification, "NOTED_EVERY", 0.0)
+    verify(house, days=0)
+    assert noted[2:] == [1] * 6
+
+
+def test_damage_that_was_found_since_is_not_overwritten_by_an_earlier_reading(house: House, keys: list[str]) -> None:
+    stored = [each.stored for each in pinned_versions(house)]
+    with house.sessions.read() as session:
+        before = clock.read(session)
+    damage.note(house, stored[0], OTHER_BYTES)
+    assert damage.note_whole(house, stored, before) == 0
+    assert [row.key for row in damaged(house)] == [keys[0]]
+    with house.sessions.read() as session:
+        after = clock.read(session)
+    assert damage.note_whole(house, stored, after + 1) == 1
+    assert damaged(house) == []
+    said = [row for row in audit_log(house) if row.action == "verify integrity"]
+    assert [row.details["damage"] for row in said] == [OTHER_BYTES, None]
+    with house.sessions.read() as session:
+        assert {row.size for row in session.exec(select(FixityCheck))} == {each.size for each in stored}
 
 
 def test_a_store_that_is_down_is_no_damage(house: House, store: MemoryStore, keys: list[str]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlmodel import col, select
 
 from readvault.db import clock
 from readvault.db.tables import Bookmark, FixityCheck
+from readvault.ports import StoredVersion
 from readvault.services.entries import damage as damages
 from readvault.services.entries.damage import MISSING, OTHER_BYTES
 from readvault.services.house import House
@@ -23,6 +24,11 @@ DAY = 86_400.0
 SURVEY = "survey"
 SURVEY_EVERY = 0.8 * DAY
 PAGE = 200
+NOTED_AT_ONCE = 200
+NOTED_EVERY = 2.0
+"""So many files that are whole, or as many as were read in so many seconds, are noted by one commit.
+
+A run that is killed outright reads no more than these again."""
 
 
 @dataclass(slots=True)
@@ -59,6 +65,11 @@ class _Work:
     stopped: Callable[[], bool]
     progress: Callable[[Verification], None]
     done: Verification
+    began: float
+    """By the database's clock."""
+    whole: list[StoredVersion] = field(default_factory=list)
+    """What was read and found whole since the last commit, which was at `noted`."""
+    noted: float = field(default_factory=time.monotonic)
 
     def time_is_up(self) -> bool:
         return self.stopped() or (self.budget is not None and time.monotonic() - self.started >= self.budget)
@@ -66,6 +77,18 @@ class _Work:
     def check_time(self) -> None:
         if self.time_is_up():
             raise _TimeIsUpError
+
+    def was_whole(self, stored: StoredVersion) -> None:
+        """Remember to note it; what was read before has been waiting for long enough, or is enough."""
+        self.done.checked += 1
+        self.whole.append(stored)
+        if len(self.whole) >= NOTED_AT_ONCE or time.monotonic() - self.noted >= NOTED_EVERY:
+            self.note_whole()
+
+    def note_whole(self) -> None:
+        versions, self.whole, self.noted = self.whole, [], time.monotonic()
+        if versions:
+            self.done.mended += damages.note_whole(self.house, versions, self.began)
 
     def check_stopped(self, _: int) -> None:
         """In the middle of a file: one that takes longer than all the time there is must be read to its end."""
@@ -81,6 +104,7 @@ class _Work:
             if self.budget is not None:  # one large file must not hold up the run for hours
                 ahead = min(ahead, self.budget - spent)
             if ahead > 0:
+                self.note_whole()
                 self.pause(ahead)
 
 
@@ -108,7 +132,7 @@ def verify(
         now = clock.read(session)
     since = now - days * DAY
     started, limits = time.monotonic(), (budget_seconds, bytes_per_second)
-    work = _Work(house, repairs, started, *limits, pause, stopped, progress, Verification())
+    work = _Work(house, repairs, started, *limits, pause, stopped, progress, Verification(), now)
     try:
         _known(work, now)
         _survey(work, now - survey_every)
@@ -179,9 +203,17 @@ def _keep_place(house: House, position: str, *, finished: bool) -> None:
 
 
 def _read_due(work: _Work, since: float) -> None:
-    for pinned in pinned_versions(work.house, unchecked_since=since):
-        work.check_time()
-        _examine(work, pinned)
+    try:
+        for pinned in pinned_versions(work.house, unchecked_since=since):
+            work.check_time()
+            wrong = damages.found(work.house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
+            if wrong is None:
+                work.was_whole(pinned.stored)
+                work.was_read(pinned.stored.size)
+            else:
+                _judge(work, pinned, wrong)
+    finally:
+        work.note_whole()
 
 
 def _read_copies(work: _Work, since: float) -> None:
@@ -204,8 +236,12 @@ def _examine_key(work: _Work, key: str, *, covered: bool = False) -> None:
 
 def _examine(work: _Work, pinned: Pinned, *, covered: bool = False) -> None:
     """Read one pinned version; what is damaged is noted, said and repaired."""
+    wrong = damages.found(work.house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
+    _judge(work, pinned, wrong, covered=covered)
+
+
+def _judge(work: _Work, pinned: Pinned, wrong: str | None, *, covered: bool = False) -> None:
     house, done = work.house, work.done
-    wrong = damages.found(house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
     if wrong is not None and pinned_at(house, pinned.key) != pinned:
         return  # repaired or shredded while it was read
     was = damages.note(house, pinned.stored, wrong)
