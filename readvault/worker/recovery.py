@@ -34,6 +34,7 @@ def recover(house: House, dispatch: Callable[[], int], check: Callable[[], None]
         "upgraded pipelines": functools.partial(pipeline_versions.upgrade_all, house),
         "drop links": functools.partial(arrivals.sweep, house),
         "expired pulls": functools.partial(ending.expire, house),
+        "forgotten pulls": functools.partial(ending.forget_old, house),
         "expired uploads": functools.partial(unfinished.expire_uploads, house),
         "closed originals": functools.partial(ending_openings.end_unwanted, house),
         "originals due": functools.partial(shred_dates.shred_due, house),

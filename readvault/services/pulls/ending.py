@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock
@@ -21,6 +21,8 @@ from readvault.services.pulls.asked import PullView
 from readvault.services.queue.fence import UNDELIVERED
 
 PAGE = 100
+KEPT_FOR = 30 * 86_400.0
+"""Seconds for which a pull that is over can be looked up."""
 _UNFINISHED = (SourceState.WAITING.value, SourceState.PULLING.value)
 _TRIES = 3
 
@@ -70,6 +72,20 @@ def expire(house: House) -> int:
                 if not is_over(pull):
                     end(session, pull, PullState.EXPIRED)
                     ended += 1
+
+
+def forget_old(house: House) -> int:
+    """Drop what ended a month ago, with the names that it knew; how many pulls. Their files are others' matter."""
+    forgotten = 0
+    while True:
+        with house.sessions.begin() as session:
+            old = select(Pull.id).where(col(Pull.ended_at) < clock.read(session) - KEPT_FOR).order_by(col(Pull.id))
+            page = session.exec(old.limit(PAGE).with_for_update(skip_locked=True)).all()
+            for table, owner in ((PullSource, col(PullSource.pull_id)), (Pull, col(Pull.id))):
+                session.execute(delete(table).where(owner.in_(page)).execution_options(synchronize_session=False))
+        forgotten += len(page)
+        if len(page) < PAGE:
+            return forgotten
 
 
 def end(session: Session, pull: Pull, state: PullState) -> None:

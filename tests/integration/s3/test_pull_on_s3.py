@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,12 +26,13 @@ from readvault.db.tables import Job, UploadedFile
 from readvault.domain.errors import StoreUnavailable
 from readvault.domain.pulls import PullState, Refusal, SourceState
 from readvault.domain.status import JobKind, JobState
-from readvault.ports import ForeignBucket, ForeignKeys
+from readvault.ports import Delivery, ForeignBucket, ForeignKeys
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.pulls import access, pulling, requests
 from readvault.services.pulls.asked import PullView, WantedPull, WantedSource
 from readvault.services.queue.lease import Lease
+from readvault.worker.house import WorkerHouse
 from tests import foreign
 from tests.conftest import MigratedDatabases
 from tests.fakes import RecordingOrchestrator
@@ -182,6 +186,40 @@ def test_a_broken_off_pull_goes_on_with_the_parts_that_s3_lists(site: Site, monk
     assert 3 in sent
     (stored,) = store.list_versions(site.key_of(source.file_id))
     assert store.sha256_of(stored, expected=sha256) == sha256
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["import-part-stored", "import-copied-before-commit"])
+def test_a_worker_that_is_killed_loses_nothing(site: Site, point: str, tmp_path: Path) -> None:
+    """kill -9 of a process that is at it; another one goes on when the lease has run out."""
+    sha256 = hashlib.sha256(LARGE).hexdigest()
+    view = site.asked(WantedPull((WantedSource("run7/large.bam"), WantedSource("run8/b.fastq")), site.bucket))
+    with site.house.sessions.read() as session:
+        delivery = Delivery(session.exec(select(Job.id)).one(), 1, JobKind.IMPORT, "import-files")
+    site.house.sessions.close()
+    (tmp_path / point).touch()
+    child = os.fork()
+    if child == 0:
+        os.environ["READVAULT_FAILPOINTS"] = str(tmp_path)
+        try:
+            WorkerHouse(site.house).run(delivery)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    worker = WorkerHouse(site.house)
+    worker.run(delivery)  # its lease is not over yet: nothing to do
+    assert site.seen(view).state is PullState.OPEN
+    with site.house.sessions.begin() as session:
+        session.get_one(Job, delivery.job_id).lease_until = 1.0
+    worker.run(delivery)
+    seen = site.seen(view)
+    assert [each.state for each in seen.sources] == [SourceState.DONE] * 2
+    assert seen.sources[0].sha256 == sha256
+    (stored,) = site.house.store.list_versions(site.key_of(seen.sources[0].file_id))
+    assert site.house.store.sha256_of(stored, expected=sha256) == sha256
+    assert seen.pull.secret is None
 
 
 @pytest.mark.slow

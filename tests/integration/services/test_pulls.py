@@ -378,6 +378,21 @@ def test_a_pull_ends_with_its_time(scene: Lab) -> None:
     assert scene.job().state == JobState.DONE
 
 
+def test_what_a_pull_named_is_forgotten_a_month_after_its_end(scene: Lab) -> None:
+    old, young = scene.asked("/b/small.fastq").pull.id, scene.asked("/b/small.fastq").pull.id
+    for each in (old, young):
+        ending.cancel(scene.house, ALICE, each)
+    assert ending.forget_old(scene.house) == 0
+    with scene.house.sessions.begin() as session:
+        session.get_one(Pull, old).ended_at = 1.0
+    assert ending.forget_old(scene.house) == 1
+    with pytest.raises(NotFound):
+        scene.seen(old)
+    assert scene.seen(young).sources
+    with scene.house.sessions.read() as session:
+        assert len(session.exec(select(PullSource)).all()) == 1
+
+
 def test_the_quota_counts_what_is_pinned(scene: Lab) -> None:
     limits = LimitSettings(bytes_per_group=len(LARGE) + 5)
     tight = replace(scene.house, settings=scene.house.settings.model_copy(update={"limits": limits}))
