@@ -72,10 +72,11 @@ def test_housekeeping_flows_end_well_and_show_counts(house: House, shown: Shown)
         ("verify_integrity", {}, "Completed"),
         ("screen_released", {}, "Completed"),
         ("reprocess", {}, "Completed"),
+        ("export_silo", {}, "Completed"),
     ):
         state = _run(name, **parameters)
         assert (state.name, state.is_completed()) == (ends, True), f"{name}: {state.message}"
-    assert shown.artifacts.keys() >= {"recover", "daily-summary", "collect-garbage"}
+    assert shown.artifacts.keys() >= {"recover", "daily-summary", "collect-garbage", "export-silo-sars-cov-2"}
     assert "| noReads | 1 |" in shown.artifacts["daily-summary"]
     assert "secret" not in str(shown.artifacts)
 

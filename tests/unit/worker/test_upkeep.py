@@ -29,7 +29,7 @@ def _recorded(worker: WorkerHouse, monkeypatch: pytest.MonkeyPatch) -> list[str]
 
         return call
 
-    for name in ("recover", "verify", "collect_garbage", "reprocess", "screen_anew", "day_in_figures"):
+    for name in ("recover", "verify", "collect_garbage", "reprocess", "screen_anew", "export_silo", "day_in_figures"):
         monkeypatch.setattr(worker, name, of(name))
     return done
 
@@ -46,13 +46,13 @@ def test_all_that_prefect_schedules_is_done_and_by_one_worker(house: House, monk
     done, of_other = _recorded(first, monkeypatch), _recorded(second, monkeypatch)
     looks_after = Upkeep(first, first_after=0)
     looks_after.start()
-    _until(lambda: len(done) == 6)
+    _until(lambda: len(done) == 7)
     also = Upkeep(second, first_after=0)
     also.start()
     _until(lambda: of_other)
     also.stop()
     looks_after.stop()
-    assert done == ["recover", "verify", "collect_garbage", "reprocess", "screen_anew", "day_in_figures"]
+    assert done == ["recover", "verify", "collect_garbage", "reprocess", "screen_anew", "export_silo", "day_in_figures"]
     assert of_other == ["recover"]
 
 
@@ -70,7 +70,8 @@ def test_what_prefect_schedules_is_what_upkeep_does() -> None:
     from readvault.adapters.prefect_deployments import described_deployments
 
     scheduled = {each.entrypoint.rpartition(".")[2] for each in described_deployments() if each.schedules}
-    assert scheduled == {"recover", "verify_integrity", "collect_garbage", "reprocess", "screen", "summarize"}
+    nightly = {"verify_integrity", "collect_garbage", "reprocess", "screen", "export_silo", "summarize"}
+    assert scheduled == {"recover", *nightly}
     assert upkeep.COLLECT_EVERY > upkeep.VERIFY_EVERY > upkeep.RECOVER_EVERY
 
 
