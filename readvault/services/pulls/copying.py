@@ -192,6 +192,7 @@ class Copy:
     def _range(self, start: int, length: int) -> bytes:
         """A range of the source; one that breaks off is asked for again, a few times."""
         for pause in (*PAUSES, None):
+            self._go_on()
             try:
                 return self.foreign.read(self.address, self.pinned, start, length, self._go_on)
             except SourceAway:
@@ -202,3 +203,4 @@ class Copy:
     def _go_on(self) -> None:
         if self._stop.is_set():
             raise _StoppedError
+        self.check()
