@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -25,15 +26,18 @@ COMPUTED = {
 """Actions whose names are not written where the row is."""
 
 
+@cache
+def _tree(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
 def _functions(module: Path) -> dict[str, ast.FunctionDef]:
-    tree = ast.parse(module.read_text(encoding="utf-8"))
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {node.name: node for node in _tree(module).body if isinstance(node, ast.FunctionDef)}
 
 
-def _called(node: ast.AST) -> Iterator[str]:
-    for each in ast.walk(node):
-        if isinstance(each, ast.Call):
-            yield ast.unparse(each.func)
+@cache
+def _called(node: ast.AST) -> tuple[str, ...]:
+    return tuple(ast.unparse(each.func) for each in ast.walk(node) if isinstance(each, ast.Call))
 
 
 def _writes_down(name: str, functions: dict[str, ast.FunctionDef], seen: frozenset[str] = frozenset()) -> bool:
@@ -68,8 +72,8 @@ def test_there_are_use_cases_to_look_at() -> None:
 def _actions() -> set[str]:
     found = set(COMPUTED)
     for module in MODULES:
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "audit.append" and len(node.args) > 2:
+        for node in ast.walk(_tree(module)):
+            if isinstance(node, ast.Call) and len(node.args) > 2 and ast.unparse(node.func) == "audit.append":
                 action = node.args[2]
                 if isinstance(action, ast.Constant):
                     found.add(str(action.value))

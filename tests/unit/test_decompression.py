@@ -17,7 +17,7 @@ import zstandard
 from readvault.domain.errors import BadRequest, TooLarge, Unprocessable
 from readvault.services.submission.decompression import text_of
 
-LIMIT = 10**6
+LIMIT = 500_000
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "zst": zstandard.compress,
     "xz": lzma.compress,
@@ -51,7 +51,7 @@ def test_members_that_were_concatenated_are_one_text(extension: str) -> None:
 
 @pytest.mark.parametrize("extension", COMPRESS)
 def test_large_texts_are_whole(extension: str) -> None:
-    text = "".join(f"{number}\t{number * number}\n" for number in range(50_000))
+    text = "".join(f"{number}\t{number * number}\n" for number in range(15_000))
     assert read(COMPRESS[extension](text.encode()), extension) == text
 
 
@@ -65,7 +65,7 @@ def test_what_was_cut_is_no_shorter_text(extension: str, cut: int) -> None:
 
 @pytest.mark.parametrize("extension", COMPRESS)
 def test_a_bomb_stops_at_the_limit_in_flat_memory(extension: str) -> None:
-    bomb = COMPRESS[extension](b"a" * 50_000_000)
+    bomb = COMPRESS[extension](b"a" * 12_000_000)
     tracemalloc.start()
     try:
         with pytest.raises(TooLarge):

@@ -14,16 +14,12 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration  # type: ignore[import-untyped]
 from typer.main import get_command
 
 from readvault import __version__
 from readvault.api.routes import instance
 from readvault.cli.main import app
 from tests.unit.deployments import DEPLOYMENTS, TO_STOP, known_settings
-from tests.unit.deployments.prefect_settings import server_settings
 
 FOLDER = DEPLOYMENTS / "kubernetes"
 VERSIONS = ("1.30", "1.37")
@@ -43,6 +39,11 @@ def named(kind: str, name: str) -> dict[str, Any]:
 
 def rendered_job() -> dict[str, Any]:
     """The job that Prefect's own code makes of the template for a flow run."""
+    # Seconds of imports: only the process that runs this file pays for them.
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration  # type: ignore[import-untyped]
+
     values = {"memory": "64Gi", "env": {"SOMETHING": "more"}}
     template = json.loads(json.dumps(TEMPLATE))
     run = FlowRun(id=uuid.uuid4(), flow_id=uuid.uuid4(), name="careful-otter")
@@ -267,6 +268,8 @@ def test_only_sizes_of_a_huge_job_can_be_chosen_within_bounds() -> None:
 @pytest.mark.parametrize("values", ["server-values.yaml", "huge-worker-values.yaml"])
 def test_values_for_prefects_charts_name_real_settings_and_no_secret(values: str) -> None:
     from prefect_kubernetes.settings import KubernetesSettings  # type: ignore[import-untyped]
+
+    from tests.unit.deployments.prefect_settings import server_settings
 
     content = yaml.safe_load((FOLDER / "prefect" / values).read_text())
     given = [*content.get("global", {}).get("prefect", {}).get("env", [])]
