@@ -32,6 +32,9 @@ from readvault.reads.silo.lines import FILE_NAME, FrameWriter
 
 STEP = "silo"
 _OUT_BYTES = 4 << 20
+_BATCH_BYTES, _RUN_BYTES = 8 << 20, 16 << 20
+"""Small enough for the allocator to give the same memory again: fresh pages cost more than what is done in them."""
+
 _INSERTIONS = 1 << 16
 _SMALLEST_RECORD = 37
 _FAULTS = {
@@ -90,7 +93,7 @@ def write(
     scratch = directory / "silo.scratch"
     scratch.mkdir()
     try:
-        with BamReader(bam, step=STEP) as reader, FrameWriter(directory / FILE_NAME) as out:
+        with BamReader(bam, step=STEP, batch_bytes=_BATCH_BYTES) as reader, FrameWriter(directory / FILE_NAME) as out:
             if reader.segments != tuple((segment.name, len(segment.sequence)) for segment in segments):
                 raise ProcessingFailure(STEP, "the alignment lies on another reference")
             for records in _in_order(reader, maker, scratch) if merged else _taken(reader, maker):
@@ -110,7 +113,7 @@ def _taken(reader: BamReader, maker: _Lines) -> Iterator[Bytes]:
 
 def _in_order(reader: BamReader, maker: _Lines, scratch: Path) -> Iterator[Bytes]:
     """The records by template, those of mates one behind the other."""
-    with RecordSorter(scratch) as sorter:
+    with RecordSorter(scratch, run_bytes=_RUN_BYTES) as sorter:
         while True:
             records = maker.take(reader)
             sorter.add(records.content, records.keys, records.sizes)

@@ -37,6 +37,7 @@ from readvault.reads.native import compiled
 LARGEST_ORDINAL = 1 << 32
 """The names are the ordinals that our own screen gave; a larger one is none of these."""
 
+_ZERO = 48
 _UNUSED = UNMAPPED | SECONDARY | SUPPLEMENTARY | FAILED | DUPLICATE
 
 
@@ -99,11 +100,11 @@ def _take(
             continue
         ordinal, name = np.int64(0), np.int64(buffer[at + 12])
         for place in range(at + FIXED_BYTES, at + FIXED_BYTES + name - 1):
-            digit = np.int64(buffer[place]) - 48
+            digit = np.int64(buffer[place]) - _ZERO
             if digit < 0 or digit > 9 or ordinal > LARGEST_ORDINAL:
                 return -1
             ordinal = ordinal * 10 + digit
-        if ordinal < 1 or ordinal > LARGEST_ORDINAL:
+        if ordinal < 1 or ordinal > LARGEST_ORDINAL or buffer[at + FIXED_BYTES] == _ZERO:
             return -1
         start = int32_at(buffer, at + 8)
         if flag & (PAIRED | MATE_UNMAPPED) == PAIRED and int32_at(buffer, at + 24) == segment:

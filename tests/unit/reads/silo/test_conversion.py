@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import random
@@ -20,8 +19,6 @@ from hypothesis import strategies as st
 from readvault.domain import silo_lines
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.reports import SiloReport
-from readvault.reads.align.bam_records import BamReader
-from readvault.reads.align.bam_sort import RecordSorter
 from readvault.reads.call.gene_annotation import Gene
 from readvault.reads.sample import Segment
 from readvault.reads.silo import conversion
@@ -151,6 +148,7 @@ def test_alignments_that_are_left_out(tmp_path: Path) -> None:
         ([*pair("1", (0, "4M", "ACGT"), (2, "4M", "GTAC")), Read("1", 0, "1M", "A", flag=99, mate_start=2)], "twice"),
         ([Read("r1", 0, "4M", "ACGT")], "ordinal"),
         ([Read("0", 0, "4M", "ACGT")], "ordinal"),
+        ([Read("07", 0, "4M", "ACGT")], "ordinal"),
         ([Read("99999999999", 0, "4M", "ACGT")], "ordinal"),
         ([Read("1", 0, "4M", "ACGT", flag=0x1)], "neither"),
         ([Read("1", 57, "4M", "ACGT")], "damaged"),
@@ -230,8 +228,8 @@ def test_the_same_bytes_whatever_the_room(tmp_path: Path, monkeypatch: pytest.Mo
     ]
     whole, report = converted(tmp_path, reads)
     first = (tmp_path / silo_lines.FILE_NAME).read_bytes()
-    monkeypatch.setattr(conversion, "RecordSorter", functools.partial(RecordSorter, run_bytes=20_000))
-    monkeypatch.setattr(conversion, "BamReader", functools.partial(BamReader, batch_bytes=10_000))
+    monkeypatch.setattr(conversion, "_RUN_BYTES", 20_000)
+    monkeypatch.setattr(conversion, "_BATCH_BYTES", 10_000)
     monkeypatch.setattr(conversion, "_OUT_BYTES", 10)
     assert converted(tmp_path, reads) == (whole, report)
     assert (tmp_path / silo_lines.FILE_NAME).read_bytes() == first
