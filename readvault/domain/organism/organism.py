@@ -16,7 +16,7 @@ from readvault.domain.organism.submission import Submission
 RESERVED_NAMES = frozenset(
     {
         *("admin", "api-docs", "actuator", "data-use-terms", "debug", "docs", "drop", "files", "groups", "health"),
-        *("login", "loculus-info", "metrics", "openapi.json", "realms", "review", "static", "user", "web"),
+        *("login", "loculus-info", "metrics", "openapi.json", "pulls", "realms", "review", "static", "user", "web"),
     }
 )
 """First segments of the API's other paths."""
