@@ -10,7 +10,7 @@ N ?=
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench bench-api bench-throughput bench-claims bench-silo bench-wave accuracy lock clean
+.PHONY: help setup demo up test unit test-postgres faults fuzz lint format types bench bench-api bench-throughput bench-claims bench-silo bench-wave bench-fixity accuracy lock clean
 
 help:  ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ bench-silo: setup  ## reads per CPU-second into lines for SILO, beside a plain l
 
 bench-wave: setup  ## small jobs beside a big one: how much longer they wait (N=small jobs, MB=of the big one)
 	@$(PYTHON) -m benchmarks.wave $(if $(N),--small $(N)) $(if $(MB),--megabytes $(MB))
+
+bench-fixity: setup  ## fsck, verify-integrity and rebuild with a million stored files, broken off and gone on: found, read once, flat memory (N=files, RECORDS=entries to rebuild)
+	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m benchmarks.fixity $(if $(N),--rows $(N)) $(if $(RECORDS),--records $(RECORDS))
 
 accuracy: setup  ## judge consensus and variants by simulated truth, beside iVar and samtools; writes docs/accuracy.md (SEEDS="1 2 3")
 	@$(PYTHON) -m benchmarks.accuracy $(if $(SEEDS),--seeds $(SEEDS))

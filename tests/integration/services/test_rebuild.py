@@ -16,6 +16,7 @@ from readvault.db.engine import Sessions, create_engine, migrate
 from readvault.db.tables import AuditEntry, Group, Job, Repair, StoredObject
 from readvault.domain.errors import Conflict, Forbidden
 from readvault.domain.interventions import Step
+from readvault.ports import ReadStore
 from readvault.services import trail
 from readvault.services.house import House
 from readvault.services.people.groups import add_member, get_group
@@ -26,7 +27,9 @@ from readvault.services.reprocessing import decisions, feeding, orders
 from readvault.services.review.approval import Scope, approve
 from readvault.services.storage.integrity.fsck import fsck
 from readvault.services.storage.rebuilding import rebuild as rebuilding
+from readvault.services.storage.rebuilding import record_reading
 from readvault.services.storage.rebuilding.rebuild import LOST, rebuild
+from readvault.services.storage.rebuilding.record_reading import AccessionRecords
 from readvault.services.storage.rebuilding.records import export
 from readvault.services.submission.new_entries import submit
 from tests.fakes import MemoryStore
@@ -156,7 +159,16 @@ def test_broken_off_anywhere_it_goes_on(house: House, empty: Sessions, monkeypat
     with pytest.raises(KeyboardInterrupt):
         rebuild(new, MAINTAINER)
     monkeypatch.setattr(rebuilding, "_restore", real)
+    read: list[str] = []
+    read_accession = record_reading._read_accession
+
+    def noted(store: ReadStore, accession: str, objects: list[record_reading.Listed]) -> AccessionRecords:
+        read.append(accession)
+        return read_accession(store, accession, objects)
+
+    monkeypatch.setattr(record_reading, "_read_accession", noted)
     counts = rebuild(new, MAINTAINER)
+    assert sorted(read) == sorted(name.accession for name in names)[2:]
     assert counts["accessions that were there already"] == 2
     assert counts["accessions"] == len(names) - 2
     assert rebuilt.differences(house, new) == []

@@ -39,7 +39,7 @@ from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.storage.erasing import tombstoning
 from readvault.services.storage.rebuilding import rebuild_end, rebuild_pins, records_back
-from readvault.services.storage.rebuilding.rebuild_rows import RowsRebuild, put
+from readvault.services.storage.rebuilding.rebuild_rows import RowsRebuild, put, there_already
 from readvault.services.storage.rebuilding.record_reading import (
     AccessionRecords,
     accessions,
@@ -142,7 +142,12 @@ def _tombstones(store: ReadStore) -> dict[tuple[str, int], bool]:
 def _accessions(house: House, store: ReadStore, rows: RowsRebuild) -> int:
     """Restore every accession; the highest number that became one."""
     highest = max((number_of(name, house.settings.accession_prefix) or 0 for name, _ in rows.tombstones), default=0)
-    for page in batched(accessions(store), PAGE):
+
+    def there(names: Sequence[str]) -> set[str]:
+        with house.sessions.read() as session:
+            return there_already(session, names)
+
+    for page in batched(accessions(store, there), PAGE):
         numbers = (number_of(found.accession, house.settings.accession_prefix) or 0 for found in page)
         highest = max(highest, *numbers)
         _restore(house, rows, page)

@@ -91,7 +91,7 @@ class RowsRebuild:
 
     def restore(self, session: Session, page: Sequence[AccessionRecords]) -> None:
         """Insert all rows of these accessions; what is there already, from a run that was broken off, stays."""
-        there = _there(session, [found.accession for found in page])
+        there = there_already(session, [found.accession for found in page])
         rows: defaultdict[type[SQLModel], list[dict[str, Any]]] = defaultdict(list)
         now = clock.read(session)
         for found in page:
@@ -244,7 +244,7 @@ def _take(rows: dict[type[SQLModel], list[dict[str, Any]]], told: Rows, *tables:
         rows[table] += told.get(str(table.__tablename__), ())
 
 
-def _there(session: Session, accessions: Sequence[str]) -> set[str]:
+def there_already(session: Session, accessions: Sequence[str]) -> set[str]:
     """Which of these accessions the database has already."""
     found: set[str] = set()
     for table in (EntryVersion, DeletedEntryVersion):

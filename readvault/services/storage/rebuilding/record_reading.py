@@ -6,10 +6,10 @@ import json
 import re
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import batched, groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from readvault.ports import ReadStore, StoredVersion
 
 THREADS = 8
 AHEAD = 32
+PAGE = 32
 Rows = dict[str, list[dict[str, Any]]]
 _DIGEST = re.compile(r"-([0-9a-f]{64})\.json$")
 _OF_VERSION = re.compile(r"([0-9]+)/(?:state-|result-([0-9]{12})-)[0-9]+-[0-9a-f]{64}\.json")
@@ -74,15 +75,26 @@ def newest_documents(store: ReadStore, prefix: str, damaged: Callable[[str], Non
             yield body
 
 
-def accessions(store: ReadStore) -> Iterator[AccessionRecords]:
-    """What the bucket has of every accession, by name; a few are read ahead."""
+def accessions(
+    store: ReadStore, there: Callable[[Sequence[str]], Collection[str]] = lambda _: ()
+) -> Iterator[AccessionRecords]:
+    """What the bucket has of every accession, by name; a few are read ahead.
+
+    `there` is asked page by page which ones the database has already: nothing of them is read, they come empty.
+    """
     waiting: deque[Future[AccessionRecords]] = deque()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="records") as pool:
         try:
-            for accession, objects in _by_accession(store):
-                waiting.append(pool.submit(_read_accession, store, accession, objects))
-                if len(waiting) >= AHEAD:
-                    yield waiting.popleft().result()
+            for page in batched(_by_accession(store), PAGE):
+                known = there([accession for accession, _ in page])
+                for accession, objects in page:
+                    waiting.append(
+                        pool.submit(AccessionRecords, accession)
+                        if accession in known
+                        else pool.submit(_read_accession, store, accession, objects)
+                    )
+                    if len(waiting) >= AHEAD:
+                        yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
