@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,19 @@ from readvault.db.engine import Sessions, create_engine
 from readvault.db.tables import SiloExport, SiloPart
 from readvault.domain.errors import Conflict, NotFound
 from readvault.failpoints import VARIABLE
-from readvault.ports import StoredVersion
 from readvault.services.exports import reading, retention
 from readvault.services.house import House
-from tests.fakes import MemoryStore
+from tests.faults.ground import DiskStore
 from tests.integration.services.scenes import ORGANISM, group
 from tests.integration.services.silo_scenes import export, released_reads, samples_of
 
-SAMPLES = 3
-
-
-@dataclass
-class KeptStore(MemoryStore):
-    """A bucket in memory that outlives its process: what is written is on the disk first."""
-
-    path: Path = Path()
-
-    def write(self, key: str, data: bytes) -> StoredVersion:
-        stored = super().write(key, data)
-        self.path.write_bytes(pickle.dumps(self.versions))
-        return stored
-
-    def as_left(self) -> None:
-        """Take over what another process wrote."""
-        self.versions = pickle.loads(self.path.read_bytes())  # noqa: S301 - our own
+SAMPLES = 2
 
 
 @pytest.fixture
 def kept_house(house: House, tmp_path: Path) -> House:
     """The house with a bucket that outlives a process."""
-    return replace(house, store=KeptStore(path=tmp_path / "bucket"))
+    return replace(house, store=DiskStore(tmp_path / "bucket"))
 
 
 def _killed(house: House, database_url: str, folder: Path, point: str, passing: int, **options: Any) -> None:
@@ -63,16 +45,12 @@ def _killed(house: House, database_url: str, folder: Path, point: str, passing: 
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status)
     assert os.WTERMSIG(status) == signal.SIGKILL
-    house.store.as_left()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
     ("point", "passing", "there"),
     [
-        ("export-planned", 1, 0),
         ("export-part-stored", 2, 1),
-        ("export-part-noted", 2, 2),
-        ("export-before-upload", 1, SAMPLES),
         ("export-before-commit", 1, SAMPLES),
     ],
 )
