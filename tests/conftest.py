@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import uuid
@@ -19,16 +20,35 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 POSTGRES = os.environ.get("READVAULT_TEST_POSTGRES_URL")
 DATABASES = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
 LONGEST_FIRST = (
-    "tests/faults/test_kills.py",
     "tests/integration/test_prefect_worker.py",
+    "tests/faults/test_campaigns.py",
     "tests/journey/test_submission_journey.py",
     "tests/integration/test_up.py",
+    "tests/faults/test_kills.py",
+    "tests/integration/s3/test_s3_store.py",
+    "tests/integration/api/test_hostile_texts.py",
+    "tests/journey/test_external_pipeline_journey.py",
+    "tests/integration/api/test_access_matrix.py",
+    "tests/journey/test_loculus_clients.py",
+    "tests/journey/test_pages_journey.py",
+    "tests/integration/api/test_schemathesis.py",
+    "tests/integration/test_nursery.py",
+    "tests/integration/api/test_web_hostile.py",
+    "tests/integration/s3/test_s3_probes.py",
 )
 
 
 def pytest_configure() -> None:
     """In every test the fake S3 refuses what is asked inside a write transaction."""
     transactions.watch()
+    # Of what is loaded and collected nothing becomes garbage, and to look through it all takes seconds each time.
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for among what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -145,10 +165,9 @@ def database_url(request: pytest.FixtureRequest, migrated_databases: MigratedDat
 
 
 @pytest.fixture(scope="session")
-def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> PrefectDatabase:
-    """A database for Prefect's server that needs no migration; all processes of a test run share its making."""
-    folder = tmp_path_factory.getbasetemp()
-    return PrefectDatabase((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "prefect-database")
+def prefect_database() -> PrefectDatabase:
+    """A database for Prefect's server that needs no migration; all test runs of a working copy share its making."""
+    return PrefectDatabase()
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+KEPT = Path(__file__).resolve().parent.parent / ".pytest_cache" / "prefect-database"
 
 
 class PrefectDatabase:
-    """An empty, migrated database of Prefect's server, made once for all test processes of a run."""
+    """An empty, migrated database of Prefect's server, made once for each version of it and kept in pytest's cache."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path = KEPT) -> None:
+        self._folder = folder / version("prefect")
 
     def copy_to(self, home: Path) -> None:
         """Put a copy of it where a server with this `PREFECT_HOME` looks for its database; keeps one that is there."""
@@ -24,12 +27,14 @@ class PrefectDatabase:
 
     def _made(self) -> Path:
         database = self._folder / "prefect.db"
-        self._folder.mkdir(exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not database.exists():
-                _make(self._folder / "home")
-                (self._folder / "home" / "prefect.db").rename(database)
+                home = self._folder / "home"
+                shutil.rmtree(home, ignore_errors=True)  # of a run that was killed
+                _make(home)
+                (home / "prefect.db").rename(database)
         return database
 
 

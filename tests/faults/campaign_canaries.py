@@ -20,7 +20,7 @@ def run(trials: int, seed: int, folder: Path) -> Outcome:
     """Plant, process, disturb, search. Nothing in `make test`: the journey plants one of each kind, with Prefect."""
     if not trials:
         return Outcome(0, [], "left to the journey")
-    prefect = PrefectDatabase(folder / "made") if trials >= WITH_PREFECT_FROM else None
+    prefect = PrefectDatabase() if trials >= WITH_PREFECT_FROM else None
     style = ("text", "json")[seed % 2]
     stack = Stack(folder / "stack", prefect=prefect, environment={"READVAULT_LOG_FORMAT": style, **QUICK})
     failures: list[str] = []

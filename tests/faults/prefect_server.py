@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import httpx
@@ -60,7 +57,7 @@ class PrefectServer:
 
     def start(self) -> None:
         """Start it, on the database that it has or on an empty one, and wait until it answers."""
-        _fresh_database().copy_to(self._home)
+        PrefectDatabase().copy_to(self._home)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         environment |= {
             **prefect_server.SETTINGS,
@@ -97,11 +94,3 @@ class PrefectServer:
             return httpx.get(f"{self.url}/health", auth=(user, password), timeout=5).is_success
         except httpx.TransportError:
             return False
-
-
-@functools.cache
-def _fresh_database() -> PrefectDatabase:
-    """Made once for all parts of a run: it costs 14 s of CPU."""
-    folder = Path(tempfile.mkdtemp(prefix="faults-prefect-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return PrefectDatabase(folder / "made")

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.prefect_database import PrefectDatabase
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 START_LIMIT = 150.0
@@ -98,7 +100,24 @@ def can_log_in(http: httpx.Client, stack: dict[str, Any]) -> bool:
     return "access_token" in http.post(url, data=form).json()
 
 
-def test_one_command_brings_everything_up_and_takes_it_down(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "prefects_database",
+    [
+        "made before",
+        pytest.param(
+            "made by the stack",
+            marks=pytest.mark.skipif(
+                "READVAULT_LONG" not in os.environ, reason="takes half a minute more; set READVAULT_LONG=1"
+            ),
+        ),
+    ],
+)
+def test_one_command_brings_everything_up_and_takes_it_down(
+    folder: Path, prefect_database: PrefectDatabase, prefects_database: str
+) -> None:
+    if prefects_database == "made before":
+        prefect_database.copy_to(folder / "data" / "prefect")
+        (folder / "data").chmod(0o755)
     running = Running(folder)
     try:
         stack = running.until_ready()
