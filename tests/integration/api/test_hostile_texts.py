@@ -29,10 +29,20 @@ def assert_harmless(answer: httpx.Response) -> None:
     assert answer.status_code < 300 or len(answer.content) < 130_000, "a refusal is as long as what was sent"
 
 
+@pytest.fixture(scope="module")
+def fields_before() -> list[str]:
+    """The fields whose texts are in the scene."""
+    return []
+
+
 @pytest.mark.parametrize(("field", "text"), CASES)
-def test_a_text_is_stored_exactly_or_refused(field: TextField, text: str, scene: Scene, client: TestClient) -> None:
-    if field.once:
+def test_a_text_is_stored_exactly_or_refused(
+    field: TextField, text: str, scene: Scene, client: TestClient, fields_before: list[str]
+) -> None:
+    # What earlier fields left behind makes every list longer, and so every case slower than the one before.
+    if field.once or fields_before[-1:] != [field.name]:
         scene.restore()
+        fields_before.append(field.name)
     answer = field.send(client, scene, text)
     assert_harmless(answer)
     if answer.status_code < 300:
@@ -62,8 +72,10 @@ def test_ordinary_texts_of_all_scripts_are_taken(scene: Scene, client: TestClien
     """Else everything above could be refusals."""
     taken = set()
     for field in FIELDS:
+        scene.restore()
         for name in ("nfc", "nfd", "emoji", "four bytes", "arabic", "script"):
-            scene.restore()
+            if field.once:
+                scene.restore()
             if field.send(client, scene, PAYLOADS[name]).status_code < 300:
                 taken.add((field.name, name))
     for stored in ("group groupName", "submission ID", "metadata", "reason to send back", "token name"):
