@@ -50,7 +50,8 @@ class _Named:
 
 def offered(house: House) -> ForeignStores:
     """The guard to submitters' stores; raises NotFound where the instance pulls nothing."""
-    if not house.settings.pulls.enabled or house.foreign is None:
+    settings = house.settings.pulls
+    if not settings.enabled or not settings.secret_keys or house.foreign is None:
         raise NotFound("This instance does not pull files.")
     return house.foreign
 
@@ -156,6 +157,10 @@ def _checked_bucket(foreign: ForeignStores, bucket: ForeignBucket) -> ForeignBuc
         raise BadRequest("A bucket's name has 3 to 63 small letters, digits, dots and hyphens.")
     if _REGION.fullmatch(bucket.region) is None:
         raise BadRequest("This is no region's name.")
+    keys = bucket.keys
+    told = () if keys is None else (keys.access_key, keys.secret_key, keys.session_token or "")
+    if not all(each.isascii() and each.isprintable() for each in told):
+        raise BadRequest("Credentials are of printable ASCII.")
     endpoint = bucket.endpoint.rstrip("/") or f"https://s3.{bucket.region}.amazonaws.com"
     if endpoint.count("/") != 2:
         raise BadRequest("An endpoint is https://host, and nothing behind it.")

@@ -95,6 +95,8 @@ def test_foreign_and_unknown_pulls_get_one_answer(api: TestClient, headers: Any,
         ({"bucket": bucket()}, 200),
         ({"bucket": bucket(name="A")}, 400),
         ({"bucket": bucket(name="Upper")}, 400),
+        ({"bucket": bucket(accessKey=f"{CANARY}\r\nHost: inside")}, 400),
+        ({"bucket": bucket(sessionToken=f"{CANARY}ä")}, 400),
         ({"bucket": bucket(secretKey=None)}, 400),
         ({"bucket": bucket(secretKey=[f"{CANARY}-secret"])}, 400),
         ({"bucket": bucket(endpoint=f"https://{CANARY}@169.254.169.254/")}, 400),
@@ -155,6 +157,12 @@ def test_where_pulls_are_off_there_is_nothing(api: TestClient, headers: Any, sce
     body = {"groupId": scene.group_id, "urls": [{"url": scene.url("/b/reads.fastq")}]}
     answer = api.post("/pulls", json=body, headers=headers(ALICE))
     assert (answer.status_code, answer.json()["detail"]) == (404, "This instance does not pull files.")
+
+
+def test_without_a_key_to_encrypt_with_nothing_is_taken(api: TestClient, headers: Any, scene: Lab) -> None:
+    scene.house.settings.pulls.secret_keys = ()
+    body = {"groupId": scene.group_id, "bucket": bucket()}
+    assert api.post("/pulls", json=body, headers=headers(ALICE)).status_code == 404
 
 
 def test_the_api_asks_nobody(api: TestClient, headers: Any, scene: Lab) -> None:

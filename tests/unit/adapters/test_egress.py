@@ -118,14 +118,23 @@ def listed(wire: Tripwire, **changes: Any) -> PullSettings:
 
 
 @pytest.mark.parametrize("address", RESOLVED)
-def test_a_name_that_leads_inside_is_not_connected_to(address: str, authority: Authority) -> None:
-    with tripwire() as wire:
+def test_a_name_that_leads_inside_is_not_connected_to(
+    address: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Any] = []
+
+    def connect(*given: Any, **_: Any) -> socket.socket:
+        tried.append(given)
+        raise OSError
+
+    with tripwire() as wire, monkeypatch.context() as patch:
+        patch.setattr(socket, "create_connection", connect)
         out = ForeignS3(listed(wire), Egress(listed(wire), resolver=lambda *_: [address], trust=authority.trust()))
         url = f"https://{HOST}:{wire.port}/b/x"
         with pytest.raises(SourceRefused) as refused:
             out.look(ForeignAddress(url))
         assert refused.value.refusal is Refusal.ADDRESS
-    assert wire.connects == 0
+    assert (wire.connects, tried) == (0, [])
 
 
 def test_one_inner_address_among_public_ones_is_enough_to_refuse() -> None:
