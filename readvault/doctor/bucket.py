@@ -38,6 +38,7 @@ MANDATORY: Mapping[str, str] = MappingProxyType(
 OPTIONAL: Mapping[str, str] = MappingProxyType(
     {
         "object lock": "a second wall around released files, where the provider has it",
+        "exports": "readers get exported reads; who exports none needs no such right",
         "browsers": "uploads through the pages; command lines need none",
         "unfinished uploads": "a lifecycle rule of the bucket does the same",
     }

@@ -52,6 +52,17 @@ def _read_signer(bucket: Bucket) -> Seen:
     return Seen("read signer", refused(writing, 403) and refused(deleting, 403), message, advice)
 
 
+def _exports(bucket: Bucket) -> Seen:
+    key = f"exports/doctor-{uuid.uuid4()}"
+    bucket.worker.put_object(Bucket=bucket.name, Key=key, Body=BODY)
+    stored = next(bucket.store.list_versions(key))
+    answer = bucket.http.get(bucket.store.sign_get(key, stored.version_id, name="probe", expires=60))
+    bucket.store.delete(stored)
+    message = f"an export of reads, by a link of the read signer's: HTTP {answer.status_code}"
+    advice = "Give the read signer GetObject and GetObjectVersion on exports/* too."
+    return Seen("exports", answer.status_code == 200, message, advice, needed=False)
+
+
 def _worker(bucket: Bucket) -> Seen:
     stored = bucket.written()
     with contextlib.suppress(ProcessingFailure):
@@ -133,6 +144,7 @@ PROBES: dict[str, Probe] = {
     "strangers": _strangers,
     "upload signer": _upload_signer,
     "read signer": _read_signer,
+    "exports": _exports,
     "worker": _worker,
     "versions": _versions,
     "pinned version": _pinned_version,

@@ -68,12 +68,18 @@ def test_an_identity_that_may_more_than_its_work_needs_is_told(
 def test_no_signed_url_reaches_private_documents(server: SeaweedFS, good: S3Settings) -> None:
     writer = client(server.credentials("worker"), identity="worker", endpoint=server.endpoint, region=good.region)
     status = {}
-    for key in ("vault/1/x", "incoming/x/y", "manifests/LOC_1/1/x.private.json", "records/LOC_1/1/x.json"):
+    for key in (
+        "vault/1/x",
+        "incoming/x/y",
+        "exports/o/x/y",
+        "manifests/LOC_1/1/x.private.json",
+        "records/LOC_1/1/x.json",
+    ):
         version_id = writer.put_object(Bucket=good.bucket, Key=key, Body=b"private")["VersionId"]
         url = S3Store(good).sign_get(key, version_id, name="x", expires=60)
         status[key.partition("/")[0]] = httpx.get(url).status_code
         writer.delete_object(Bucket=good.bucket, Key=key, VersionId=version_id)
-    assert status == {"vault": 200, "incoming": 200, "manifests": 403, "records": 403}
+    assert status == {"vault": 200, "incoming": 200, "exports": 200, "manifests": 403, "records": 403}
 
 
 def test_the_probes_leave_nothing_but_what_is_locked(good: S3Settings, seen: dict[str, Seen]) -> None:
