@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from readvault.reads.silo.lines import FrameWriter
 
 
@@ -17,6 +19,12 @@ def line(read_id: str, keys: Sequence[str], **found: tuple[int, str] | tuple[int
         offset, sequence, insertions = (*found[key], [])[:3] if key in found else (0, None, [])
         row[key] = None if sequence is None else {"sequence": sequence, "insertions": insertions, "offset": offset}
     return json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def unpacked(path: Path) -> bytes:
+    """All lines of a file of concatenated zstd frames."""
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as stream:
+        return stream.read()
 
 
 def write(path: Path, lines: Iterable[bytes], *, frame_bytes: int = 200) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 import pysam
 
 from readvault.reads import kmers
+from tests import silo_maker
 from tests.unit.reads.fastq_maker import bases, reverse_complement
 
 EACH = 1000
@@ -260,4 +261,6 @@ def all_text(path: Path) -> str:
             records = "\n".join(record.to_string() for record in file.fetch(until_eof=True))
             return f"{file.header}\n{records}"
     unpacked = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else b""
+    if path.suffix == ".zst":
+        unpacked = silo_maker.unpacked(path)
     return (raw + b"\n" + unpacked).decode("latin-1")

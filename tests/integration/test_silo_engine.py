@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pysam
 import pytest
-import zstandard
 
 from readvault.domain import silo_lines
 from readvault.domain.reads import LibraryLayout, Platform
@@ -26,7 +25,7 @@ from readvault.reads.references import load_segments
 from readvault.reads.sample import Alignment, ReadFiles, Segment
 from readvault.reads.silo import conversion
 from readvault.reads.simulate import simulation
-from tests import silo_engine, silo_oracle
+from tests import silo_engine, silo_maker, silo_oracle
 
 pytestmark = [
     pytest.mark.slow,
@@ -91,9 +90,8 @@ def lines_of(aligned: Aligned, place: Path, **options: Any) -> Path:
     """What the step writes, as a set of one entry: `sampleId` joined, unpacked."""
     conversion.write(aligned.alignment.bam, aligned.segments, names=NAMES, directory=place, **options)
     lines = place / "lines.ndjson"
-    with (place / silo_lines.FILE_NAME).open("rb") as file, lines.open("wb") as out:
-        stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        out.write(silo_lines.splice(stream.read(), "S.1", b'"sampleId":"S.1"', NAMES[0]))
+    written = silo_maker.unpacked(place / silo_lines.FILE_NAME)
+    lines.write_bytes(silo_lines.splice(written, "S.1", b'"sampleId":"S.1"', NAMES[0]))
     return lines
 
 

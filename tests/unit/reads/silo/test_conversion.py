@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import tempfile
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +20,7 @@ from readvault.domain.reports import SiloReport
 from readvault.reads.call.gene_annotation import Gene
 from readvault.reads.sample import Segment
 from readvault.reads.silo import conversion
-from tests import silo_oracle
+from tests import silo_maker, silo_oracle
 from tests.unit.reads.bam_maker import Read, make_bam, pair
 
 REFERENCE = "ACGTACGTACGTACGTACGT" * 3
@@ -31,9 +29,7 @@ GENE = Gene("orf", "reference", False, np.arange(3, 33))
 
 
 def text_of(path: Path) -> str:
-    with path.open("rb") as file:
-        stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        return b"".join(silo_lines.whole_lines(io.BufferedReader(stream))).decode("ascii")
+    return silo_maker.unpacked(path).decode("ascii")
 
 
 def converted(
