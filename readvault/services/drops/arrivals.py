@@ -106,7 +106,7 @@ def settle_forms(house: House) -> int:
     while True:
         with house.sessions.read() as session:
             query = (
-                select(row, col(file.key), col(file.sealed_at))
+                select(row, file)
                 .join(file, col(file.id) == col(row.file_id))
                 .where(col(row.settle_until).is_not(None), col(row.version_id).is_not(None))
                 .where(col(row.object_name) > last)
@@ -116,8 +116,8 @@ def settle_forms(house: House) -> int:
         if not page:
             return removed
         last = page[-1][0].object_name
-        for dropped, key, sealed_at in page:
-            removed += _settle(house, dropped, key, sealed_at is not None, now)
+        for dropped, upload in page:
+            removed += _settle(house, dropped, upload, now)
 
 
 def first_versions(house: House, keys: Sequence[str]) -> dict[str, StoredVersion]:
@@ -172,8 +172,11 @@ def _arrived(house: House, awaited: Sequence[_Awaited]) -> int:
 def _note(house: House, session: Session, awaited: _Awaited, version: StoredVersion) -> int:
     """Make an announced file an unclaimed one, once, whoever else is looking."""
     row, now = DroppedFile, clock.read(session)
-    # A form binds no exact size; and without version IDs nothing tells its first version from a later one.
-    refused = awaited.way == FORM and (version.size > awaited.reserved_bytes or version.version_id is None)
+    if awaited.way == FORM:
+        # It binds no exact size; and without version IDs nothing tells its first version from a later one.
+        refused = version.size > awaited.reserved_bytes or version.version_id is None
+    else:
+        refused = version.size != awaited.reserved_bytes  # a provider that doesn't enforce what was signed
     state = {"state": DISCARDED, "ended_at": now} if refused else {"state": UNCLAIMED}
     noted = session.execute(
         update(row)
@@ -209,15 +212,17 @@ def _expire_one(session: Session, object_name: str) -> bool:
     return True
 
 
-def _settle(house: House, dropped: DroppedFile, key: str, sealed: bool, now: float) -> int:
-    listed = [each for each in house.store.list_versions(key) if each.key == key]
-    later = [each for each in listed if each.version_id != dropped.version_id]
+def _settle(house: House, dropped: DroppedFile, upload: UploadedFile, now: float) -> int:
+    # A repair of a sealed file moves its pin to another version.
+    counts = {dropped.version_id, upload.version_id if upload.sealed_at is not None else None}
+    listed = [each for each in house.store.list_versions(upload.key) if each.key == upload.key]
+    later = [each for each in listed if each.version_id not in counts]
     last_look = (dropped.settle_until or 0.0) < now
     if later:
         # Charged before they go: what a process deleted and then died can't be counted any more.
         _charge_later(house, dropped.object_name, later)
         failpoint("drop-charged")
-        if not sealed:
+        if upload.sealed_at is None:
             for each in later:
                 house.store.delete(each)
     if last_look:

@@ -37,7 +37,10 @@ class Progress:
 
 
 def progress(house: House, token: str, object_name: str) -> Progress:
-    """How far a file is: to go on where it was cut off. Raises NotFound for a name that this link didn't get."""
+    """How far a file is: to go on where it was cut off.
+
+    Raises NotFound for a name that this link didn't get, and for a file that didn't come in time.
+    """
     dropped, file = _mine(house, token, object_name)
     if dropped.state != OPEN:
         return Progress(object_name, DELIVERED)
@@ -51,7 +54,7 @@ def progress(house: House, token: str, object_name: str) -> Progress:
 
 
 def sign_again(house: House, token: str, object_name: str) -> SignedRequest:
-    """A fresh signed PUT of a file that comes in one piece. Raises Conflict for one that is there or has expired."""
+    """A fresh signed PUT of a file that comes in one piece. Raises Conflict for one that is there."""
     with house.sessions.begin() as session:
         dropped, file = _found(session, house, token, object_name, lock=True)
         if dropped.way == PARTS or dropped.settle_until is not None:
@@ -79,7 +82,7 @@ def sign_parts(house: House, token: str, object_name: str, numbers: Sequence[int
 def complete(house: House, token: str, object_name: str) -> Progress:
     """Put a file's parts together, or see that one in a piece is there; doing it twice is no error.
 
-    Raises Unprocessable for missing parts, Conflict for an expired upload and a file that isn't there.
+    Raises Unprocessable for missing parts, Conflict for a file that isn't there.
     """
     dropped, file = _mine(house, token, object_name)
     if dropped.state != OPEN:
@@ -114,14 +117,15 @@ def _found(
     if dropped is None or dropped.link_id != link.id:
         raise NotFound(NO_FILE)
     file = session.get(UploadedFile, dropped.file_id, with_for_update=lock)
-    if file is None:
-        raise NotFound(NO_FILE)
+    waited_for = dropped.state == OPEN and file is not None and file.expires_at > clock.read(session)
+    if file is None or not (waited_for or dropped.arrived_at is not None):
+        raise NotFound(NO_FILE)  # it never came, and nobody waits for it any more: announce it anew
     return dropped, file
 
 
 def _check_open(session: Session, dropped: DroppedFile, file: UploadedFile) -> None:
     if dropped.state != OPEN:
-        raise Conflict("This file has ended: it arrived, or its time was up.")
+        raise Conflict("This file has arrived.")
     multipart.check_open(file, clock.read(session))
 
 

@@ -15,8 +15,11 @@ from readvault.adapters.identity import EmbeddedIssuer, Identity
 from readvault.api import login_limit
 from readvault.api.app import create_app
 from readvault.db.tables import FileAccess
+from readvault.domain.errors import NotFound
+from readvault.services.drops import announcing
 from readvault.services.house import House
 from readvault.services.people.accounts import create_account
+from readvault.services.uploads.answers import WantedFile
 from readvault.web.mounting import add_pages
 from tests.integration.api.browser import Browser
 from tests.integration.services import scenes
@@ -285,3 +288,53 @@ def test_odd_addresses_are_told_apart(browser: Browser, house: House, mine: int,
     page = browser.get(f"{ORGANISM}{path}")
     assert (page.status, page.headers["content-type"]) == (400, "text/html; charset=utf-8")
     assert browser.get("/web/organisms/ebola").status == 400
+
+
+def test_a_group_looks_after_its_drop_links(browser: Browser, house: House, mine: int) -> None:
+    house.settings.drop_links.enabled = True
+    browser.log_in("alice", "password")
+    home = browser.get("/web")
+    assert f"/web/groups/{mine}/drops" in home.links.values()
+    page = browser.get(f"/web/groups/{mine}/drops")
+    evil = "<script>alert(1)</script>"
+    wish = {"label": evil, "days": "7", "gigabytes": "1", "objects": "5", "format": "FASTQ", "category": "rawReads"}
+    page = browser.send(page, "make", **wish)
+    token = page.text.partition("/web/drop#")[2].split()[0]
+    assert token.startswith("rvd_")
+    assert evil in page.text
+    assert page.runnable == []
+    again = browser.get(page.path)
+    assert token not in again.html
+    ticket = announcing.announce(house, token, WantedFile("=1+1.fastq", 4))
+    assert ticket.put is not None
+    house.store.put(ticket.put, b"ACGT")  # type: ignore[attr-defined]
+    page = browser.get(page.path)
+    assert f"drop:{ticket.object_name}" in page.text
+    page = browser.send(page, "discard")
+    assert "The file is discarded." in page.text
+    assert ticket.object_name not in page.text
+    page = browser.send(page, "revoke")
+    assert "The link has ended." in page.text
+    with pytest.raises(NotFound):
+        announcing.purpose(house, token)
+    for wrong in (
+        {"days": "0"},
+        {"days": "1e9"},
+        {"label": " "},
+        {"format": "EXE"},
+        {"category": "x"},
+        {"objects": "-1"},
+    ):
+        answer = browser.send(page, "make", **{**wish, **wrong})
+        assert answer.status in (400, 422), wrong
+        assert answer.runnable == []
+
+
+def test_the_page_of_who_delivers_needs_no_login_and_learns_no_token(browser: Browser, house: House) -> None:
+    assert browser.get("/web/drop").status == 404
+    house.settings.drop_links.enabled = True
+    page = browser.get("/web/drop")
+    assert (page.status, page.runnable, page.forms[0].hidden) == (200, [], {})
+    policy = page.headers["content-security-policy"]
+    assert policy.endswith("connect-src 'self' http://127.0.0.1:8333")
+    assert "default-src 'self'" in policy

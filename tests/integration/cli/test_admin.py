@@ -31,6 +31,7 @@ from readvault.services.people import accounts, groups
 from readvault.services.review.approval import Scope, approve
 from tests.houses import ALICE, MAINTAINER
 from tests.integration.services import scenes
+from tests.integration.services.drop_scenes import link_of, prepared
 
 ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
 
@@ -236,3 +237,16 @@ def test_nobody_takes_another_name_by_a_variable(monkeypatch: pytest.MonkeyPatch
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "somebody-else")
     assert maintainer().name == f"admin ({ACCOUNT})"
+
+
+def test_drop_links_are_listed_and_revoked(house: House, run: Run) -> None:
+    there, group_id = prepared(house)
+    link_id, token = link_of(there, group_id, label="centre")
+    listed = run("drop-links", "list").output
+    assert f"{link_id} group {group_id} by alice until" in listed
+    assert "0/2000 files" in listed
+    assert token not in listed
+    run("drop-links", "revoke", link_id)
+    assert run("drop-links", "list").output == ""
+    assert "revoked 20" in run("drop-links", "list", "--all").output
+    run("drop-links", "revoke", "no-such", fails=True)
