@@ -22,6 +22,7 @@ from readvault.services.release.manifest_list import matching, question
 from readvault.services.release.released_data import released_data
 from readvault.services.review.approval import Scope, approve
 from readvault.services.review.listing import list_entries
+from readvault.services.storage.integrity import copies
 from readvault.services.uploads.answers import WantedFile
 from readvault.services.uploads.upload_requests import request_uploads
 from tests.houses import ALICE, BOB, MAINTAINER, group_of
@@ -186,3 +187,11 @@ def test_whoever_asks_to_upload_does_not_wait_for_all_that_was_uploaded_before(h
     still_open = [plan for plan in plans if "uploaded_file.sealed_at IS NULL" in plan]
     assert len(still_open) == 2
     assert all(re.match(r"SEARCH uploaded_file USING INDEX ix_uploaded_file_open_of_", plan) for plan in still_open)
+
+
+def test_what_the_second_bucket_is_owed_is_looked_for_beyond_the_last_page_only(years_later: House) -> None:
+    with years_later.sessions.read() as session, _plans(years_later) as plans:
+        found = copies._released_after(session, ("LOC_1000300", 1))
+    assert len(found) == copies.PAGE
+    assert found[0][:2] == ("LOC_1000301", 1)
+    assert _walks(plans) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
-from sqlalchemy import String, cast, or_, select, update
+from sqlalchemy import String, cast, or_, select, tuple_, update
 from sqlmodel import Session, col
 
 from readvault.db import clock
@@ -124,22 +124,17 @@ def _released_after(session: Session, last: tuple[str, int]) -> list[tuple[str, 
     """Released accession versions beyond `last` whose record is not known to be in the second bucket."""
     record = "records/" + col(Release.accession) + "/" + cast(col(Release.version), String) + "/release.json"
     known = select(col(SecondCopy.key)).where(col(SecondCopy.key) == record)
+    place = (col(Release.accession), col(Release.version))
     query = (
-        select(col(Release.accession), col(Release.version), col(EntryVersion.organism))
+        select(*place, col(EntryVersion.organism))
         .join(
             EntryVersion,
             (col(EntryVersion.accession) == col(Release.accession))
             & (col(EntryVersion.version) == col(Release.version)),
         )
-        .where(
-            or_(
-                col(Release.accession) > last[0],
-                (col(Release.accession) == last[0]) & (col(Release.version) > last[1]),
-            ),
-            ~known.exists(),
-        )
+        .where(tuple_(*place) > last, ~known.exists())
     )
-    rows = session.execute(query.order_by(col(Release.accession), col(Release.version)).limit(PAGE))
+    rows = session.execute(query.order_by(*place).limit(PAGE))
     return [(row[0], row[1], row[2]) for row in rows]
 
 
