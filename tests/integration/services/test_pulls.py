@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
@@ -354,6 +356,35 @@ def test_who_lost_the_job_writes_nothing_more(scene: Lab) -> None:
     with scene.house.sessions.read() as session:
         (file,) = session.exec(select(UploadedFile))
     assert file.expires_at <= view.pull.ended_at  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("after", [1, 7, 14, 20])
+def test_a_cancel_that_races_with_the_worker_leaves_one_truth(scene: Lab, after: int) -> None:
+    """Whoever comes first: the pull is over, no credential is left, and what counts as done is whole."""
+    paths = [f"/b/{number}.fastq" for number in range(6)]
+    scene.shop.objects |= {path: SMALL + path.encode() for path in paths}
+    pull = scene.asked(*paths).pull
+    asked = threading.Semaphore(0)
+    scene.shop.odd = lambda _handler, _body: bool(asked.release())
+
+    def cancels() -> None:
+        for _ in range(after):
+            asked.acquire(timeout=10)
+        ending.cancel(scene.house, ALICE, pull.id)
+
+    canceller = threading.Thread(target=cancels)
+    canceller.start()
+    with contextlib.suppress(LeaseLost):
+        scene.work()
+    canceller.join()
+    view = scene.seen(pull.id)
+    assert view.state in (PullState.CANCELLED, PullState.DONE)
+    assert secrets_left(scene) == 0
+    assert scene.job().state == JobState.DONE
+    for source in view.sources:
+        assert source.state in (SourceState.DONE, SourceState.CANCELLED)
+        if source.state == SourceState.DONE:
+            assert stored(scene, source.file_id) == scene.shop.objects[f"/b/{source.name}"]
 
 
 def test_cancelling_twice_and_after_the_end_changes_nothing(scene: Lab) -> None:
