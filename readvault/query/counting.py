@@ -125,17 +125,17 @@ def discover(
     """The mutations that reach `min_proportion` in at least one sample, where `min_coverage` of its reads are."""
     genomes = exported.genes if amino_acids else exported.segments
     alphabet = AMINO_ACIDS if amino_acids else NUCLEOTIDES
-    found: set[tuple[int, int, int]] = set()
     keys = [key for key in genomes if genomes[key]]
+    often = [np.zeros((len(genomes[key]), len(alphabet)), dtype=np.bool_) for key in keys]
     for sums in _by_sample(exported, grouping, keys, alphabet):
-        for number, counts in enumerate(sums):
-            depth = counts.sum(axis=1)
-            often = (counts >= min_proportion * depth[:, None]) & (depth[:, None] >= min_coverage) & (counts > 0)
-            found |= {(number, int(position), int(symbol)) for position, symbol in zip(*np.nonzero(often), strict=True)}
+        for found, counts in zip(often, sums, strict=True):
+            depth = counts.sum(axis=1, keepdims=True)
+            found |= (counts >= min_proportion * depth) & (depth >= min_coverage) & (counts > 0)
     return [
         Mutation(named(key, position + 1, symbol, exported), key, position + 1, symbol)
-        for number, position, code in sorted(found)
-        for key, symbol in [(keys[number], chr(alphabet[code]))]
+        for key, found in zip(keys, often, strict=True)
+        for position, code in np.argwhere(found).tolist()
+        for symbol in [chr(alphabet[code])]
         if genomes[key][position] != symbol
     ]
 
