@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlmodel import col, select
 
 from benchmarks.api_scene import Scene, fill
@@ -195,3 +195,25 @@ def test_what_the_second_bucket_is_owed_is_looked_for_beyond_the_last_page_only(
     assert len(found) == copies.PAGE
     assert found[0][:2] == ("LOC_1000301", 1)
     assert _walks(plans) == []
+
+
+def test_the_files_of_a_release_are_found_without_going_through_all_manifests(years_later: House) -> None:
+    plans: list[str] = []
+    explain = "EXPLAIN QUERY PLAN" if years_later.sessions.dialect == "sqlite" else "EXPLAIN"
+
+    def explained(connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        cursor = connection.connection.cursor()
+        cursor.execute(f"{explain} {statement}", parameters)
+        plans.extend(str(row[-1]) for row in cursor.fetchall())
+
+    with years_later.sessions.read() as session:
+        if years_later.sessions.dialect == "postgresql":  # so few rows it would rather walk through
+            session.execute(text("SET LOCAL enable_seqscan = off"))
+        event.listen(years_later.sessions.engine, "before_cursor_execute", explained)
+        try:
+            keys = copies._keys_of(session, "LOC_1000300", 1)
+        finally:
+            event.remove(years_later.sessions.engine, "before_cursor_execute", explained)
+    assert "vault/300" in keys
+    assert plans
+    assert not [plan for plan in plans if plan.startswith("SCAN") or "hashed SubPlan" in plan]
