@@ -27,7 +27,7 @@ _SECRETS = (
         r"(?i)((?:password|passwd|secret(?:[_-]?key)?|access_token|refresh_token|client_secret)[\"']?\s*[=:]\s*[\"']?)[^&\s\"',}]+"
     ),
     # Keys of objects: a file ID or a hash is a secret too.
-    re.compile(r"\b((?:incoming|vault)/)[\w.-]+/[\w-]{32,}"),
+    re.compile(r"\b((?:incoming|vault)/)[\w.-]+/[\w-]{26,}"),
     re.compile(r"(://[^/\s:@]+:)[^@\s/]+(?=@)"),
 )
 

@@ -21,6 +21,7 @@ SECRETS = {
     "password in a form": ("grant_type=password&username=a&password={}", "hunter22"),
     "password in JSON": ('{{"password": "{}"}}', "hunter22"),
     "password in an address": ("postgresql+psycopg://readvault:{}@db:5432/x", "hunter22"),
+    "key of a dropped file": ("incoming/drop-0e8c6f2e/{} is lost", "abcdefghij234567klmnopqrst"),
     "key of an original": ("incoming/b/{} is lost", "0e8c6f2e-0000-4000-8000-000000000000"),
     "key of a processed file": (
         "vault/7/{} is lost",

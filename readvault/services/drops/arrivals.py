@@ -41,13 +41,13 @@ class _Awaited(NamedTuple):
     key: str
 
 
-def notice(house: House, *wanted: ColumnElement[bool]) -> int:
+def notice(house: House, *wanted: ColumnElement[bool], late: bool = False) -> int:
     """Note which announced files are there now, of those that fit all conditions; how many.
 
-    Raises ProcessingFailure when S3 can't be asked.
+    With `late` also those whose time to come is up and that nobody has ended yet. Raises ProcessingFailure when S3 can't be asked.
     """
     noticed = 0
-    for page in _pages(house, *wanted):
+    for page in _pages(house, *wanted, late=late):
         by_link: dict[str, list[_Awaited]] = {}
         for each in page:
             by_link.setdefault(each.link_id, []).append(each)
@@ -68,7 +68,8 @@ def look_quietly(house: House, *wanted: ColumnElement[bool]) -> None:
 
 def sweep(house: House) -> int:
     """Note what arrived, end what did not or was not claimed in time, look after forms; how many rows changed."""
-    changed = notice(house)
+    # What came in time while no sweep was done, an outage of days, is lost to nobody.
+    changed = notice(house, late=True)
     changed += expire(house)
     changed += settle_forms(house)
     return changed + _forget(house)
@@ -134,14 +135,16 @@ def first_versions(house: House, keys: Sequence[str]) -> dict[str, StoredVersion
     return found
 
 
-def _pages(house: House, *wanted: ColumnElement[bool]) -> Iterator[list[_Awaited]]:
+def _pages(house: House, *wanted: ColumnElement[bool], late: bool) -> Iterator[list[_Awaited]]:
     row, file, last = DroppedFile, UploadedFile, ""
+    if not late:
+        wanted = (*wanted, col(file.expires_at) > clock.now())
     while True:
         with house.sessions.read() as session:
             query = (
                 select(row.object_name, row.link_id, row.file_id, row.way, row.reserved_bytes, file.key)  # type: ignore[call-overload]
                 .join(file, col(file.id) == col(row.file_id))
-                .where(col(row.state) == OPEN, col(file.expires_at) > clock.now(), *wanted, col(row.object_name) > last)
+                .where(col(row.state) == OPEN, *wanted, col(row.object_name) > last)
                 .order_by(col(row.object_name))
                 .limit(PAGE)
             )

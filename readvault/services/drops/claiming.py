@@ -22,7 +22,8 @@ from readvault.services.house import House
 
 PREFIX = "drop:"
 NAME = r"[a-z2-7]{26}"
-_NAMED = re.compile(rf"(?<![^\s:]){PREFIX}({NAME})(?!\S)")
+_NAMED = re.compile(rf'(?<![^\s:"]){PREFIX}({NAME})(?![^\s"])')
+"""A table's cells may stand in quotes; what is looked up too much does no harm, `read_token` is exact."""
 _TOKEN = re.compile(rf"(?:(?P<name>.+):)?{PREFIX}(?P<object>{NAME})")
 _PER_QUERY = 500
 _UNKNOWN = "The following file IDs do not exist: "

@@ -433,6 +433,15 @@ class TestHowMuch:
         assert used(house, link_id) == (len(BODY), 1)
         assert [dropped(house, each).state for each in (came, stayed_away)] == [UNCLAIMED, EXPIRED]
 
+    def test_what_came_in_time_is_kept_though_nobody_looked_for_days(self, house: House) -> None:
+        house, group_id = prepared(house)
+        link_id, token = link_of(house, group_id, days=90)
+        name = delivered(house, token, BODY)
+        let_pass(house, 3 * DAY)
+        arrivals.sweep(house)
+        assert (dropped(house, name).state, used(house, link_id)) == (UNCLAIMED, (len(BODY), 1))
+        assert send(house, group_id, {**ROW, "files.rawReads": f"drop:{name}"})[0] is not None
+
     def test_the_unclaimed_expire_and_free_the_group_but_not_the_link(self, house: House) -> None:
         house, group_id = prepared(house, unclaimed_days=30)
         house = with_limits(house, bytes_per_group=len(BODY))
@@ -627,6 +636,14 @@ class TestClaiming:
         with pytest.raises(Unprocessable, match="is named more than once"):
             send(house, group_id, *twice)
         assert dropped(house, name).state == UNCLAIMED
+
+    def test_cells_may_stand_in_quotes(self, house: House) -> None:
+        house, group_id = prepared(house)
+        _, token = link_of(house, group_id)
+        first, second, third = (delivered(house, token, BODY + bytes([n]), f"r{n}.fastq") for n in range(3))
+        send(house, group_id, {**ROW, "files.rawReads": f'"drop:{first} drop:{second}"'})
+        send(house, group_id, {**ROW, "files.rawReads": f'"mate.fastq:drop:{third}"'})
+        assert {dropped(house, each).state for each in (first, second, third)} == {CLAIMED}
 
     def test_a_file_called_drop_is_still_a_file(self, house: House) -> None:
         house, group_id = prepared(house)
