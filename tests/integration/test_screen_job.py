@@ -24,6 +24,7 @@ from readvault.nursery import Nursery
 from readvault.ports import Delivery
 from readvault.reads.dehumanize import host_index
 from readvault.reads.simulate import simulation
+from readvault.services.exports.form import ExportSilo
 from readvault.services.house import House
 from readvault.services.review.approval import Scope, approve
 from readvault.worker.house import WorkerHouse
@@ -133,6 +134,10 @@ def test_host_reads_that_got_out_are_withheld_over_http_until_a_maintainer_gives
     everywhere = [f"/files/{room}/{file}" for file in reads for room in (f"get/{place}", f"released/{place}/1")]
     assert [asked(path) for path in everywhere] == [307] * 4
     assert listed() is not None
+    exported = late.export_silo(ExportSilo())[ORGANISM].figures
+    assert exported["samples"] == exported["new"] == 1
+    assert 0 < exported["reads"] <= PAIRS, "a line is a fragment that aligns"
+    assert asked(f"/{ORGANISM}/get-silo-reads/latest/reads.ndjson.zst") == 307
     leaked = _reads_of(house, HOST_PAIRS + PAIRS)
     assert late.feed_screening() == 1
     do(late, JobKind.SCREEN)
@@ -146,6 +151,9 @@ def test_host_reads_that_got_out_are_withheld_over_http_until_a_maintainer_gives
         assert [asked(path, actor) for actor in (BOB, ALICE, MAINTAINER)] == [410, 307, 307]
     assert asked(f"/files/get/{place}/consensus/consensus.fasta") == 307
     assert listed() is None
+    assert asked(f"/{ORGANISM}/get-silo-reads") == 503, "nobody gets the export that has them"
+    assert late.export_silo(ExportSilo())[ORGANISM].figures["dropped"] == 1
+    assert client.get(f"/{ORGANISM}/get-silo-reads").json()["counts"]["reads"] == 0
     files = client.get(f"/{ORGANISM}/manifests", params={"accession": name.accession}).json()[0]["files"]
     assert "dehumanizedReads" not in {file["category"] for file in files}
     maintainer = {"Authorization": f"Bearer {issuer.tokens(MAINTAINER)['access_token']}"}
