@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from readvault.services.people import accounts
 from tests import transactions
 from tests.prefect_database import PrefectDatabase
 
@@ -41,6 +42,8 @@ LONGEST_FIRST = (
 def pytest_configure() -> None:
     """In every test the fake S3 refuses what is asked inside a write transaction."""
     transactions.watch()
+    # A password's hash tells how dear it is to check; a dear one costs 60 ms of CPU at each login.
+    accounts._COST = 2**4
     # Of what is loaded and collected nothing becomes garbage, and to look through it all takes seconds each time.
     gc.disable()
 
