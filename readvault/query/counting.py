@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from readvault.query.exported import ExportedSet, Row
 from readvault.query.groups import Grouping
-from readvault.query.mutations import Mutation, named
+from readvault.query.mutations import AMINO_ACIDS, NUCLEOTIDES, Mutation, named
 
-NUCLEOTIDES, AMINO_ACIDS = b"ACGT-", b"ACDEFGHIKLMNPQRSTVWY*-"
 SAMPLE = ("accessionVersion", "sampleId")
 Integers = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -62,6 +61,8 @@ class Counts:
     """By mutation, how many reads of each group have it and how many cover its place."""
 
     mutations: tuple[Mutation, ...]
+    ends: dict[str, int] = field(default_factory=dict)
+    """The last position of each segment and gene, as far as it is known."""
     counts: list[Integers] = field(default_factory=list)
     coverages: list[Integers] = field(default_factory=list)
     reads: int = 0
@@ -77,7 +78,8 @@ class Counts:
 
 def count(exported: ExportedSet, mutations: Sequence[Mutation], grouping: Grouping) -> Counts:
     """Count these mutations in all groups, in one pass over the set."""
-    found = Counts(tuple(mutations))
+    ends = {key: len(sequence) for key, sequence in (exported.segments | exported.genes).items()}
+    found = Counts(tuple(mutations), ends)
     keys = sorted({each.key for each in mutations})
     for rows in exported.rows():
         groups = grouping.numbers(rows)
@@ -96,7 +98,7 @@ def _count_page(found: Counts, laid: Laid, key: str, proteins: bool) -> None:
             continue
         size = len(found.counts[number])
         if mutation.inserted:
-            has, covers = _insertion(laid, mutation)
+            has, covers = _insertion(laid, mutation, unknown, found.ends.get(key, 0))
         else:
             over, symbols = laid.at(mutation.position)
             covers = over[symbols != unknown]
@@ -105,13 +107,22 @@ def _count_page(found: Counts, laid: Laid, key: str, proteins: bool) -> None:
         found.counts[number] += np.bincount(laid.groups[has], minlength=size)
 
 
-def _insertion(laid: Laid, mutation: Mutation) -> tuple[Integers, Integers]:
-    """Reads with the insertion, and reads that go on beyond its place: only they could have it."""
+def _insertion(laid: Laid, mutation: Mutation, unknown: int, end: int) -> tuple[Integers, Integers]:
+    """Of the reads that know what stands on both sides of a place, those with the insertion, and all.
+
+    Only one that goes on beyond could have it, and mates may end on both sides of it. `end` is the last position,
+    beyond which nothing stands, as before 1; 0 where nobody says it.
+    """
     wanted = f"{mutation.position}:{mutation.inserted}"
-    place = mutation.position
-    over = (laid.offsets < max(place, 1)) & (place < laid.offsets + laid.lengths)
+    over = np.ones(len(laid.lengths), dtype=np.bool_)
+    for place in (mutation.position, mutation.position + 1):
+        if place >= 1 and not (end and place > end):
+            known = np.zeros(len(over), dtype=np.bool_)
+            there, symbols = laid.at(place)
+            known[there[symbols != unknown]] = True
+            over &= known
     has = np.fromiter((wanted in said for said in laid.insertions), dtype=np.bool_, count=len(laid.insertions))
-    return np.flatnonzero(has), np.flatnonzero(over | has)
+    return np.flatnonzero(has & over), np.flatnonzero(over)
 
 
 def discover(

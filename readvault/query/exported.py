@@ -112,4 +112,4 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def _sequences(listed: Any) -> dict[str, str]:
-    return {each["name"]: each["sequence"] for each in listed or ()}
+    return {each["name"]: each["sequence"].upper() for each in listed or ()}

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from readvault.query import QueryError
 from readvault.query.exported import ExportedSet
 
+NUCLEOTIDES, AMINO_ACIDS = b"ACGT-", b"ACDEFGHIKLMNPQRSTVWY*-"
+"""What reads can be counted with: an `N`, of amino acids `X`, says nothing."""
+
 _CHANGE = re.compile(r"([A-Za-z*]?)([1-9][0-9]{0,8})([A-Za-z*-])")
 _INSERTION = re.compile(r"ins_(?:([^:]+):)?([0-9]{1,9}):([A-Za-z*]+)", re.IGNORECASE)
 
@@ -40,6 +43,7 @@ def parse(text: str, exported: ExportedSet) -> Mutation:
         raise QueryError(f"{told!r} is no mutation: C241T, 21765-, S:N501Y and ins_22204:GAG are")
     key = _key(prefix if colon else None, told, exported)
     position, symbol = int(found[2]), found[3].upper()
+    _check_letters(told, key, symbol, exported)
     reference = _reference(key, exported)
     if reference:
         if position > len(reference):
@@ -65,10 +69,17 @@ def _insertion(told: str, exported: ExportedSet) -> Mutation:
         raise QueryError(f"{told!r} is no insertion: ins_22204:GAGCCAGAA is")
     key = _key(found[1], told, exported)
     position, bases = int(found[2]), found[3].upper()
+    _check_letters(told, key, bases.replace("X" if key in exported.genes else "N", ""), exported)
     reference = _reference(key, exported)
     if reference and position > len(reference):
         raise QueryError(f"{told}: {key} ends at {len(reference)}")
     return Mutation(f"ins_{_prefix(key, exported)}{position}:{bases}", key, position, "", bases)
+
+
+def _check_letters(told: str, key: str, letters: str, exported: ExportedSet) -> None:
+    alphabet = (AMINO_ACIDS if key in exported.genes else NUCLEOTIDES).decode("ascii")
+    if strange := set(letters) - set(alphabet):
+        raise QueryError(f"{told}: reads are not counted by {min(strange)}, only by {', '.join(alphabet)}")
 
 
 def _key(prefix: str | None, told: str, exported: ExportedSet) -> str:

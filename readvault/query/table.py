@@ -8,14 +8,18 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
+from readvault.query import QueryError
 from readvault.query.counting import Counts
 from readvault.query.groups import Group, Grouping
 
 Z = 1.959963984540054
 """Of a normal distribution: 95 % lie within."""
+MOST_DAYS = 36_525
+"""A century: a single mistyped year would make a table of a hundred thousand weeks."""
+
 COLUMNS = ("mutation", "period", "place", "count", "coverage", "proportion", "low", "high")
 Format = Literal["tsv", "csv", "json"]
 
@@ -73,10 +77,13 @@ def lines(counts: Counts, grouping: Grouping) -> Iterator[Line]:
 
 def _periods(grouping: Grouping) -> Iterator[date]:
     begins = [group.period for group in grouping.groups]
-    period = min(begins)
-    while period <= max(begins):
+    period, last = min(begins), max(begins)
+    if last - period > timedelta(days=MOST_DAYS):
+        raise QueryError(f"from {period} to {last} are too many periods for a table: choose with --from and --to")
+    while period < last:
         yield period
         period = grouping.period.following(period)
+    yield last
 
 
 def text_of(listed: list[Line], form: Format) -> str:

@@ -92,7 +92,35 @@ def test_reads_count_where_they_say_something(small: ExportedSet) -> None:
     assert _told(_asked(small, "2-"))["2026-01-05", "South"] == (1, 1)
     assert _told(_asked(small, "S:K2R"))["2026-01-05", "North"] == (1, 2)
     assert _told(_asked(small, "ins_2:GG"))["2026-01-19", "North"] == (1, 1)
-    assert _told(_asked(small, "ins_2:GG"))["2026-01-05", "North"] == (0, 3)
+    assert _told(_asked(small, "ins_2:GG"))["2026-01-05", "North"] == (0, 2)
+
+
+def test_an_insertion_is_of_the_reads_that_know_both_sides_of_its_place(tmp_path: Path) -> None:
+    """Between mates nothing is known; before the first base and behind the last one there is one side only."""
+    day, site = "2026-01-05", "North"
+    rows = [
+        line("a.1", day, site, each)
+        for each in (
+            said("ACGTNNNNNNNNACGT", 0), said("GTACGT", 6, "8:AA"), said("GT", 6), said("ACGTA", 4),
+            said("ACGT", 16), said("ACGT", 16, "20:AA"), said("ACG", 16),
+            said("AC", 0, "0:AA"), said("CG", 1),
+        )
+    ]  # fmt: skip
+    small = open_set(exported(tmp_path, rows))
+    told = {name: _told(_asked(small, name)) for name in ("ins_8:AA", "ins_8:A", "ins_20:AA", "ins_0:AA")}
+    assert {name: groups[day, site] for name, groups in told.items()} == {
+        "ins_8:AA": (1, 2), "ins_8:A": (0, 2), "ins_20:AA": (1, 2), "ins_0:AA": (1, 2)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("period", Period)
+def test_the_last_day_of_all_calendars_is_a_date(tmp_path: Path, period: Period) -> None:
+    rows = [line("a.1", day, "North", said("ATG", 0)) for day in ("9999-12-31", "9999-10-31")]
+    lines = _asked(open_set(exported(tmp_path, rows)), "C2T", period=period)
+    assert [each.count for each in (lines[0], lines[-1])] == [1, 1]
+    rows.append(line("b.1", "0202-01-01", "North", said("ATG", 0)))
+    with pytest.raises(QueryError, match="--from"):
+        _asked(open_set(exported(tmp_path, rows)), "C2T", period=period)
 
 
 def test_without_coverage_nothing_is_said_and_never_zero(small: ExportedSet) -> None:
@@ -117,7 +145,27 @@ def test_periods_places_and_filters(small: ExportedSet) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["C2C", "G2T", "C21T", "C2", "hello", "X:A1T", "S:K9R", "ins_21:A", "ins_A", "C0T", "", "C2T:"]
+    "name",
+    [
+        "C2C",
+        "G2T",
+        "C21T",
+        "C2",
+        "hello",
+        "X:A1T",
+        "S:K9R",
+        "ins_21:A",
+        "ins_A",
+        "C0T",
+        "",
+        "C2T:",
+        "C2N",
+        "C2R",
+        "S:K2X",
+        "S:K2B",
+        "ins_2:GE",
+        "ins_S:2:B",
+    ],
 )
 def test_what_can_not_be_in_the_set_is_refused(small: ExportedSet, name: str) -> None:
     with pytest.raises(QueryError):
@@ -247,3 +295,9 @@ def test_a_set_of_somebody_elses_is_read_as_far_as_it_says_what_it_is(tmp_path: 
     assert groups.place_column(found, None) == "locationName"
     lines = _asked(found, "2T", date_column="samplingDate", place_column="locationName")
     assert [(each.count, each.coverage) for each in lines] == [(1, 1)]
+
+
+def test_a_reference_in_small_letters_is_the_same_one(tmp_path: Path) -> None:
+    path = exported(tmp_path, ROWS) / "reference_genomes.json"
+    path.write_text(path.read_text().replace(REFERENCE, REFERENCE.lower()))
+    assert parse("C2T", open_set(tmp_path)).name == "C2T"
