@@ -13,8 +13,9 @@ from readvault.domain.pulls import Refusal, SourceRefused
 HTTPS = 443
 LONGEST_URL = 8192
 _URL = re.compile(r"https://([a-z0-9.-]{1,253})(?::([0-9]{1,5}))?(/[\x21-\x7e]*)", re.IGNORECASE)
-_DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
-"""Steps up and down in a path: some server on the way may walk them."""
+_DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)|%2f", re.IGNORECASE)
+"""Steps up and down in a path: some server on the way may walk them. And slashes that are none for us, but for it:
+what lies beside such a source, as its proof, would lie elsewhere."""
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _TOP = re.compile(r"[a-z]{2,63}")
 _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+){1,3}-[0-9]{1,2})"

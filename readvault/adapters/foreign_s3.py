@@ -19,7 +19,7 @@ from botocore.credentials import Credentials
 
 from readvault.adapters.egress import ANSWER_WITHIN, Answer, Egress
 from readvault.config_pulls import PullSettings
-from readvault.domain.pulls import Refusal, SourceAway, SourceRefused
+from readvault.domain.pulls import Refusal, SourceAway, SourceRefused, unsigned
 from readvault.ports import ForeignAddress, ForeignBucket, ForeignObject
 
 PAGE = 1000
@@ -66,14 +66,17 @@ class ForeignS3:
         return ForeignObject(size, etag, version_id)
 
     def is_public(self, address: ForeignAddress) -> bool:
-        """Whether anybody may read it, without keys and without what stands in the URL's query."""
-        bare = ForeignAddress(address.url.partition("?")[0])
-        with self._get(bare, {"Range": "bytes=0-0"}) as answer:
-            if answer.status in (200, 206, 416):
-                return True
-            if answer.status in (400, 401, 403, 404):
-                return False
-            raise _refusal(answer)
+        """Whether anybody may read it: without keys, without the URL's query, and without what signs it alone.
+
+        A query may choose an object, or an old version of one, that nothing else leads to.
+        """
+        for url in dict.fromkeys((address.url.partition("?")[0], unsigned(address.url))):
+            with self._get(ForeignAddress(url), {"Range": "bytes=0-0"}) as answer:
+                if answer.status in (200, 206, 416):
+                    return True
+                if answer.status not in (400, 401, 403, 404):
+                    raise _refusal(answer)
+        return False
 
     def listing(self, bucket: ForeignBucket, prefix: str, *, at_most: int) -> list[tuple[str, int]]:
         """Keys and sizes under a prefix; refused when there are more than so many."""

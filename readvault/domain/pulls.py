@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from enum import StrEnum
 
 from readvault.domain.errors import ReadvaultError
@@ -51,6 +52,36 @@ class Refusal(StrEnum):
     BAD_ANSWER = "bad answer"
     AWAY = "cannot be reached"
     EXPIRED = "time is up"
+
+
+_SIGNATURES = frozenset({"x-amz-signature", "x-goog-signature", "signature", "sig"})
+_OF_SIGNATURES = _SIGNATURES | {"awsaccesskeyid", "googleaccessid", "expires", "policy", "key-pair-id"}
+_PREFIXES = ("x-amz-", "x-goog-", "response-")
+"""The last of them S3 takes from nobody without a signature, so it would hide that everybody can read the object."""
+
+
+def is_signed(url: str) -> bool:
+    """Whether a URL's query holds a signature: anything else in it everybody could write.
+
+    >>> is_signed("https://h.example/b/r?X-Amz-Signature=1"), is_signed("https://h.example/b/r?versionId=1")
+    (True, False)
+    """
+    return any(name in _SIGNATURES for name, _ in _parameters(url))
+
+
+def unsigned(url: str) -> str:
+    """The URL without what signs it, as everybody could ask for the same object.
+
+    >>> unsigned("https://h.example/b/r?versionId=1&X-Amz-Date=2&X-Amz-Signature=3")
+    'https://h.example/b/r?versionId=1'
+    """
+    kept = [part for name, part in _parameters(url) if name not in _OF_SIGNATURES and not name.startswith(_PREFIXES)]
+    return "?".join([url.partition("?")[0], *filter(None, ["&".join(kept)])])
+
+
+def _parameters(url: str) -> list[tuple[str, str]]:
+    parts = url.partition("?")[2].split("&")
+    return [(urllib.parse.unquote(part.partition("=")[0]).lower(), part) for part in parts if part]
 
 
 class SourceRefused(ReadvaultError):

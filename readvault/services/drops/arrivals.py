@@ -44,7 +44,8 @@ class _Awaited(NamedTuple):
 def notice(house: House, *wanted: ColumnElement[bool], late: bool = False) -> int:
     """Note which announced files are there now, of those that fit all conditions; how many.
 
-    With `late` also those whose time to come is up and that nobody has ended yet. Raises ProcessingFailure when S3 can't be asked.
+    With `late` also those whose time to come is up and that nobody has ended yet.
+    Raises ProcessingFailure when S3 can't be asked.
     """
     noticed = 0
     for page in _pages(house, *wanted, late=late):

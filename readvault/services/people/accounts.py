@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sqlalchemy.exc import IntegrityError
 
-from readvault.db import audit, drop_ends
+from readvault.db import audit, drop_ends, pull_ends
 from readvault.db.tables import UserAccount
 from readvault.domain.actor import EXTERNAL_METADATA_ROLE, MAINTAINER_ROLE, PIPELINE_ROLE, Actor
 from readvault.domain.errors import BadRequest, Conflict, NotFound
@@ -99,6 +99,7 @@ def disable_account(house: House, actor: Actor, name: str) -> int:
             account.disabled = True
         ended = tokens.revoke_all_of(session, name)
         links = drop_ends.end_links_of(session, name)
+        pull_ends.end_pulls_of(session, name)
         audit.append(session, actor.name, "disable user", f"user {name}", {"tokensEnded": ended})
         drop_ends.write_down(session, actor.name, links)
         return ended

@@ -9,7 +9,7 @@ from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from readvault.db import audit, clock, drop_ends, records
+from readvault.db import audit, clock, drop_ends, pull_ends, records
 from readvault.db.tables import Group, GroupMember, ReleasedCount, UserAccount
 from readvault.domain.actor import Actor
 from readvault.domain.errors import Conflict, NotFound
@@ -137,6 +137,7 @@ def remove_member(house: House, actor: Actor | None, group_id: int, user_name: s
         if result.rowcount:
             records.group_changed(session, group_id)
             links = drop_ends.end_links_of(session, user_name, group_id)
+            pull_ends.end_pulls_of(session, user_name, group_id)
             audit.append(session, actor.name, "remove member", f"group {group_id}", {"user": user_name})
             drop_ends.write_down(session, actor.name, links)
 

@@ -8,6 +8,9 @@ from readvault.db.tables import Pull, PullSource
 from readvault.domain.pulls import PullState
 from readvault.ports import ForeignBucket
 
+CHALLENGE = "readvault-challenge-"
+"""How the name of every challenge object begins."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class WantedSource:

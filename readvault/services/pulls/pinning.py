@@ -19,7 +19,7 @@ from readvault.domain.errors import ProcessingFailure, TooLarge, TooMany
 from readvault.domain.pulls import Refusal, SourceRefused, SourceState
 from readvault.ports import ForeignAddress, ForeignBucket, ForeignKeys, ForeignObject, ForeignStores
 from readvault.services.house import House
-from readvault.services.pulls.asked import folder_of
+from readvault.services.pulls.asked import CHALLENGE, folder_of
 from readvault.services.pulls.sealed import of_pull, of_source, reveal
 from readvault.services.queue.fence import Claim, held
 from readvault.services.uploads import multipart, quota
@@ -75,12 +75,14 @@ class Pins:
         if bucket.keys is None:
             self.prove(pull.prefix)
         found = self.foreign.listing(bucket, pull.prefix, at_most=settings.objects_per_request)
-        if not found:
+        # What was put there as a proof, now or for another pull, is no file of reads.
+        keys = sorted(key for key, _ in found if not key.rpartition("/")[2].startswith(CHALLENGE))
+        if not keys:
             raise SourceRefused(Refusal.MISSING, "There is no object under the prefix.")
         if (total := sum(size for _, size in found)) > settings.bytes_per_request:
             message = f"The objects under the prefix have {total} bytes; a pull may have {settings.bytes_per_request}."
             raise SourceRefused(Refusal.TOO_LARGE, message)
-        rows = [_listed(pull, number, key) for number, (key, _) in enumerate(sorted(found), start=1)]
+        rows = [_listed(pull, number, key) for number, key in enumerate(keys, start=1)]
         with self.house.sessions.begin() as session:
             held(session, self.claim)
             session.add_all(rows)
@@ -100,6 +102,10 @@ class Pins:
                 self.proven[folder] = bool(content) and is_right
             if not self.proven[folder]:
                 message = "Everybody can read this source, and the challenge object does not lie beside it."
+                if pull.challenge_name is None:
+                    message = (
+                        "Everybody can read this source. Ask for it without keys or signature, to get a challenge."
+                    )
                 raise SourceRefused(Refusal.NO_PROOF, message)
 
     def pin(self, source: PullSource, check: Callable[[], None]) -> UploadedFile | None:

@@ -17,7 +17,7 @@ from readvault.db.tables import Job, Pull, PullSource
 from readvault.domain import filenames
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Conflict, LimitHit, NotFound, TooLarge, TooMany
-from readvault.domain.pulls import PullState, SourceRefused, SourceState
+from readvault.domain.pulls import PullState, SourceRefused, SourceState, is_signed
 from readvault.domain.status import JobKind
 from readvault.ports import ForeignBucket, ForeignStores
 from readvault.services import idempotency
@@ -25,7 +25,7 @@ from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.idempotency import Once
 from readvault.services.pulls.access import is_over, open_pulls, own_pull, view_of
-from readvault.services.pulls.asked import PullView, WantedPull, WantedSource
+from readvault.services.pulls.asked import CHALLENGE, PullView, WantedPull, WantedSource
 from readvault.services.pulls.sealed import conceal, of_pull, of_source
 from readvault.services.queue.deliveries import deliver_now
 from readvault.services.uploads import multipart, quota
@@ -35,7 +35,6 @@ LONGEST_KEY = 1024
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHALLENGE = "readvault-challenge-"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -79,7 +78,7 @@ def request_pull(
         session.add_all(_source_row(house, pull, number, each) for number, each in enumerate(sources, start=1))
         if _needs_challenge(bucket, sources):
             pull.state = PullState.AWAITS_PROOF.value
-            pull.challenge_name = f"{_CHALLENGE}{secrets.token_hex(8)}.txt"
+            pull.challenge_name = f"{CHALLENGE}{secrets.token_hex(8)}.txt"
             pull.challenge_content = secrets.token_urlsafe(32)
         else:
             _queue(house, session, pull, sum(each.wanted.size or 0 for each in sources))
@@ -203,7 +202,7 @@ def _named(house: House, foreign: ForeignStores, bucket: ForeignBucket | None, w
 
 def _needs_challenge(bucket: ForeignBucket | None, sources: Sequence[_Named]) -> bool:
     """Whether some of it is asked for without any credential: then everybody could name it."""
-    return bucket.keys is None if bucket is not None else any(each.secret is None for each in sources)
+    return bucket.keys is None if bucket is not None else not all(is_signed(each.wanted.address) for each in sources)
 
 
 def _make_sure_of_room(house: House, session: Session, actor: Actor, group_id: int, sources: Sequence[_Named]) -> None:

@@ -29,6 +29,7 @@ from readvault.domain.pulls import PullState, Refusal, SourceState
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, ForeignBucket, ForeignKeys
 from readvault.services.house import House
+from readvault.services.people import accounts, groups
 from readvault.services.pulls import access, copying, ending, requests
 from readvault.services.pulls.asked import WantedPull, WantedSource
 from readvault.services.submission.new_entries import submit
@@ -37,6 +38,7 @@ from readvault.worker.house import WorkerHouse
 from tests.fakes import MemoryStore
 from tests.foreign import Authority
 from tests.houses import ALICE, BOB, MAINTAINER, group_of, tsv, upload
+from tests.integration.services.drop_scenes import with_account
 from tests.integration.services.pull_scenes import PART, Lab, lab
 
 SMALL = b"@read\nACGT\n+\nIIII\n"
@@ -185,6 +187,63 @@ def test_a_query_is_no_credential_where_everybody_can_read(scene: Lab) -> None:
     pull = scene.asked("/b/small.fastq").pull
     scene.work()
     assert the_refusal(scene, pull.id) == Refusal.NO_PROOF
+
+
+def test_challenge_objects_under_a_prefix_are_no_files(scene: Lab) -> None:
+    def odd(handler: Any, _body: bytes | None) -> bool:
+        if "list-type=2" not in handler.path:
+            return False
+        names = sorted(path.removeprefix("/lab/") for path in scene.shop.objects if path.startswith("/lab/"))
+        keys = "".join(f"<Contents><Key>{name}</Key><Size>1</Size></Contents>" for name in names)
+        handler.say(200, f"<ListBucketResult>{keys}</ListBucketResult>".encode())
+        return True
+
+    scene.shop.odd = odd
+    bucket = ForeignBucket(scene.url("", ""), "us-east-1", "lab")
+    view = requests.request_pull(scene.house, ALICE, scene.group_id, WantedPull(bucket=bucket, prefix="run/"))
+    assert view.challenge is not None
+    scene.shop.objects |= {"/lab/run/a.fastq": SMALL, "/lab/run/readvault-challenge-of-an-earlier-pull.txt": b"x"}
+    scene.shop.objects[f"/lab/run/{view.challenge.name}"] = view.challenge.content.encode()
+    scene.shop.public |= set(scene.shop.objects)
+    requests.start(scene.house, ALICE, view.pull.id)
+    scene.work()
+    assert [(each.place, each.state) for each in scene.seen(view.pull.id).sources] == [
+        ("run/a.fastq", SourceState.DONE)
+    ]
+
+
+@pytest.mark.parametrize("query", ["versionId=old", "versionId=old&signature=right&response-content-type=x"])
+def test_a_query_that_chooses_what_everybody_can_read_is_none_either(scene: Lab, query: str) -> None:
+    def odd(handler: Any, _body: bytes | None) -> bool:
+        if not handler.path.startswith("/b/gone.fastq?versionId=old"):
+            return False
+        if "response-" in handler.path and "signature" not in handler.path:
+            handler.say(400, b"")
+        else:
+            handler.ranged(SMALL, '"old"')
+        return True
+
+    scene.shop.odd = odd
+    wanted = WantedPull((WantedSource(scene.url("/b/gone.fastq", query)),))
+    view = requests.request_pull(scene.house, ALICE, scene.group_id, wanted)
+    if view.state is PullState.AWAITS_PROOF:
+        requests.start(scene.house, ALICE, view.pull.id)
+    scene.work()
+    assert the_refusal(scene, view.pull.id) == Refusal.NO_PROOF
+
+
+def test_a_query_that_is_no_credential_needs_the_challenge_object(scene: Lab) -> None:
+    scene.shop.public.add("/b/small.fastq")
+    wanted = WantedPull((WantedSource(scene.url("/b/small.fastq", "download=1")),))
+    view = requests.request_pull(scene.house, ALICE, scene.group_id, wanted)
+    assert view.state is PullState.AWAITS_PROOF
+    assert view.challenge is not None
+    path = f"/b/{view.challenge.name}"
+    scene.shop.objects[path] = view.challenge.content.encode()
+    scene.shop.public.add(path)
+    requests.start(scene.house, ALICE, view.pull.id)
+    scene.work()
+    assert [each.state for each in scene.seen(view.pull.id).sources] == [SourceState.DONE]
 
 
 @pytest.mark.parametrize(
@@ -406,6 +465,24 @@ def test_a_pull_ends_with_its_time(scene: Lab) -> None:
     assert view.state is PullState.EXPIRED
     assert view.sources[0].refusal == Refusal.EXPIRED
     assert secrets_left(scene) == 0
+    assert scene.job().state == JobState.DONE
+
+
+@pytest.mark.parametrize("how", ["membership", "account"])
+def test_a_pull_ends_with_who_asked_for_it(scene: Lab, how: str) -> None:
+    pull = scene.asked("/b/small.fastq").pull
+    if how == "membership":
+        elsewhere = group_of(scene.house, ALICE)
+        groups.remove_member(scene.house, ALICE, elsewhere, ALICE.name)
+        assert ending.expire(scene.house) == 0
+        groups.remove_member(scene.house, ALICE, scene.group_id, ALICE.name)
+    else:
+        with_account(scene.house, ALICE)
+        accounts.disable_account(scene.house, MAINTAINER, ALICE.name)
+    assert ending.expire(scene.house) == 1
+    assert secrets_left(scene) == 0
+    with scene.house.sessions.read() as session:
+        assert session.get_one(Pull, pull.id).state == PullState.EXPIRED
     assert scene.job().state == JobState.DONE
 
 

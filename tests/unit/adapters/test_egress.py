@@ -85,6 +85,7 @@ WRITTEN = [
     "https://{host}/b/x",
     "https://{host}:0{port}/b/../x",
     "https://{host}:{port}/b/%2e%2e/x",
+    "https://{host}:{port}/b/x%2F..%2F..%2Fc%2fx",
     "https://{host}:{port}",
     "https://{host}:{port}?x",
     "https://evil{host}:{port}/b/x",
