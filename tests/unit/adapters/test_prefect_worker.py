@@ -12,7 +12,6 @@ import anyio
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
-from prefect.server.database.configurations import AioSqliteConfiguration
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.workers.base import BaseWorker
 
@@ -181,6 +180,8 @@ def test_one_version_of_prefect_is_named_everywhere() -> None:
 
 
 def test_the_transaction_of_the_server_is_begun_as_we_begin_it() -> None:
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
     theirs = list(inspect.signature(AioSqliteConfiguration.begin_transaction).parameters)[1:]
     begun: Any = prefect_server.in_turn(AioSqliteConfiguration.begin_transaction)
     assert theirs == list(inspect.signature(inspect.unwrap(begun)).parameters)[1:] == ["session", "with_for_update"]
