@@ -102,7 +102,7 @@ class Copy:
             try:
                 missing = deque(number for number in range(1, count + 1) if number not in parts)
                 while missing or reading:
-                    while missing and len(reading) <= connections:
+                    while missing and len(reading) < connections:
                         start = (missing[0] - 1) * part_size
                         ranged = readers.submit(self._range, start, min(part_size, size - start))
                         reading.append((missing.popleft(), ranged))
@@ -112,7 +112,7 @@ class Copy:
                     if whole is not None:
                         whole.update(body)
                     writing.append(writers.submit(store.put_part, key, upload_id, number, body))
-                    if len(writing) > WRITERS:
+                    if len(writing) >= WRITERS:
                         sure &= noted(writing.popleft())
                 while writing:
                     sure &= noted(writing.popleft())
