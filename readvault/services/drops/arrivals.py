@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import batched
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlmodel import Session, col
 
 from readvault.db import clock
@@ -19,7 +19,7 @@ from readvault.db.tables import DroppedFile, UploadedFile
 from readvault.domain.errors import ProcessingFailure
 from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
-from readvault.services.drops.announcing import DISCARDED, EXPIRED, FORM, OPEN, PARTS, UNCLAIMED, charge
+from readvault.services.drops.announcing import CLAIMED, DISCARDED, EXPIRED, FORM, OPEN, PARTS, UNCLAIMED, charge
 from readvault.services.house import House
 
 logger = logging.getLogger(__name__)
@@ -247,11 +247,13 @@ def _charge_later(house: House, object_name: str, later: Sequence[StoredVersion]
 
 
 def _forget(house: House) -> int:
-    """Drop rows of what ended long ago and became part of no entry; how many. Claimed ones say whence an entry's
+    """Drop rows of what ended long ago and is part of no entry (any more); how many. Others say whence an entry's
     file came."""
-    row = DroppedFile
+    row, file = DroppedFile, UploadedFile
+    is_gone = ~select(col(file.id)).where(col(file.id) == col(row.file_id)).exists()
+    ended = or_(col(row.state).in_((DISCARDED, EXPIRED)), and_(col(row.state) == CLAIMED, is_gone))
     with house.sessions.begin() as session:
-        old = (col(row.state).in_((DISCARDED, EXPIRED)), col(row.ended_at) < clock.now() - REMEMBERED)
+        old = (ended, col(row.ended_at) < clock.now() - REMEMBERED)
         gone = select(col(row.object_name)).where(*old).limit(PAGE)
         dropped = delete(row).where(col(row.object_name).in_(gone)).returning(col(row.object_name))
         return len(session.execute(dropped.execution_options(synchronize_session=False)).all())

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlmodel import col, func, select
+from sqlmodel import col, delete, func, select
 
-from readvault.db.tables import AuditEntry, DropLink, DroppedFile, EntryFile, GroupMember, UserAccount
+from readvault.db.tables import AuditEntry, DropLink, DroppedFile, EntryFile, GroupMember, UploadedFile, UserAccount
+from readvault.domain.actor import Actor
 from readvault.domain.errors import (
     BadRequest,
     Conflict,
@@ -25,12 +26,14 @@ from readvault.domain.errors import (
     Unauthenticated,
     Unprocessable,
 )
+from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import FileFormat
 from readvault.services.drops import announcing, arrivals, delivering, forms, links, unclaimed
 from readvault.services.drops.announcing import CLAIMED, DISCARDED, EXPIRED, OPEN, UNCLAIMED
 from readvault.services.drops.links import DAY, Wish
 from readvault.services.house import House
 from readvault.services.people import accounts, groups
+from readvault.services.storage.erasing import erasure
 from readvault.services.storage.garbage import collection
 from readvault.services.submission.new_entries import submit
 from readvault.services.uploads.answers import WantedFile
@@ -711,6 +714,34 @@ class TestDiscarding:
         arrivals.sweep(house)
         with house.sessions.read() as session:
             assert session.get(DroppedFile, name) is None
+
+
+class TestForgettingNames:
+    def test_an_erasure_forgets_what_the_sender_called_it(self, house: House) -> None:
+        house, group_id = prepared(house)
+        _, token = link_of(house, group_id)
+        name, other = (delivered(house, token, BODY + bytes([n]), "Max_Muster.fastq") for n in range(2))
+        (accession,) = send(house, group_id, {**ROW, "files.rawReads": f"drop:{name}"})
+        send(house, group_id, {**ROW, "id": "s2", "files.rawReads": f"drop:{other}"})
+        asked, _ = erasure.request(house, MAINTAINER, [AccessionVersion(str(accession), 1)], "consent")
+        assert asked.id is not None
+        second = Actor("other-maintainer", MAINTAINER.roles)
+        erasure.confirm(house, second, asked.id, objects=asked.objects, code=asked.code)
+        assert [dropped(house, each).label for each in (name, other)] == ["erased", "Max_Muster.fastq"]
+
+    def test_the_row_of_a_file_whose_entry_was_deleted_goes_in_the_end(self, house: House) -> None:
+        house, group_id = prepared(house)
+        _, token = link_of(house, group_id)
+        gone, kept = (delivered(house, token, BODY + bytes([n])) for n in range(2))
+        for name in (gone, kept):
+            send(house, group_id, {**ROW, "id": name, "files.rawReads": f"drop:{name}"})
+        with house.sessions.begin() as session:  # as the collection of garbage does, once no entry has it
+            session.execute(delete(EntryFile).where(col(EntryFile.file_id) == upload_of(house, gone).id))
+            session.delete(session.get_one(UploadedFile, upload_of(house, gone).id))
+        let_pass(house, 91 * DAY)
+        arrivals.sweep(house)
+        with house.sessions.read() as session:
+            assert session.exec(select(DroppedFile.object_name)).all() == [kept]
 
 
 def test_pages_of_unclaimed_files(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

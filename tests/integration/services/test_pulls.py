@@ -16,6 +16,7 @@ from sqlmodel import select
 
 from readvault.config import LimitSettings
 from readvault.db.tables import AuditEntry, EntryFile, Job, Pull, PullSource, UploadedFile
+from readvault.domain.actor import Actor
 from readvault.domain.errors import (
     BadRequest,
     LeaseLost,
@@ -25,6 +26,7 @@ from readvault.domain.errors import (
     TooLarge,
     TooMany,
 )
+from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.pulls import PullState, Refusal, SourceState
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, ForeignBucket, ForeignKeys
@@ -32,6 +34,7 @@ from readvault.services.house import House
 from readvault.services.people import accounts, groups
 from readvault.services.pulls import access, copying, ending, requests
 from readvault.services.pulls.asked import WantedPull, WantedSource
+from readvault.services.storage.erasing import erasure
 from readvault.services.submission.new_entries import submit
 from readvault.services.uploads import multipart
 from readvault.worker.house import WorkerHouse
@@ -499,6 +502,21 @@ def test_what_a_pull_named_is_forgotten_a_month_after_its_end(scene: Lab) -> Non
     assert scene.seen(young).sources
     with scene.house.sessions.read() as session:
         assert len(session.exec(select(PullSource)).all()) == 1
+
+
+def test_an_erasure_forgets_what_the_bucket_called_it(scene: Lab) -> None:
+    pull = scene.asked("/b/small.fastq", category="rawReads").pull
+    scene.work()
+    file_id = scene.seen(pull.id).sources[0].file_id
+    submitted(scene, {"id": "s", "date": "2024-01-01", "platform": "ILLUMINA", "files.rawReads": f"a.fq:{file_id}"})
+    with scene.house.sessions.read() as session:
+        name = AccessionVersion(session.exec(select(EntryFile.accession)).one(), 1)
+    asked, _ = erasure.request(scene.house, MAINTAINER, [name], "consent")
+    assert asked.id is not None
+    second = Actor("other-maintainer", MAINTAINER.roles)
+    erasure.confirm(scene.house, second, asked.id, objects=asked.objects, code=asked.code)
+    (source,) = scene.seen(pull.id).sources
+    assert (source.name, source.place) == ("erased", "erased")
 
 
 def test_the_quota_counts_what_is_pinned(scene: Lab) -> None:

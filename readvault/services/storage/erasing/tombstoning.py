@@ -14,6 +14,7 @@ from readvault.db.erased import is_tombstone
 from readvault.db.names import among
 from readvault.db.tables import (
     DeletedEntryVersion,
+    DroppedFile,
     EntryVersion,
     ErasedObject,
     ErasedVersion,
@@ -22,6 +23,7 @@ from readvault.db.tables import (
     Intervention,
     Job,
     Manifest,
+    PullSource,
     StoredObject,
     SubmittedDataArchive,
     UploadedFile,
@@ -39,6 +41,7 @@ from readvault.services.submission import deletion
 from readvault.services.uploads import quota
 
 PAGE = 300
+NAMELESS = "erased"
 CHANGED = "What would go is not what it was a moment ago. Look at it again."
 
 
@@ -79,6 +82,7 @@ def execute(session: Session, erasure: Erasure, entries: Sequence[EntryVersion],
     """
     _erase_objects(session, erasure, pins)
     _free_quota(session, pins)
+    _forget_names(session, [each.file_id for each in pins if each.file_id is not None])
     if erasure.scope == Scope.EVERYTHING.value:
         _bury(session, erasure, entries)
         # Until the bytes are gone, which may take days, a lost database must not come back with them.
@@ -119,6 +123,18 @@ def _free_quota(session: Session, pins: Sequence[Target]) -> None:
                 freed[scope] = freed.get(scope, 0) + each.size
     for scope, size in sorted(freed.items()):
         quota.add_sealed(session, scope, -size)
+
+
+def _forget_names(session: Session, file_ids: Sequence[str]) -> None:
+    """What senders and foreign buckets called these files may name a person."""
+    nameless: tuple[tuple[type[DroppedFile | PullSource], dict[str, str]], ...] = (
+        (DroppedFile, {"label": NAMELESS}),
+        (PullSource, {"name": NAMELESS, "place": NAMELESS}),
+    )
+    for some in batched(sorted(file_ids), PAGE):
+        for table, names in nameless:
+            forget = update(table).where(col(table.file_id).in_(some)).values(names)
+            session.execute(forget.execution_options(synchronize_session=False))
 
 
 def _uploads(session: Session, pins: Sequence[Target]) -> list[UploadedFile]:
