@@ -24,13 +24,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 import httpx
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import DeploymentResponse, WorkerFlowRunResponse
 from prefect.exceptions import PrefectException
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -40,6 +34,7 @@ from prefect.workers.base import BaseVariables, BaseWorker
 
 from readvault.adapters import prefect_engine
 from readvault.adapters.prefect_job import InProcessJob, InProcessResult
+from readvault.adapters.prefect_questions import cancelled_among, due_runs
 from readvault.domain.lanes import QUEUES_OF, Lane
 from readvault.stopping import CANCELLED, Run
 
@@ -129,7 +124,7 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
                 limiter=self._threads,
                 abandon_on_cancel=True,
             )
-            if state is None and not run.cancelled.is_set() and await self._cancelling([flow_run.id]):
+            if state is None and not run.cancelled.is_set() and await cancelled_among(self._client, [flow_run.id]):
                 run.cancelled.set()  # before it began
             if run.cancelled.is_set() and not (state is not None and (state.is_completed() or state.is_cancelled())):
                 await self._mark_flow_run_as_cancelled(flow_run, {"message": CANCELLED})
@@ -197,21 +192,11 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
     async def _ask_for_runs(self, lane: Lane, places: int) -> list[WorkerFlowRunResponse]:
         """Runs that are due, not many more than there are places: Prefect would send two hundred at each look."""
         before = datetime.now(UTC) + timedelta(seconds=int(self._prefetch_seconds))
-        body = {
-            "scheduled_before": before.isoformat(),
-            "limit": 2 * places + _LOOKS_AHEAD,
-            "work_queue_names": sorted(self._queues[lane]),
-        }
-        try:
-            answer = await self.client._client.post(
-                f"/work_pools/{self._work_pool_name}/get_scheduled_flow_runs", json=body
-            )
-        except httpx.HTTPStatusError as refusal:
-            if refusal.response.status_code == httpx.codes.NOT_FOUND:
-                self.missed.set()  # so that `keep_registered` makes pool, queues and deployments again
-                return []
-            raise
-        return WorkerFlowRunResponse.model_validate_list(answer.json())
+        limit = 2 * places + _LOOKS_AHEAD
+        found = await due_runs(self.client, self._work_pool_name, self._queues[lane], before=before, limit=limit)
+        if found is None:
+            self.missed.set()  # so that `keep_registered` makes pool, queues and deployments again
+        return found or []
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
         """Do a run from its place to its end, then look for the next one at once.
@@ -265,9 +250,8 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
             await anyio.sleep(_WATCH_EVERY)
             await self._announce(list(seen & self._running.keys()))
             seen = set(self._running)
-            for flow_run_id in await self._cancelling(
-                [key for key, run in self._running.items() if not run.cancelled.is_set()]
-            ):
+            told = [key for key, run in self._running.items() if not run.cancelled.is_set()]
+            for flow_run_id in await cancelled_among(self._client, told):
                 run = self._running.get(flow_run_id)
                 if run is not None:
                     await anyio.to_thread.run_sync(run.cancelled.set)
@@ -301,17 +285,3 @@ class InProcessWorker(BaseWorker[InProcessJob, BaseVariables, InProcessResult]):
             state: State[Any] = Cancelled(name="HandedBack", message="The worker was asked to end.")
             with contextlib.suppress(httpx.HTTPError, PrefectException, RuntimeError):
                 await self.client.set_flow_run_state(flow_run_id, state, force=True)
-
-    async def _cancelling(self, flow_run_ids: list[UUID]) -> list[UUID]:
-        """Which of these runs somebody cancelled, as far as Prefect can be asked."""
-        if not flow_run_ids or self._client is None:
-            return []
-        asked = FlowRunFilter(
-            id=FlowRunFilterId(any_=flow_run_ids),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])),
-        )
-        try:
-            return [flow_run.id for flow_run in await self.client.read_flow_runs(flow_run_filter=asked)]
-        except (httpx.HTTPError, PrefectException, RuntimeError):
-            logger.debug("Prefect can't be reached; cancellations are asked for again")
-            return []
