@@ -88,7 +88,9 @@ class Egress:
         timeouts = {"connect": CONNECT_WITHIN, "read": SILENCE, "write": SILENCE, "pool": within}
         with _failures(), self._pool.stream("GET", target, headers=sent, extensions={"timeout": timeouts}) as answer:
             if 300 <= answer.status < 400:
-                raise SourceRefused(Refusal.REDIRECT, "The source answers with a redirect, which is not followed.")
+                raise SourceRefused(
+                    Refusal.REDIRECT, "The source redirects us, which is not followed. Is the bucket in this region?"
+                )
             found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
             yield Answer(answer.status, found, answer.iter_stream())
 

@@ -8,6 +8,7 @@ service. Everything goes out through `Egress`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
@@ -21,6 +22,9 @@ from readvault.adapters.egress import ANSWER_WITHIN, Answer, Egress
 from readvault.config_pulls import PullSettings
 from readvault.domain.pulls import Refusal, SourceAway, SourceRefused, unsigned
 from readvault.ports import ForeignAddress, ForeignBucket, ForeignObject
+
+# At DEBUG it writes what it signs, a submitter's session token with it, whatever level a process logs at.
+logging.getLogger("botocore.auth").setLevel(logging.WARNING)
 
 PAGE = 1000
 BYTES_OF_PAGE = 8 * 2**20

@@ -133,7 +133,7 @@ def test_no_answer_no_log_line_and_no_row_holds_a_credential(
 def test_no_failure_of_a_pull_tells_a_credential(
     api: TestClient, headers: Any, scene: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys = {"accessKey": f"AKIA{CANARY}", "secretKey": f"{CANARY}-secret"}
+    keys = {"accessKey": f"AKIA{CANARY}", "secretKey": f"{CANARY}-secret", "sessionToken": f"{CANARY}-token"}
     here = {"name": "lab-reads", "endpoint": scene.url("", ""), "prefix": "", **keys}
     url = {"url": scene.url("/b/reads.fastq", f"signature=wrong&X-Amz-Signature={CANARY}")}
     with caplog.at_level(logging.DEBUG):
