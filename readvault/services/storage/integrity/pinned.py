@@ -83,12 +83,14 @@ def _pages(house: House, source: Callable[[], _Source], after: str, unchecked_si
             or_(col(FixityCheck.key).is_(None), col(FixityCheck.checked_at) < unchecked_since)
         )
     while True:
+        # The keys first: where all conditions come with the page, PostgreSQL goes through all rows for each.
         with house.sessions.read() as session:
-            page = session.execute(query.where(key > after).order_by(key).limit(PAGE)).all()
-        yield from (_pinned(*row) for row in page)
+            page = session.execute(select(key).where(key > after).order_by(key).limit(PAGE)).scalars().all()
+            rows = session.execute(query.where(key.in_(page)).order_by(key)).all()
+        yield from (_pinned(*row) for row in rows)
         if len(page) < PAGE:
             return
-        after = page[-1][0]
+        after = page[-1]
 
 
 def _pinned(
