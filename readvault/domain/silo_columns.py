@@ -21,6 +21,8 @@ from readvault.domain.processed_data import MEASURED
 from readvault.domain.silo_lines import RESERVED
 
 MAX_INT = 2**31 - 1
+MAX_TEXT = 2_000
+"""Characters of a text: it stands on every line of its sample, so a long one would make everybody's set too large."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -154,15 +156,30 @@ def spliced(columns: Iterable[Column], metadata: Mapping[str, Any]) -> tuple[byt
 def _fits(kind: ColumnType, value: Any) -> bool:
     match kind:
         case ColumnType.STRING:
-            return isinstance(value, str)
+            return isinstance(value, str) and len(value) <= MAX_TEXT and _is_unicode(value)
         case ColumnType.DATE:
             return isinstance(value, str) and _is_day(value)
         case ColumnType.INT:
             return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INT
         case ColumnType.FLOAT:
-            return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+            return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
         case ColumnType.BOOLEAN:
             return isinstance(value, bool)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return isfinite(number)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _is_day(text: str) -> bool:

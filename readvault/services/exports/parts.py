@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 LEVEL = 3
 FRAME_BYTES = 4 << 20
 """Of lines in a frame: SILO and `readvault query` read frame by frame."""
+SMALL_METADATA, LEAST_BYTES = 2_000, 1 << 16
+"""Bytes of metadata up to which whole frames are spliced at once, and of lines that are at least."""
 _STEP = "export"
 
 
@@ -96,7 +98,7 @@ class Maker:
             raise LeftOut(str(fault)) from None
         if not intact:
             raise LeftOut("the stored reads have other bytes than were sealed")
-        part = self._spliced(sample, source)
+        part = self.spliced(sample, source)
         source.unlink()
         key = f"{parts_folder(self.organism, sample.name)}{part.sha256}.ndjson.zst"
         stored = self.house.store.store(part.path, key, sha256=part.sha256)
@@ -109,12 +111,13 @@ class Maker:
         failpoint("export-part-noted")
         return part
 
-    def _spliced(self, sample: Sample, source: Path) -> Part:
+    def spliced(self, sample: Sample, source: Path) -> Part:
+        """The lines of a file with the metadata of an accession version, on the local disk. Raises LeftOut."""
         path, first = self.folder / "part", self.genome.segments[0][0]
         reads, sha256, size = 0, hashlib.sha256(), 0
         with path.open("wb") as target:
             try:
-                for lines in _blocks(source):
+                for lines in _blocks(source, len(sample.metadata)):
                     if reads == 0:
                         self._check_keys(lines)
                     named = splice(lines, str(sample.name), sample.metadata, first)
@@ -152,12 +155,13 @@ def frame_of(lines: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(lines)
 
 
-def _blocks(source: Path) -> Iterator[bytes]:
-    """The lines of a file, some megabytes of them at a time."""
+def _blocks(source: Path, metadata: int) -> Iterator[bytes]:
+    """The lines of a file, some megabytes of them at a time; fewer where each gets many bytes of metadata."""
+    size = max(LEAST_BYTES, FRAME_BYTES * SMALL_METADATA // max(metadata, SMALL_METADATA))
     with source.open("rb") as file:
         stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
         with stream:
-            yield from whole_lines(stream, FRAME_BYTES)
+            yield from whole_lines(stream, size)
 
 
 def _reads_of(session: Session, manifest_id: int) -> tuple[StoredVersion, str]:

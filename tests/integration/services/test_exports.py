@@ -6,17 +6,20 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+import zstandard
 from sqlmodel import col, select
 
 from readvault.db.tables import AuditEntry, EntryVersion, ExternalMetadata, SiloExport, SiloPart, Withholding
 from readvault.domain.errors import BadRequest, Conflict, Gone, NotFound, Unavailable
+from readvault.domain.exports import Genome
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.interventions import Step
-from readvault.services.exports import exporting, reading, retention
+from readvault.services.exports import exporting, parts, planning, reading, retention
 from readvault.services.house import House
 from readvault.services.release.interventions import intervene
 from readvault.services.screening import withholding
@@ -409,3 +412,22 @@ def test_an_organism_without_reads_makes_no_export(house: House) -> None:
     with house.sessions.read() as session:
         assert session.exec(select(EntryVersion)).all() == []
         assert session.exec(select(Withholding)).all() == []
+
+
+def test_frames_stay_small_whatever_stands_beside_each_read(house: House, tmp_path: Path) -> None:
+    """A frame is in memory at once: of who makes it, and of everybody who reads it."""
+    said = b'{"sequence":"' + b"ACGT" * 75 + b'","insertions":[],"offset":0}'
+    lines = b"".join(b'{"readId":"%d","main":%b}\n' % (number, said) for number in range(1, 2000))
+    (tmp_path / "source").write_bytes(zstandard.ZstdCompressor().compress(lines))
+    maker = parts.Maker(house, ORGANISM, "none", (), Genome((("main", "ACGT"),), (), ""), tmp_path)
+    metadata = b'"note":"' + b"x" * 40_000 + b'"'
+    sample = planning.Sample(AccessionVersion("LOC_000001Y", 1), 1, metadata, "")
+    part = maker.spliced(sample, tmp_path / "source")
+    packed, sizes = part.path.read_bytes(), []
+    while packed:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        sizes.append(len(frame.decompress(packed)))
+        packed = frame.unused_data
+    assert part.reads == 1999
+    assert sum(sizes) == len(lines) + part.reads * (len(metadata) + len("LOC_000001Y.1|") + 1)
+    assert max(sizes) < 48 << 20
