@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlmodel import Session, col
 
 from readvault.db import clock
 from readvault.db.tables import DroppedFile, UploadedFile
-from readvault.domain.errors import BadRequest, Conflict, NotFound
+from readvault.domain.errors import BadRequest, Conflict, NotFound, RuleViolation
 from readvault.ports import SignedRequest
 from readvault.services.drops import arrivals
 from readvault.services.drops.announcing import HOUR, OPEN, PARTS, signed_put
@@ -88,9 +89,10 @@ def complete(house: House, token: str, object_name: str) -> Progress:
     if dropped.state != OPEN:
         return Progress(object_name, DELIVERED)
     if dropped.way == PARTS and not file.multipart_completed:
-        with house.sessions.read() as session:
-            multipart.check_open(file, clock.read(session))
-        multipart.put_together(house, file, None)
+        with _for_holders(dropped):
+            with house.sessions.read() as session:
+                multipart.check_open(file, clock.read(session))
+            multipart.put_together(house, file, None)
     done = _looked_at(house, token, object_name)
     if done.state != DELIVERED:
         raise Conflict("The file has not arrived.")
@@ -126,7 +128,17 @@ def _found(
 def _check_open(session: Session, dropped: DroppedFile, file: UploadedFile) -> None:
     if dropped.state != OPEN:
         raise Conflict("This file has arrived.")
-    multipart.check_open(file, clock.read(session))
+    with _for_holders(dropped):
+        multipart.check_open(file, clock.read(session))
+
+
+@contextmanager
+def _for_holders(dropped: DroppedFile) -> Iterator[None]:
+    """Say what is wrong by the name that the holder knows: the file's ID is the group's secret."""
+    try:
+        yield
+    except RuleViolation as fault:
+        raise type(fault)(str(fault).replace("ID ", "").replace(dropped.file_id, dropped.object_name)) from None
 
 
 def _keep(session: Session, house: House, file: UploadedFile) -> None:

@@ -296,6 +296,19 @@ class TestDelivering:
             with pytest.raises((BadRequest, Conflict)):
                 delivering.sign_parts(house, token, name, numbers)
 
+    def test_no_fault_tells_the_files_id(self, house: House) -> None:
+        house, group_id = prepared(house)
+        urls = house.settings.urls.model_copy(update={"multipart_allowed_from": 1})
+        house = replace(house, settings=house.settings.model_copy(update={"urls": urls}))
+        _, token = link_of(house, group_id)
+        name = announcing.announce(house, token, WantedFile("a.fq", 9), in_parts=True).object_name
+        with pytest.raises(Unprocessable, match=f"Parts of file {name} are missing"):
+            delivering.complete(house, token, name)
+        with house.sessions.begin() as session:  # the object is there, and nobody has looked yet
+            session.get_one(UploadedFile, upload_of(house, name).id).multipart_completed = True
+        with pytest.raises(Conflict, match=f"^File {name} is complete already"):
+            delivering.sign_parts(house, token, name, [1])
+
     def test_what_did_not_come_in_time_is_no_file_and_never_delivered(self, house: House) -> None:
         house, group_id = prepared(house)
         _, token = link_of(house, group_id, days=90)
