@@ -114,9 +114,7 @@ def _export(
 def _built(build: Build, content_before: str | None) -> Exported:
     house, export_id = build.house, build.export_id
     found = planning.plan(house, build.organism, export_id, build.columns, build.genome)
-    with house.sessions.begin() as session:
-        building.held(session, export_id)
-        planning.drop_closed(session, export_id)
+    _drop_closed(build)
     failpoint("export-planned")
     for _ in range(ROUNDS):
         content = planning.content_of(house, export_id, build.engine)
@@ -142,8 +140,16 @@ def _built(build: Build, content_before: str | None) -> Exported:
         if _commit(build, stored, told, planning.content_of(house, export_id, build.engine)):
             failpoint("export-committed")
             return Exported(export_id, True, told)
+        # In this order: by its members an erasure knows where something of an accession version may lie.
         retention.remove_files(house, build.organism, export_id)
+        _drop_closed(build)
     raise ProcessingFailure("export", "what is public changed again and again while it was exported")
+
+
+def _drop_closed(build: Build) -> None:
+    with build.house.sessions.begin() as session:
+        building.held(session, build.export_id)
+        planning.drop_closed(session, build.export_id)
 
 
 def _stored(build: Build, file: LocalFile) -> StoredVersion:
@@ -152,7 +158,7 @@ def _stored(build: Build, file: LocalFile) -> StoredVersion:
 
 
 def _commit(build: Build, stored: list[tuple[LocalFile, StoredVersion]], told: dict[str, int], content: str) -> bool:
-    """Let everybody have it, unless something of it was closed meanwhile: False, and that is out of the plan.
+    """Let everybody have it, unless something of it was closed meanwhile: False, and nothing has happened.
 
     Whoever closes something writes the organism's row in the same transaction, and this one holds that row: each
     withdrawal is seen here, or comes after this commit.
@@ -162,7 +168,7 @@ def _commit(build: Build, stored: list[tuple[LocalFile, StoredVersion]], told: d
         revision = _revision(session, build.organism)
         if revision != build.revision:
             build.revision = revision
-            if planning.drop_closed(session, build.export_id):
+            if planning.closed(session, build.export_id):
                 return False
         session.add_all(
             SiloExportFile(

@@ -155,11 +155,11 @@ def content_of(house: House, export_id: str, engine: dict[str, bytes]) -> str:
     return content.hexdigest()
 
 
-def drop_closed(session: Session, export_id: str) -> int:
-    """Take out of an export what is not for everybody (any more); how many accession versions."""
+def closed(session: Session, export_id: str) -> list[AccessionVersion]:
+    """What an export has that is not for everybody (any more)."""
     mine = SiloExportMember
     entry = and_(col(EntryVersion.accession) == col(mine.accession), col(EntryVersion.version) == col(mine.version))
-    closed = (
+    query = (
         select(col(mine.accession), col(mine.version))
         .join(EntryVersion, entry)
         .where(
@@ -167,11 +167,15 @@ def drop_closed(session: Session, export_id: str) -> int:
             or_(~is_listed(), is_tombstone(), ~col(EntryVersion.released), is_withheld(col(mine.manifest_id))),
         )
     )
-    names = [tuple(row) for row in session.execute(closed)]
-    for page in batched(names, PAGE):
+    return [AccessionVersion(accession, version) for accession, version in session.execute(query)]
+
+
+def drop_closed(session: Session, export_id: str) -> None:
+    """Take out of an export what is not for everybody (any more). Nothing of it may lie in the bucket by then."""
+    mine = SiloExportMember
+    for page in batched(closed(session, export_id), PAGE):
         gone = delete(mine).where(col(mine.export_id) == export_id, among(mine, page))
         session.execute(gone.execution_options(synchronize_session=False))
-    return len(names)
 
 
 def is_withheld(manifest_id: SQLColumnExpression[int]) -> ColumnElement[bool]:

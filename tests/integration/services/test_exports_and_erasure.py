@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 import zstandard
+from sqlalchemy import update
 
+from readvault.db.tables import SiloExport
 from readvault.domain.erasures import State
-from readvault.domain.errors import NotFound
+from readvault.domain.errors import NotFound, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
-from readvault.services.exports import reading
+from readvault.domain.interventions import Step
+from readvault.services.exports import reading, retention
 from readvault.services.house import House
+from readvault.services.release.interventions import intervene
 from readvault.services.storage.erasing import erasure, erasure_proof, shredding
 from tests.fakes import MemoryStore
 from tests.houses import MAINTAINER
@@ -90,3 +94,34 @@ def test_what_is_erased_while_it_is_exported_is_in_nothing(house: House, store: 
         row = session.get_one(erasure.Erasure, ids[0])
         assert erasure.state_of(row, 0.0) is State.FINISHED
     assert {row["accessionVersion"] for row in rows(house)} == {str(kept)}
+
+
+def test_bytes_of_an_export_that_could_not_commit_are_found_by_an_erasure(
+    house: House, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored, then withdrawn, and S3 fails (or the builder dies) before the files are taken back."""
+    group_id = group(house, "alice")
+    released_reads(house, group_id)
+    gone = _alone(house, group_id)
+
+    put: list[int] = []
+
+    def meanwhile(_: int) -> None:
+        put.append(1)
+        if len(put) == 2:  # the lines of both are in the file
+            intervene(house, MAINTAINER, gone, Step.WITHDRAW, REASON)
+
+    def failing(*_: object) -> None:
+        raise ProcessingFailure("export", "S3 gives no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(retention, "remove_files", failing)
+        with pytest.raises(ProcessingFailure, match="no answer"):
+            export(house, progress=meanwhile)
+    assert _holding(store, gone)
+    erasure_id = _confirmed(house, gone)
+    assert "being built" in (shredding.carry_on(house, erasure_id).waits_for or "")
+    with house.sessions.begin() as session:
+        session.execute(update(SiloExport).values(alive_until=0.0))
+    assert shredding.carry_on(house, erasure_id).finished_at is not None
+    assert _holding(store, gone) == []
