@@ -28,6 +28,8 @@ _ROOMS = {
     "groups": "Those who own entries together.",
     "limits": "How much may be uploaded, by whom, and how much of it is used.",
     "files": "Uploads, straight to S3: requested, resumed, put together, given up.",
+    "drop links": "Links with which others deliver files for a group, and what came through them.",
+    "pulls": "Files that are fetched from a submitter's own S3.",
     "submission": "What a submitter sends: entries, revisions, revocations, edits, deletions.",
     "entries": "Lists of entries and of where they stand.",
     "batches": "What was submitted together, as one table.",

@@ -57,6 +57,8 @@ NO_REFERENCES = {
     "dropped_file.charged_versions": "versions that go, and were counted",
     "drop_link.categories": "words",
     "drop_link.formats": "words",
+    "pull_source.file_id": "an upload that is open until it expires or an entry takes it: its own row says so",
+    "pull_source.version_id": "of an object in the submitter's own bucket",
     "file_access.file_id": "the trail of who read it, which outlives it",
     "idempotent_request.key": "a client's own word for a request",
     "idempotent_request.answer": "IDs of uploads, which are looked up and revived when the request comes again",

@@ -106,9 +106,7 @@ RULES: Mapping[Action, Rule] = MappingProxyType(
 
 SCOPES: Mapping[str, frozenset[Action]] = MappingProxyType(
     {
-        "upload": frozenset(
-            {Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS, Action.PULL, Action.LOOK_UP_PULL}
-        ),
+        "upload": frozenset({Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS, Action.PULL, Action.LOOK_UP_PULL}),
         "submit": frozenset(
             {
                 Action.UPLOAD,

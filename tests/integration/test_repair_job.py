@@ -140,6 +140,7 @@ def test_all_processed_files_come_back_from_the_originals(real: House, ground: G
     assert do(house, JobKind.REPAIR, ground).state == JobState.DONE
     assert url(house, name)
     assert damaged(house) == []
+    assert do(house, JobKind.RELEASE).state == JobState.DONE
     for key, body in lost.items():
         pinned = pinned_at(house, key)
         assert pinned is not None

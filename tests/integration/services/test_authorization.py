@@ -27,6 +27,8 @@ ALLOWED: dict[Action, set[str]] = {
     Action.EDIT_GROUP: {"member", "maintainer"},
     Action.UPLOAD: {"member", "pipeline", "maintainer"},
     Action.LOOK_UP_FILE: USERS,
+    Action.PULL: {"member", "maintainer"},
+    Action.LOOK_UP_PULL: USERS,
     Action.SUBMIT: {"member", "maintainer"},
     Action.REVIEW: {"member", "maintainer"},
     Action.READ_ORIGINALS: {"member"},
@@ -120,10 +122,12 @@ def test_a_removed_member_has_no_rights_at_the_next_question(house: House, group
 
 
 SCOPED = {
-    "upload": {Action.UPLOAD, Action.LOOK_UP_FILE, Action.READ_LIMITS},
+    "upload": {Action.UPLOAD, Action.LOOK_UP_FILE, Action.PULL, Action.LOOK_UP_PULL, Action.READ_LIMITS},
     "submit": {
         Action.UPLOAD,
         Action.LOOK_UP_FILE,
+        Action.PULL,
+        Action.LOOK_UP_PULL,
         Action.READ_LIMITS,
         Action.SUBMIT,
         Action.REVIEW,
@@ -211,5 +215,6 @@ def test_a_token_for_one_group_takes_a_maintainers_and_a_pipelines_reach_away(ho
     assert allowed_to(house, robot, other.id) == PUBLIC - {Action.READ_GROUP_CONTACT} | {
         Action.READ_GROUP_CONTACT,
         Action.LOOK_UP_FILE,
+        Action.LOOK_UP_PULL,
     }
     assert not allowed_to(house, robot, None) & {Action.MAINTAIN, Action.PREPROCESS, Action.UPLOAD}

@@ -91,7 +91,9 @@ def test_metadata_are_what_was_found_and_what_loculus_adds(house: House) -> None
         "dataUseTerms": "OPEN",
         "dataUseTermsRestrictedUntil": None,
         "dataBecameOpenAt": today,
-        **dict.fromkeys(("dehumanizedReads", "alignment", "variants", "alleleCounts", "coverage", "report", "siloReads")),
+        **dict.fromkeys(
+            ("dehumanizedReads", "alignment", "variants", "alleleCounts", "coverage", "report", "siloReads")
+        ),
         "consensus": metadata["consensus"],
     }
     (file,) = json.loads(metadata["consensus"])
