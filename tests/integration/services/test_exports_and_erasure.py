@@ -6,7 +6,7 @@ import pytest
 import zstandard
 from sqlalchemy import update
 
-from readvault.db.tables import SiloExport
+from readvault.db.tables import Erasure, SiloExport
 from readvault.domain.erasures import State
 from readvault.domain.errors import NotFound, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
@@ -91,7 +91,7 @@ def test_what_is_erased_while_it_is_exported_is_in_nothing(house: House, store: 
     assert shredding.carry_on(house, ids[0]).finished_at is not None
     assert _holding(store, gone) == []
     with house.sessions.read() as session:
-        row = session.get_one(erasure.Erasure, ids[0])
+        row = session.get_one(Erasure, ids[0])
         assert erasure.state_of(row, 0.0) is State.FINISHED
     assert {row["accessionVersion"] for row in rows(house)} == {str(kept)}
 
