@@ -18,7 +18,7 @@ from readvault.doctor.findings import Finding, Level
 from readvault.reads.dehumanize import host_index
 from tests.unit.reads.fastq_maker import bases, write
 
-SPEAKING = set(examination.PROBES) - {"left logins", "credentials", "demo"} | {"identity", "credentials"}
+SPEAKING = set(examination.PROBES) - {"left logins", "credentials", "demo", "pulls"} | {"identity", "credentials"}
 """Probes that say something of an instance with nothing set; the others speak when something is wrong."""
 HOST, VIRUS = bases(4000, seed=31), bases(3000, seed=32)
 
