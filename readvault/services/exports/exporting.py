@@ -18,7 +18,7 @@ from readvault.domain.exports import Genome, State, Why, folder
 from readvault.domain.silo_columns import Column, columns
 from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
-from readvault.services.exports import building, planning, retention
+from readvault.services.exports import building, planning, reading, retention
 from readvault.services.exports.assembling import Build, LocalFile, Progress, manifest_of, put_together
 from readvault.services.exports.engine_files import engine_files
 from readvault.services.house import House
@@ -117,17 +117,13 @@ def _built(build: Build, content_before: str | None) -> Exported:
     _drop_closed(build)
     failpoint("export-planned")
     for _ in range(ROUNDS):
-        content = planning.content_of(house, export_id, build.engine)
-        with house.sessions.read() as session:
-            counts = planning.compared(session, export_id, build.before)
-        told = counts | {"withoutReads": found.without_reads, "otherReference": found.other_reference}
-        if content == content_before and not build.anew:
-            retention.clear(house, build.organism, export_id, Why.UNCHANGED)
-            return Exported(build.before, False, told)
-        if build.before is None and not counts["samples"]:
-            retention.clear(house, build.organism, export_id, Why.UNCHANGED)
-            return Exported(None, False, told)
+        told = {"withoutReads": found.without_reads, "otherReference": found.other_reference}
+        if (unchanged := _unchanged(build, content_before, told)) is not None:
+            return unchanged
         files = put_together(build)
+        # What had to be left out was not in the one before either.
+        if build.left_out and (unchanged := _unchanged(build, content_before, told)) is not None:
+            return unchanged
         with house.sessions.read() as session:
             told |= planning.compared(session, export_id, build.before)
         told |= {"spliced": build.spliced, "leftOut": build.left_out, "valuesLeftOut": found.unfit.total()}
@@ -144,6 +140,22 @@ def _built(build: Build, content_before: str | None) -> Exported:
         retention.remove_files(house, build.organism, export_id)
         _drop_closed(build)
     raise ProcessingFailure("export", "what is public changed again and again while it was exported")
+
+
+def _unchanged(build: Build, content_before: str | None, told: dict[str, int]) -> Exported | None:
+    """That there is nothing to export: what is planned is what everybody has already, or nothing at all."""
+    content = planning.content_of(build.house, build.export_id, build.engine)
+    with build.house.sessions.read() as session:
+        counts = planning.compared(session, build.export_id, build.before)
+        if build.before is None:
+            same = not counts["samples"]
+        else:
+            # Of equal bytes those of an earlier result may be nobody's any more, and the export with them.
+            same = content == content_before and not build.anew and not reading.has_closed(session, build.before)
+    if not same:
+        return None
+    retention.clear(build.house, build.organism, build.export_id, Why.UNCHANGED)
+    return Exported(build.before, False, counts | told)
 
 
 def _drop_closed(build: Build) -> None:

@@ -14,7 +14,15 @@ import yaml
 import zstandard
 from sqlmodel import col, select
 
-from readvault.db.tables import AuditEntry, EntryVersion, ExternalMetadata, SiloExport, SiloPart, Withholding
+from readvault.db.tables import (
+    AuditEntry,
+    EntryVersion,
+    ExternalMetadata,
+    SiloExport,
+    SiloExportMember,
+    SiloPart,
+    Withholding,
+)
 from readvault.domain.errors import BadRequest, Conflict, Gone, NotFound, Unavailable
 from readvault.domain.exports import Genome
 from readvault.domain.identifiers import AccessionVersion
@@ -259,6 +267,26 @@ def test_what_was_made_with_another_reference_or_lies_on_other_segments_is_left_
     done = export(house)
     assert (done.figures["samples"], done.figures["otherReference"], done.figures["leftOut"]) == (1, 1, 1)
     assert samples_of(house) == [str(good)]
+    again = export(house)
+    assert (again.changed, again.export_id) == (False, done.export_id), "it was left out before, too"
+
+
+def test_equal_reads_of_a_newer_result_stand_for_those_that_are_withheld(house: House) -> None:
+    """Nothing of the plan is another, and yet nobody may have the export before."""
+    group_id = group(house, "alice")
+    name, hidden = released_reads(house, group_id), released_reads(house, group_id)
+    _withhold(house, hidden)
+    done = export(house)
+    with house.sessions.begin() as session:
+        (earlier,) = session.execute(select(Withholding)).scalars()
+        member = session.execute(select(SiloExportMember)).scalar_one()
+        member.manifest_id = earlier.manifest_id  # as if it were its own earlier result
+        told = earlier.model_dump(exclude={"id"}) | {"accession": name.accession, "version": name.version}
+        session.add(Withholding(**told))
+    with pytest.raises(Unavailable):
+        reading.find(house, None, ORGANISM)
+    assert export(house).export_id != done.export_id
+    assert samples_of(house) == [str(name)]
 
 
 def test_no_value_that_silo_refuses_gets_in(house: House) -> None:
