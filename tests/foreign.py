@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from readvault.adapters.egress import Egress
-from readvault.config_pulls import PullSettings
+from readvault.config.pulls import PullSettings
 
 HOST = "s3.lab.example"
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="

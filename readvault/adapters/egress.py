@@ -21,7 +21,7 @@ import certifi
 import httpcore
 
 from readvault.adapters.egress_addresses import Place, checked, place_of
-from readvault.config_pulls import PullSettings
+from readvault.config.pulls import PullSettings
 from readvault.domain.pulls import Refusal, SourceAway, SourceRefused
 
 CONNECT_WITHIN = 10.0

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from readvault.config_pulls import PullSettings
+from readvault.config.pulls import PullSettings
 from readvault.domain.pulls import Refusal, SourceRefused
 
 HTTPS = 443

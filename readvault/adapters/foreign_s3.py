@@ -19,7 +19,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from readvault.adapters.egress import ANSWER_WITHIN, Answer, Egress
-from readvault.config_pulls import PullSettings
+from readvault.config.pulls import PullSettings
 from readvault.domain.pulls import Refusal, SourceAway, SourceRefused, unsigned
 from readvault.ports import ForeignAddress, ForeignBucket, ForeignObject
 

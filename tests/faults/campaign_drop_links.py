@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlmodel import func, select
 
-from readvault.config_drops import DropLinkSettings
+from readvault.config.drops import DropLinkSettings
 from readvault.db.tables import DropLink, DroppedFile, EntryFile, UploadedFile
 from readvault.ports import SignedForm
 from readvault.services.drops import announcing, arrivals, forms

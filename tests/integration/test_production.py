@@ -27,7 +27,7 @@ from readvault.config import (
     SecondBucketSettings,
     Settings,
 )
-from readvault.config_pulls import PullSettings
+from readvault.config.pulls import PullSettings
 from readvault.db.engine import migrate
 from readvault.doctor import bucket, database, findings, prefect, production
 from readvault.doctor.database import DatabaseFacts

@@ -13,7 +13,7 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from readvault.config_pulls import PullSettings, decoded
+from readvault.config.pulls import PullSettings, decoded
 from readvault.domain.errors import NotReady, ProcessingFailure
 
 _FORM = "v1"

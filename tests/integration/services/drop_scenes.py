@@ -10,7 +10,7 @@ from sqlalchemy import update
 from sqlmodel import col, select
 
 from readvault.config import LimitSettings
-from readvault.config_drops import DropLinkSettings
+from readvault.config.drops import DropLinkSettings
 from readvault.db.tables import DropLink, DroppedFile, UploadedFile, UserAccount
 from readvault.domain.actor import Actor
 from readvault.services.drops import announcing, links

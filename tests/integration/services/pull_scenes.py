@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from readvault.adapters.foreign_s3 import ForeignS3
 from readvault.config import UrlSettings
-from readvault.config_pulls import PullSettings
+from readvault.config.pulls import PullSettings
 from readvault.db.tables import Job
 from readvault.domain.status import JobKind, JobState
 from readvault.services.house import House

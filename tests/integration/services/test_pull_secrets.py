@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from readvault.config import Settings
-from readvault.config_pulls import PullSettings
+from readvault.config.pulls import PullSettings
 from readvault.domain.errors import NotReady, ProcessingFailure
 from readvault.services.pulls.sealed import conceal, of_pull, of_source, reveal
 

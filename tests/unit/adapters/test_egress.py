@@ -17,7 +17,7 @@ from readvault.adapters import egress, foreign_s3
 from readvault.adapters.egress import Egress
 from readvault.adapters.egress_addresses import is_public, place_of
 from readvault.adapters.foreign_s3 import ForeignS3
-from readvault.config_pulls import PullSettings
+from readvault.config.pulls import PullSettings
 from readvault.domain.pulls import Refusal, SourceAway, SourceRefused
 from readvault.ports import ForeignAddress, ForeignBucket, ForeignKeys, ForeignObject
 from tests import foreign

@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from readvault import yaml_files
-from readvault.config_drops import DropLinkSettings
-from readvault.config_pulls import PullSettings
+from readvault.config.drops import DropLinkSettings
+from readvault.config.pulls import PullSettings
 from readvault.domain.errors import NotReady
 from readvault.domain.organism import Bytes, Organism, Reference
 
