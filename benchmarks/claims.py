@@ -126,11 +126,11 @@ def _work(url: str, folder: Path, name: str) -> dict[str, Any]:
     hand = Hand(name)
     house = _house(url, folder, hand)
     done: list[tuple[str, float]] = []
-    in_vain, idle = 0, 0
+    in_vain = 0
     before = time.process_time()
-    while idle < 3:
+    while _is_queued(house):
         deliveries.dispatch(house, READY, budget_seconds=PASS)
-        idle = 0 if hand.delivered else idle + 1
+        idle = not hand.delivered
         for job_id in hand.delivered:
             claim = jobs.claim(house, job_id, name, READY)
             if claim is None:
@@ -143,6 +143,11 @@ def _work(url: str, folder: Path, name: str) -> dict[str, Any]:
             time.sleep(0.2)
     house.sessions.close()
     return {"done": done, "in_vain": in_vain, "cpu": time.process_time() - before}
+
+
+def _is_queued(house: House) -> bool:
+    with house.sessions.read() as session:
+        return session.exec(select(Job.id).where(Job.state == JobState.QUEUED.value).limit(1)).first() is not None
 
 
 def _parts(ended: Sequence[float]) -> Iterator[Sequence[float]]:
