@@ -6,7 +6,7 @@ import base64
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from readvault.domain.errors import BytesLost, ProcessingFailure, StoreUnavailable, Unprocessable
@@ -52,6 +52,8 @@ class MemoryStore:
     """When a version was written, by its ID, where a test cares."""
     calls: list[str] = field(default_factory=list)
     down: bool = False
+    lists_checksums: bool = True
+    """Whether a list of parts has their checksums: not every S3 tells them."""
     _signed: dict[str, _Signature] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -135,7 +137,8 @@ class MemoryStore:
         if upload_id not in self.uploads:
             raise ProcessingFailure("upload", "S3 answered NoSuchUpload")
         parts = self.uploads[upload_id][1]
-        return [self._part(number, parts[number]) for number in sorted(parts)]
+        listed = [self._part(number, parts[number]) for number in sorted(parts)]
+        return listed if self.lists_checksums else [replace(part, checksum=None) for part in listed]
 
     def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> tuple[UploadedPart, bool]:
         self._call("put_part")

@@ -171,6 +171,8 @@ class SeaweedFS:
             f"-s3.allowedOrigins={','.join(self._origins) or 'http://' + LOOPBACK}",
             "-s3.autoCreateBucket=false",
             "-s3.concurrentUploadLimitMB=256",
+            # Each bucket takes volumes of its own, and by itself the server allows one for each GB of free disk.
+            *(["-volume.max=1000"] if self._buckets != self._bucket else []),
         ]
 
     def _answers(self) -> bool:

@@ -25,6 +25,8 @@ from readvault.domain.status import JobKind
 from readvault.nursery import Nursery
 from readvault.pipeline import Hands
 from readvault.reads.sample import Sample
+from readvault.services.exports.exporting import Exported
+from readvault.services.exports.form import ExportSilo
 from readvault.services.housekeeping.day import Day
 from readvault.services.housekeeping.standing import Queue
 from readvault.services.pulls.pulling import Pulled
@@ -173,6 +175,10 @@ class FakeHouse:
         done.damaged, done.repaired, done.finished = 2, 2 if chosen.repair else 1, True
         progress(done)
         return done
+
+    def export_silo(self, chosen: ExportSilo) -> dict[str, Exported]:
+        self.journal.note(f"export {chosen.organism!r} {chosen.anew}")
+        return {}
 
     def collect_garbage(self, *, dry_run: bool) -> Collection:
         self.journal.note(f"collect {dry_run}")

@@ -381,6 +381,7 @@ STARTED_AT_ONCE: dict[str, tuple[dict[str, Any], str, str]] = {
     "reprocess/regularly": ({}, "COMPLETED", "reprocess (prefect)"),
     "verify-integrity/regularly": ({"chosen": {"minutes": 1.5, "repair": False}}, "FAILED", "verify None 1.5 False"),
     "collect-garbage/regularly": ({"chosen": {"dry_run": True}}, "COMPLETED", "collect True"),
+    "export-silo/regularly": ({"chosen": {"anew": True}}, "COMPLETED", "export '' True"),
 }
 """What the form of Prefect's UI sends, how the run ends, what was done."""
 
@@ -494,7 +495,11 @@ def test_lanes_cancelling_and_retrying(prefect: Prefect, worker: Worker) -> None
     states = PrefectOrchestrator(prefect.settings).state_of
     assert [states(run_id) for run_id in (next_large, unbegun)] == [RunState.WAITING, RunState.CANCELLED]
     begun = time.monotonic()
-    cancel(prefect, large, small, other)
+    cancel(prefect, large, small)
+    # One place is free now: the urgent one gets it, and after it the other.
+    started = [prefect.ended(run_id)["start_time"] for run_id in (urgent, background)]
+    assert started == sorted(started)
+    cancel(prefect, other)
     for run_id in (large, small, other):
         state = prefect.ended(run_id, within=30)["state"]
         assert (state["type"], state["name"], state["message"]) == ("CANCELLED", "Cancelled", "cancelled in Prefect")
@@ -502,8 +507,6 @@ def test_lanes_cancelling_and_retrying(prefect: Prefect, worker: Worker) -> None
     assert time.monotonic() - begun < 30
     assert worker.noted("slow-small-1 set aside: sleep: cancelled")
     until(lambda: worker.noted("slow-large-2 claimed"))
-    started = [prefect.ended(run_id)["start_time"] for run_id in (urgent, background)]
-    assert started == sorted(started)
 
     retry(prefect, small)
     until(lambda: worker.journal.read_text().splitlines().count("slow-small-1 claimed") == 2)
