@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
-import traceback
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from readvault.domain.actor import MAINTAINER_ROLE, Actor
 from readvault.domain.identifiers import AccessionVersion
-from readvault.failpoints import VARIABLE
 from readvault.services.house import House
 from readvault.services.storage.erasing import erasure, erasure_proof, shredding
 from readvault.services.storage.integrity.pinned import pinned_versions
@@ -79,7 +77,7 @@ def _trial(place: Ground, points: FailPoints, chance: random.Random, trial: int)
     assert asked.id is not None
     point = POINTS[trial % len(POINTS)]
     (points.folder / point).write_text(str(chance.randint(1, 3) if point == "erase-between-deletions" else 1))
-    status = _in_a_process(place, points, asked.id, asked.objects, asked.code)
+    status = points.forked(partial(_erase, place, asked.id, asked.objects, asked.code))
     faults = [] if status == KILLED else [f"the process ended with {status} instead of dying at {point}"]
     points.disarm()
     if point == "erase-before-confirm":
@@ -121,20 +119,11 @@ def _everything(house: House) -> dict[tuple[str, str], list[tuple[str, bytes]]]:
     return found
 
 
-def _in_a_process(place: Ground, points: FailPoints, erasure_id: int, objects: int, code: str) -> int:
-    """Confirm and carry out in a forked process, which dies at the armed fail point; the signal or 0."""
-    child = os.fork()
-    if child == 0:
-        try:
-            os.environ[VARIABLE] = str(points.folder)
-            house = _house(place)
-            erasure.confirm(house, OTHER, erasure_id, objects=objects, code=code)
-            shredding.carry_on(house, erasure_id)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(0)
-    return os.WTERMSIG(os.waitpid(child, 0)[1])
+def _erase(place: Ground, erasure_id: int, objects: int, code: str) -> None:
+    """Confirm and carry out."""
+    house = _house(place)
+    erasure.confirm(house, OTHER, erasure_id, objects=objects, code=code)
+    shredding.carry_on(house, erasure_id)
 
 
 CAMPAIGN = Campaign(

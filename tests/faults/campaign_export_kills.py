@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
-import traceback
 from pathlib import Path
 
 from sqlmodel import select
@@ -15,7 +13,6 @@ from readvault.db.tables import SiloExport
 from readvault.domain.errors import Conflict, NotFound, Unavailable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.interventions import Step
-from readvault.failpoints import VARIABLE
 from readvault.services.entries.visibility import state_of
 from readvault.services.entries.withheld import withheld_among
 from readvault.services.exports import reading, retention
@@ -71,7 +68,7 @@ def _trial(
     for _ in range(chance.randint(0, 2)):
         _something_happens(house, chance, names, group_id)
     (points.folder / point).write_text("1")
-    status = _in_a_process(place, points)
+    status = points.forked(lambda: export(place.house(), anew=True))
     faults = [] if status == KILLED else [f"the process ended with {status} instead of dying at {point}"]
     points.disarm()
     try:
@@ -155,20 +152,6 @@ def _left_over(house: House) -> list[str]:
     dead = {row.id for row in dropped}
     kept = [key for key in house.store.versions if key.startswith("exports/") and key.split("/")[2] in dead]  # type: ignore[attr-defined]
     return [f"{len(kept)} files of dropped exports stay"] if kept else []
-
-
-def _in_a_process(place: Ground, points: FailPoints) -> int:
-    """Export in a forked process, which dies at the armed fail point; the signal or 0."""
-    child = os.fork()
-    if child == 0:
-        try:
-            os.environ[VARIABLE] = str(points.folder)
-            export(place.house(), anew=True)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(0)
-    return os.WTERMSIG(os.waitpid(child, 0)[1])
 
 
 CAMPAIGN = Campaign(

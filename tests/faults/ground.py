@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import time
+import traceback
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from sqlalchemy import event, make_url
 
 from readvault.config import WorkerSettings
 from readvault.db.engine import Sessions, create_engine, migrate
+from readvault.failpoints import VARIABLE
 from readvault.ports import StoredVersion
 from readvault.services.house import House
 from tests.fakes import MemoryStore, RecordingOrchestrator
@@ -191,6 +193,19 @@ class FailPoints:
     def is_armed(self, name: str) -> bool:
         """Whether nobody has come by yet."""
         return (self.folder / name).exists()
+
+    def forked(self, act: Callable[[], object]) -> int:
+        """Do something in a forked process, which dies at what is armed; the signal that ended it, or 0."""
+        child = os.fork()
+        if child == 0:
+            try:
+                os.environ[VARIABLE] = str(self.folder)
+                act()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        return os.WTERMSIG(os.waitpid(child, 0)[1])
 
     def disarm(self) -> None:
         """Let everybody pass."""
