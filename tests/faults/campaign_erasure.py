@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import traceback
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import traceback
 from pathlib import Path
 
 from sqlmodel import select
