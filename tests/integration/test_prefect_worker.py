@@ -392,11 +392,15 @@ def test_every_deployment_can_be_started_in_the_ui(prefect: Prefect, maintainers
         for deployment in prefect.post("/deployments/filter", {})
     }
     assert known.keys() == STARTED_AT_ONCE.keys()
+    for deployment in known.values():  # a scheduled run of this very minute would have the one place of its deployment
+        prefect.post(f"/deployments/{deployment['id']}/pause_deployment", {})
     runs = {
         name: prefect.post(f"/deployments/{known[name]['id']}/create_flow_run", {"parameters": parameters})["id"]
         for name, (parameters, _, _) in STARTED_AT_ONCE.items()
     }
     ended = {name: prefect.ended(run_id)["state"] for name, run_id in runs.items()}
+    for deployment in known.values():
+        prefect.post(f"/deployments/{deployment['id']}/resume_deployment", {})
     for name, (_, state, journal) in STARTED_AT_ONCE.items():
         assert ended[name]["type"] == state, ended[name]
         assert not journal or worker.noted(journal)
