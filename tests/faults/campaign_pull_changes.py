@@ -18,7 +18,7 @@ from readvault.db.engine import Sessions, create_engine, migrate
 from readvault.db.tables import Pull, PullSource, UploadedFile
 from readvault.domain.errors import ProcessingFailure, StoreUnavailable
 from readvault.domain.pulls import PullState, SourceState
-from readvault.services.pulls import copying
+from readvault.services.pulls import ranges
 from readvault.services.uploads import multipart
 from tests.fakes import MemoryStore, RecordingOrchestrator
 from tests.faults.campaign import Campaign, Outcome
@@ -157,7 +157,7 @@ def _scene(folder: Path) -> Iterator[Lab]:
     sessions = Sessions(create_engine(url))
     house = build_house(sessions, MemoryStore(), RecordingOrchestrator(), folder, worker={"retry_after": ()})
     with (
-        mock.patch.object(copying, "PAUSES", (0.0, 0.0)),
+        mock.patch.object(ranges, "PAUSES", (0.0, 0.0)),
         mock.patch.object(multipart, "SMALLEST_PART", PART),
         lab(house, Authority(folder), group_of(house, ALICE), connections=2) as made,
     ):

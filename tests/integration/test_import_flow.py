@@ -10,7 +10,7 @@ from prefect import runtime
 
 from readvault.domain.pulls import PullState
 from readvault.services.house import House
-from readvault.services.pulls import copying, ending
+from readvault.services.pulls import ending, ranges
 from readvault.worker.house import WorkerHouse
 from tests.foreign import Authority
 from tests.houses import ALICE, group_of
@@ -20,7 +20,7 @@ from tests.integration.services.pull_scenes import lab
 def test_a_run_pulls_one_request_and_shows_figures_alone(
     house: House, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copying, "PAUSES", ())
+    monkeypatch.setattr(ranges, "PAUSES", ())
     shown: dict[str, Any] = {}
 
     def create(key: str, table: Any, **_: Any) -> None:

@@ -11,28 +11,23 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from threading import Event
+from contextlib import closing
+from dataclasses import dataclass
 
 from sqlalchemy import update
 from sqlmodel import col
 
 from readvault.db.tables import UploadedFile
 from readvault.domain.errors import ProcessingFailure, StoreUnavailable, Unprocessable
-from readvault.domain.pulls import Refusal, SourceAway, SourceRefused
+from readvault.domain.pulls import Refusal, SourceRefused
 from readvault.failpoints import failpoint
 from readvault.ports import ForeignAddress, ForeignObject, ForeignStores, StoredVersion, UploadedPart
 from readvault.services.house import House
+from readvault.services.pulls.ranges import Ranges, cut
 from readvault.services.uploads import multipart
 
-PAUSES = (0.5, 2.0, 5.0)
-"""Seconds before a range is asked for again that broke off."""
 WRITERS = 2
 STEP = "import"
-
-
-class _StoppedError(Exception):
-    """The copy was broken off elsewhere."""
 
 
 @dataclass
@@ -47,7 +42,6 @@ class Copy:
     expected: str | None
     check: Callable[[], None]
     progress: Callable[[int], None]
-    _stop: Event = field(default_factory=Event)
 
     def run(self) -> str:
         """Copy it, or what is left of it; the SHA-256 (hexadecimal) of what our S3 has.
@@ -67,7 +61,7 @@ class Copy:
         return next((each for each in self.house.store.list_versions(key) if each.key == key), None)
 
     def _in_one_piece(self) -> str:
-        body = self._range(0, self.pinned.size)
+        body = self._ranges().one(0, self.pinned.size)
         sha256 = hashlib.sha256(body).hexdigest()
         self._compare(sha256)
         self.check()
@@ -80,7 +74,6 @@ class Copy:
         store, key = self.house.store, self.file.key
         parts = self._parts_there(part_size)
         upload_id = self.file.multipart_upload_id or ""
-        size, count = self.pinned.size, -(-self.pinned.size // part_size)
         whole = None if parts else hashlib.sha256()
         self.progress(sum(part.size for part in parts.values()))
         sure = True
@@ -93,21 +86,12 @@ class Copy:
             failpoint("import-part-stored")
             return is_checked
 
-        reading: deque[tuple[int, Future[bytes]]] = deque()
-        connections = self.house.settings.pulls.connections
-        with (
-            ThreadPoolExecutor(connections, thread_name_prefix="pull") as readers,
-            ThreadPoolExecutor(WRITERS, thread_name_prefix="keep") as writers,
-        ):
+        cuts = dict(enumerate(cut(self.pinned.size, part_size), start=1))
+        missing = [number for number in cuts if number not in parts]
+        reading = self._ranges().each([cuts[number] for number in missing])
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="keep") as writers, closing(reading):
             try:
-                missing = deque(number for number in range(1, count + 1) if number not in parts)
-                while missing or reading:
-                    while missing and len(reading) < connections:
-                        start = (missing[0] - 1) * part_size
-                        ranged = readers.submit(self._range, start, min(part_size, size - start))
-                        reading.append((missing.popleft(), ranged))
-                    number, future = reading.popleft()
-                    body = future.result()
+                for number, body in zip(missing, reading, strict=True):
                     self.check()
                     if whole is not None:
                         whole.update(body)
@@ -117,8 +101,6 @@ class Copy:
                 while writing:
                     sure &= noted(writing.popleft())
             finally:
-                self._stop.set()
-                readers.shutdown(cancel_futures=True)
                 writers.shutdown(cancel_futures=True)
         sha256 = None if whole is None else whole.hexdigest()
         return self._put_together(parts, sha256, sure=sure)
@@ -189,18 +171,6 @@ class Copy:
         if self.expected not in (None, sha256):
             raise SourceRefused(Refusal.WRONG_HASH, "The source has another SHA-256 than you declared.")
 
-    def _range(self, start: int, length: int) -> bytes:
-        """A range of the source; one that breaks off is asked for again, a few times."""
-        for pause in (*PAUSES, None):
-            self._go_on()
-            try:
-                return self.foreign.read(self.address, self.pinned, start, length, self._go_on)
-            except SourceAway:
-                if pause is None or self._stop.wait(pause):
-                    raise
-        raise AssertionError
-
-    def _go_on(self) -> None:
-        if self._stop.is_set():
-            raise _StoppedError
-        self.check()
+    def _ranges(self) -> Ranges:
+        connections = self.house.settings.pulls.connections
+        return Ranges(self.foreign, self.address, self.pinned, connections=connections, check=self.check)

@@ -19,7 +19,7 @@ from readvault.cli import admin_pulls
 from readvault.cli.admin import admin_app
 from readvault.domain.errors import Conflict
 from readvault.services.house import House
-from readvault.services.pulls import copying
+from readvault.services.pulls import ranges
 from tests import transactions
 from tests.foreign import Authority
 from tests.houses import ALICE, BOB, MAINTAINER, group_of
@@ -37,7 +37,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def scene(house: House, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    monkeypatch.setattr(copying, "PAUSES", ())
+    monkeypatch.setattr(ranges, "PAUSES", ())
     with lab(house, authority, group_of(house, ALICE)) as made:
         made.shop.objects["/b/reads.fastq"] = BODY
         yield made

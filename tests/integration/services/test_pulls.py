@@ -32,7 +32,7 @@ from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, ForeignBucket, ForeignKeys
 from readvault.services.house import House
 from readvault.services.people import accounts, groups
-from readvault.services.pulls import access, copying, ending, requests
+from readvault.services.pulls import access, copying, ending, ranges, requests
 from readvault.services.pulls.asked import WantedPull, WantedSource
 from readvault.services.storage.erasing import erasure
 from readvault.services.submission.new_entries import submit
@@ -59,7 +59,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(ranges, "PAUSES", (0.0, 0.0))
     monkeypatch.setattr(multipart, "SMALLEST_PART", PART)
 
 
