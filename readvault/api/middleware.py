@@ -35,7 +35,7 @@ _ANYBODY = re.compile(
 _LOGIN = re.compile(r"/realms/loculus/.+|/web/(login|logout|callback)")
 _HOLDERS = re.compile(r"/drop(/.+)?")
 """Of drop links: nobody's account. Their routes look at the link's token themselves."""
-_PAGES = re.compile(r"/web(/|/(organisms|groups|static|maintain)/.+|/maintain/?|/drop)?")
+_PAGES = re.compile(r"/web(/|/(organisms|groups|pulls|static|maintain)/.+|/maintain/?|/drop)?")
 """Pages know people by a cookie of their own, and send strangers to the login."""
 
 

@@ -17,6 +17,7 @@ from readvault.services.review import batches
 from readvault.services.review.approval import Scope, approve
 from readvault.services.review.listing import list_entries
 from readvault.services.review.sending_back import send_back
+from readvault.web.pulls import are_offered
 from readvault.web.rendering import page
 from readvault.web.sessions import Visit
 from readvault.web.site import HOME, Form, FormDep, PageRoute, Site, SiteDep, VisitDep, see, status_and_text
@@ -43,8 +44,14 @@ def home(site: SiteDep, visit: VisitDep) -> Response:
     for organism in site.house.organisms.values():
         counts = list_entries(site.house, visit.actor, organism.name, page=0, size=0)
         organisms.append({"name": organism.name, "title": organism.title, **counts})
-    drop_links = site.house.settings.drop_links.enabled
-    return page("home", visit=visit, organisms=organisms, groups=_groups(site, visit), drop_links=drop_links)
+    return page(
+        "home",
+        visit=visit,
+        organisms=organisms,
+        groups=_groups(site, visit),
+        drop_links=site.house.settings.drop_links.enabled,
+        pulls=are_offered(site),
+    )
 
 
 @router.get("/organisms/{organism}")
