@@ -20,8 +20,9 @@ from readvault.domain.organism.loaded import LiveOrganisms, OrganismSet
 from readvault.host_index_readiness import organism_readiness
 from readvault.organisms import loading
 from readvault.organisms.watch import OrganismWatch
-from readvault.ports import Orchestrator, ReadStore
+from readvault.ports import ForeignStores, Orchestrator, ReadStore
 from readvault.services.house import House
+from readvault.services.pulls.referenced_store import StoreWithReferenced
 from readvault.worker.house import WorkerHouse
 
 logger = logging.getLogger(__name__)
@@ -53,22 +54,25 @@ def organisms(chosen: Settings) -> OrganismSet:
 
 def house(chosen: Settings, orchestrator: Orchestrator | None = None) -> House:
     """The house with its real database, bucket and orchestrator."""
+    sessions = Sessions(create_engine(chosen.database))
+    foreign = _foreign(chosen)
     return House(
-        sessions=Sessions(create_engine(chosen.database)),
-        store=S3Store(chosen.s3),
+        sessions=sessions,
+        store=StoreWithReferenced(S3Store(chosen.s3), sessions, chosen.pulls, foreign),
         orchestrator=orchestrator or _orchestrator(chosen),
         organisms=LiveOrganisms(organisms(chosen), time.time()),
         settings=chosen,
         second_store=_second_store(chosen),
-        foreign=ForeignS3(chosen.pulls) if chosen.pulls.enabled else None,
+        foreign=foreign,
     )
 
 
 def office(chosen: Settings) -> House:
     """A house for commands about people, groups and released entries: nothing is processed in it, no organism read."""
+    sessions = Sessions(create_engine(chosen.database))
     return House(
-        sessions=Sessions(create_engine(chosen.database)),
-        store=S3Store(chosen.s3),
+        sessions=sessions,
+        store=StoreWithReferenced(S3Store(chosen.s3), sessions, chosen.pulls, _foreign(chosen)),
         orchestrator=NoOrchestrator(),
         organisms={},
         settings=chosen,
@@ -129,6 +133,10 @@ def _orchestrator(chosen: Settings) -> Orchestrator:
     if chosen.orchestrator == "prefect" and chosen.prefect.api_url:
         return PrefectOrchestrator(chosen)
     return NoOrchestrator()
+
+
+def _foreign(chosen: Settings) -> ForeignStores | None:
+    return ForeignS3(chosen.pulls) if chosen.pulls.enabled else None
 
 
 def _second_store(chosen: Settings) -> ReadStore | None:

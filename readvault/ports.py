@@ -229,6 +229,11 @@ class ForeignStores(Protocol):
     ) -> bytes:
         """So many bytes from there on, of exactly the pinned object. `check` raises to break off."""
 
+    def sign_get(
+        self, address: ForeignAddress, version_id: str | None, *, name: str, expires: int, head: bool = False
+    ) -> str:
+        """A URL that downloads an object for so many seconds, or a public object's own one; nothing is asked."""
+
     def note(self, address: ForeignAddress, *, at_most: int) -> bytes | None:
         """The bytes of a small object; None when it isn't there or is larger."""
 

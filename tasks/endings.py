@@ -50,6 +50,8 @@ def verified(done: Any) -> State[Any]:
         f"read {done.checked}, damaged {done.damaged}, repaired {done.repaired}, uncovered {done.uncovered},"
         f" copies read {done.copies_checked}, copies made {done.copied}"
     )
+    if done.references_lost or done.unreachable:
+        told += f", referenced files lost {done.references_lost} and out of reach {done.unreachable}"
     left = done.damaged - done.repaired
     if left > 0 or done.held_by_locks:
         return Failed(name="Damage", message=f"{left} damaged objects are not restored yet; {told}")

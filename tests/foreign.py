@@ -88,9 +88,14 @@ class Authority:
 
 @dataclass
 class Shop:
-    """What a foreign server has: objects by path, of which `public` ones need no query. `odd` may answer instead."""
+    """What a foreign server has: objects by path, of which `public` ones need no query. `odd` may answer instead.
+
+    `keys` are access keys with which everything may be read, whatever their signature. `written` changes every ETag.
+    """
 
     objects: dict[str, bytes] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    written: str = ""
     public: set[str] = field(default_factory=set)
     asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     odd: Callable[[BaseHTTPRequestHandler, bytes | None], bool] = lambda _handler, _body: False
@@ -99,7 +104,13 @@ class Shop:
 
     def etag(self, path: str) -> str:
         """The ETag of an object as it is now."""
-        return f'"{hashlib.md5(self.objects[path], usedforsecurity=False).hexdigest()}"'
+        body = self.objects[path] + self.written.encode()
+        return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+
+    def lets_in(self, path: str, query: str, authorization: str) -> bool:
+        """Whether an object may be read so."""
+        signed = any(f"Credential={key}/" in authorization for key in self.keys)
+        return signed or path in self.public or "signature=right" in query
 
 
 def _handler(shop: Shop) -> type[BaseHTTPRequestHandler]:
@@ -118,7 +129,7 @@ def _handler(shop: Shop) -> type[BaseHTTPRequestHandler]:
                 pass
             elif body is None:
                 self.say(404, b"<Error><Code>NoSuchKey</Code></Error>")
-            elif path not in shop.public and "signature=right" not in query:
+            elif not shop.lets_in(path, query, self.headers.get("Authorization", "")):
                 self.say(403, b"<Error><Code>AccessDenied</Code></Error>")
             else:
                 self.ranged(body, shop.etag(path))

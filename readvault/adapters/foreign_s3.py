@@ -14,14 +14,15 @@ import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping
 
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from readvault.adapters.egress import ANSWER_WITHIN, Answer, Egress
+from readvault.adapters.s3_attachment import attachment
 from readvault.config.pulls import PullSettings
 from readvault.domain.pulls import Refusal, SourceAway, SourceRefused, unsigned
-from readvault.ports import ForeignAddress, ForeignBucket, ForeignObject
+from readvault.ports import ForeignAddress, ForeignBucket, ForeignKeys, ForeignObject
 
 # At DEBUG it writes what it signs, a submitter's session token with it, whatever level a process logs at.
 logging.getLogger("botocore.auth").setLevel(logging.WARNING)
@@ -131,6 +132,23 @@ class ForeignS3:
             raise SourceAway("The source broke off.")
         return bytes(body)
 
+    def sign_get(
+        self, address: ForeignAddress, version_id: str | None, *, name: str, expires: int, head: bool = False
+    ) -> str:
+        """A URL that downloads an object under `name` for so many seconds; a public object's own URL."""
+        place = self._egress.place(address.url)
+        if address.keys is None:
+            return place.url
+        told = {
+            "response-content-disposition": attachment(name),
+            "response-content-type": "application/octet-stream",
+            **({"versionId": version_id} if version_id is not None else {}),
+        }
+        query = urllib.parse.urlencode(told, quote_via=urllib.parse.quote, safe="~")
+        request = AWSRequest("HEAD" if head else "GET", f"{place.url}?{query}")
+        S3SigV4QueryAuth(_credentials(address.keys), "s3", address.region, expires=expires).add_auth(request)
+        return str(request.url)
+
     def note(self, address: ForeignAddress, *, at_most: int) -> bytes | None:
         """The bytes of a small object; None when it isn't there or is larger."""
         with self._get(address, {}) as answer:
@@ -149,12 +167,15 @@ class ForeignS3:
         place = self._egress.place(address.url)
         signed = dict(headers)
         if address.keys is not None:
-            keys = Credentials(address.keys.access_key, address.keys.secret_key, address.keys.session_token)
             request = AWSRequest("GET", place.url, headers=signed)
-            S3SigV4Auth(keys, "s3", address.region).add_auth(request)
+            S3SigV4Auth(_credentials(address.keys), "s3", address.region).add_auth(request)
             signed = {str(name): str(value) for name, value in request.headers.items()}
         with self._egress.get(place.url, signed, within=within) as answer:
             yield answer
+
+
+def _credentials(keys: ForeignKeys) -> Credentials:
+    return Credentials(keys.access_key, keys.secret_key, keys.session_token)
 
 
 def _size_of(answer: Answer) -> int | None:

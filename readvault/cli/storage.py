@@ -71,6 +71,9 @@ def verify_integrity(
     )
     typer.echo(f"{done.checked} objects with {done.bytes} bytes were read; {done.mended} that were damaged are whole")
     typer.echo(f"{done.repaired} repaired, {done.uncovered} markers and versions removed that lay over pinned ones")
+    if done.references_lost or done.unreachable:
+        lost = f"{done.references_lost} are not there any more, {done.unreachable} can't be reached now"
+        typer.echo(f"files that stay in buckets of their groups: {lost}")
     if done.copied or done.copies_checked:
         typer.echo(f"second bucket: {done.copies_checked} copies read, {done.copied} made")
     if not done.finished:

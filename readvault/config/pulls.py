@@ -20,6 +20,7 @@ class PullSettings(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     enabled: bool = False
+    references: bool = False
     secret_keys: tuple[SecretStr, ...] = ()
     aws_regions: tuple[str, ...] = ("*",)
     hosts: tuple[Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?$")], ...] = ()

@@ -28,6 +28,7 @@ from readvault.db.tables import (
     Manifest,
     ManifestFile,
     OriginalOpening,
+    ReferencedFile,
     Release,
     Repair,
     Screening,
@@ -185,6 +186,8 @@ def rules() -> Iterator[Rule]:
     identity = f"(OLD.sealed_at IS NOT NULL AND ({_changed(UploadedFile, 'id', 'group_id', 'key', 'size')} OR {moved}))"
     yield Rule(_name(UploadedFile), "UPDATE", f"{sealed} OR {identity}", "a sealed file never changes")
     yield Rule(_name(UploadedFile), "DELETE", _IN_AN_ENTRY, "a file of an entry stays")
+    elsewhere = _changed(ReferencedFile, *_all_but(ReferencedFile, "secret"))
+    yield Rule(_name(ReferencedFile), "UPDATE", elsewhere, "where a referenced file lies never changes")
 
 
 def _erasures() -> Iterator[Rule]:

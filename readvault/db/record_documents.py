@@ -35,6 +35,7 @@ from readvault.db.tables import (
     OrganismState,
     OriginalOpening,
     PartialResult,
+    ReferencedFile,
     Release,
     Reprocessing,
     Screening,
@@ -113,7 +114,7 @@ def _of_version(session: Session, name: AccessionVersion) -> Rows:
     rows["results"] = [{name: row[name] for name in _NAME_OF_RESULT} for row in results]
     earlier = (file["fileId"] for row in rows["submitted_data_archive"] for listed in row["files"].values()
                for file in listed)  # fmt: skip
-    rows["uploaded_file"] = _uploads(session, (*(row["file_id"] for row in rows["entry_file"]), *earlier))
+    rows |= _uploads(session, (*(row["file_id"] for row in rows["entry_file"]), *earlier))
     return rows
 
 
@@ -130,16 +131,20 @@ def _of_result(session: Session, manifest_id: int, at: float) -> tuple[str, byte
         for row in _rows(session, StoredObject, col(StoredObject.id).in_(page))["stored_object"]
     ]  # fmt: skip
     # What an external pipeline uploaded itself, or passed on, is an upload too.
-    rows["uploaded_file"] = _uploads(session, (row["file_id"] for row in listed))
+    rows |= _uploads(session, (row["file_id"] for row in listed))
     stem = f"{ROOT}/{result['accession']}/{result['version']}/result-{manifest_id:012d}-{stamp(at)}"
     return _written(stem, "result", rows)
 
 
-def _uploads(session: Session, ids: Iterable[str]) -> list[dict[str, Any]]:
-    return [
-        row for page in batched(sorted(set(ids)), PAGE)
-        for row in _rows(session, UploadedFile, col(UploadedFile.id).in_(page))["uploaded_file"]
-    ]  # fmt: skip
+def _uploads(session: Session, ids: Iterable[str]) -> Rows:
+    """These uploads, and of those that are only referenced where they lie; no credential is ever in a record."""
+    rows: Rows = {"uploaded_file": []}
+    for page in batched(sorted(set(ids)), PAGE):
+        rows["uploaded_file"] += _rows(session, UploadedFile, col(UploadedFile.id).in_(page))["uploaded_file"]
+        referenced = _rows(session, ReferencedFile, col(ReferencedFile.file_id).in_(page))["referenced_file"]
+        if referenced:
+            rows.setdefault("referenced_file", []).extend({**row, "secret": None} for row in referenced)
+    return rows
 
 
 def _rows(session: Session, table: type[SQLModel], *conditions: Any) -> Rows:

@@ -20,6 +20,7 @@ from readvault.db.tables import (
     UploadedFile,
 )
 from readvault.db.upsert import columns_of
+from readvault.domain.referenced import FOLDER
 
 REFERENCES = {
     "uploaded_file.key": "an upload that is open, or sealed and in use",
@@ -59,6 +60,8 @@ NO_REFERENCES = {
     "drop_link.formats": "words",
     "pull_source.file_id": "an upload that is open until it expires or an entry takes it: its own row says so",
     "pull_source.version_id": "of an object in the submitter's own bucket",
+    "referenced_file.file_id": "it goes with the upload's row",
+    "referenced_file.version_id": "of an object in the group's own bucket",
     "file_access.file_id": "the trail of who read it, which outlives it",
     "idempotent_request.key": "a client's own word for a request",
     "idempotent_request.answer": "IDs of uploads, which are looked up and revived when the request comes again",
@@ -112,7 +115,9 @@ def referenced(key: Any, version_id: Any, expired_before: float | ColumnElement[
         ),
         exists().where(col(part.key) == key),
         is_erased(key, version_id),
-        exists().where(col(FixityCheck.key) == key, col(FixityCheck.damage).is_not(None)),
+        exists().where(
+            col(FixityCheck.key) == key, col(FixityCheck.damage).is_not(None), ~col(FixityCheck.key).startswith(FOLDER)
+        ),
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     PLATFORM_MISMATCH = "platformMismatch"
     WRONG_SIZE = "wrongSize"
     WRONG_HASH = "wrongHash"
+    REFERENCE_LOST = "referenceLost"
     TOO_MUCH_HUMAN = "tooMuchHuman"
     UNSCREENABLE_READS = "unscreenableReads"
     NO_READS_LEFT = "noReadsLeft"

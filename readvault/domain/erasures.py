@@ -21,6 +21,8 @@ class Kind(StrEnum):
     """What an object version that goes is."""
 
     ORIGINAL = "original"
+    REFERENCED = "reference"
+    """An original that its group keeps in its own bucket: we forget where, and its bytes stay with the group."""
     PROCESSED = "processed"
     DOCUMENT = "document"
     OTHER_VERSION = "other version"

@@ -10,7 +10,7 @@ from readvault.services import housekeeping, idempotency
 from readvault.services.drops import arrivals
 from readvault.services.house import House
 from readvault.services.processing import pipeline_versions
-from readvault.services.pulls import ending
+from readvault.services.pulls import ending, referenced
 from readvault.services.release import ending_openings
 from readvault.services.storage.erasing import shred_dates, shredding
 from readvault.services.storage.garbage import collection, unfinished
@@ -35,6 +35,7 @@ def recover(house: House, dispatch: Callable[[], int], check: Callable[[], None]
         "drop links": functools.partial(arrivals.sweep, house),
         "expired pulls": functools.partial(ending.expire, house),
         "forgotten pulls": functools.partial(ending.forget_old, house),
+        "credentials encrypted anew": functools.partial(referenced.encrypt_anew, house),
         "expired uploads": functools.partial(unfinished.expire_uploads, house),
         "closed originals": functools.partial(ending_openings.end_unwanted, house),
         "originals due": functools.partial(shred_dates.shred_due, house),

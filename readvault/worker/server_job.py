@@ -16,9 +16,10 @@ from typing import Any
 from readvault.db.faults import patiently
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
-from readvault.domain.errors import InvalidSubmission
+from readvault.domain.errors import BytesLost, InvalidSubmission
 from readvault.domain.organism import SampleType
 from readvault.domain.reads import LibraryLayout, Platform
+from readvault.domain.referenced import is_referenced
 from readvault.domain.reports import FetchReport, RegisterReport, StageReport
 from readvault.domain.status import ProcessingResult
 from readvault.failpoints import failpoint
@@ -62,20 +63,29 @@ class ServerJob(HeldJob):
     def fetch(self) -> FetchReport:
         """Download the sealed originals and compute their SHA-256 on the way.
 
-        Raises InvalidSubmission when a file does not have the hash that was declared for it, BytesLost when
-        one is gone or not what was sealed: that is noted as damage.
+        Raises InvalidSubmission when a file does not have the hash that was declared for it, or stays in a
+        bucket of its group and is not there any more, BytesLost when one of ours is gone or not what was
+        sealed: that is noted as damage.
         """
         files = self._inputs.files
         total = sum(file.stored.size for file in files)
         self._make_sure_of_room("fetch", SCRATCH_FACTOR, total)
         originals = self._directory / "originals"
         originals.mkdir(exist_ok=True)
+        wrong = []
         for number, file in enumerate(files):
             target = originals / f"{number:04}"
-            self._hashes[file.file_id] = self._fetched(
-                file.stored, file.sha256, target, "fetch", declared=file.declared_sha256
-            )
+            try:
+                self._hashes[file.file_id] = self._fetched(
+                    file.stored, file.sha256, target, "fetch", declared=file.declared_sha256
+                )
+            except BytesLost:
+                if not is_referenced(file.stored.key):
+                    raise
+                wrong.append(_lost_reference(file))
             self._lease.check()
+        if wrong:
+            raise InvalidSubmission(wrong)
         wrong = [_wrong_hash(file) for file in files if file.declared_sha256 not in (None, self._hashes[file.file_id])]
         self._patiently(lambda: jobs.record_hashes(self._house, self._claim, self._hashes))
         repair.with_new_bytes(self._house, self._claim.group_id, set(self._hashes.values()))
@@ -178,7 +188,12 @@ class ServerJob(HeldJob):
             provenance={
                 **(result.provenance if result else {}),
                 "inputs": [
-                    {"category": f.category, "size": f.stored.size, "sha256": self._hashes[f.file_id]}
+                    {
+                        "category": f.category,
+                        "size": f.stored.size,
+                        "sha256": self._hashes.get(f.file_id, f.sha256 or f.declared_sha256),
+                        **({"storage": "group"} if is_referenced(f.stored.key) else {}),
+                    }
                     for f in self._inputs.files
                 ],
             },
@@ -193,6 +208,16 @@ class ServerJob(HeldJob):
         path.write_bytes(content)
         self._house.store.store(path, key, sha256=sha256)
         failpoint("register-document-written")
+
+
+def _lost_reference(file: SealedFile) -> Annotation:
+    return Annotation(
+        Reason.REFERENCE_LOST,
+        "This file stays in a bucket of your group, and can't be read there, or has other bytes than it had. Put it"
+        " back or renew the credentials, or upload it and revise the entry.",
+        fields=(Field(FieldType.FILE, file.category),),
+        file=file.label,
+    )
 
 
 def _wrong_hash(file: SealedFile) -> Annotation:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from readvault.api.dependencies import MAX_INT, HouseDep, IdempotencyKeyDep, Text, UserDep
 from readvault.api.schemas import pulls as schemas
-from readvault.services.pulls import access, ending, requests
+from readvault.services.pulls import access, ending, referenced, requests
 
 router = APIRouter(prefix="/pulls", tags=["pulls"])
 
@@ -33,6 +33,26 @@ def list_pulls(
     views = access.pulls_of_group(house, user, group_id, after)
     more = views[-1].pull.id if len(views) == access.PAGE else None
     return schemas.PullPage(pulls=[schemas.PullSummary.of(view) for view in views], next=more)
+
+
+@router.get("/references")
+def list_references(
+    user: UserDep,
+    house: HouseDep,
+    group_id: Annotated[int, Query(alias="groupId", ge=0, le=MAX_INT)],
+    after: Annotated[Text | None, Query(max_length=64)] = None,
+) -> schemas.ReferencePage:
+    """The files that stay in a group's own buckets, and how they were found when they were last read."""
+    found = referenced.references_of_group(house, user, group_id, after)
+    more = found[-1].where.file_id if len(found) == referenced.PAGE else None
+    return schemas.ReferencePage(references=[schemas.ReferenceInfo.of(each) for each in found], next=more)
+
+
+@router.put("/references/credentials")
+def renew_credentials(body: schemas.NewCredentials, user: UserDep, house: HouseDep) -> schemas.RenewedCredentials:
+    """Read what a group references in a bucket with other keys from now on, after they were changed there."""
+    files = referenced.renew_credentials(house, user, body.group_id, body.wanted())
+    return schemas.RenewedCredentials(files=files)
 
 
 @router.get("/{pull_id}")

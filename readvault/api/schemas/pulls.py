@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
@@ -12,6 +13,7 @@ from readvault.db.tables import PullSource
 from readvault.domain.errors import BadRequest
 from readvault.ports import ForeignBucket, ForeignKeys
 from readvault.services.pulls.asked import PullView, WantedPull, WantedSource
+from readvault.services.pulls.referenced import Referenced
 
 MAX_SOURCES = 10_000
 Category = Annotated[Text, Field(max_length=100)]
@@ -72,20 +74,26 @@ class BucketToPull(Wire):
 
 
 class PullRequest(Wire):
-    """The body of `POST /pulls`: `urls`, or a `bucket` with `keys` or a `prefix`."""
+    """The body of `POST /pulls`: `urls`, or a `bucket` with `keys` or a `prefix`.
+
+    With `keep: reference` the files stay where they are, where the instance allows it.
+    """
 
     group_id: GroupId
+    keep: Literal["copy", "reference"] = "copy"
     urls: list[UrlToPull] = Field([], max_length=MAX_SOURCES)
     bucket: BucketToPull | None = None
 
     def wanted(self) -> WantedPull:
         """As the use case takes it; raises BadRequest for URLs beside a bucket."""
+        by_reference = self.keep == "reference"
         if self.bucket is None:
-            return WantedPull(tuple(each.wanted() for each in self.urls))
+            return WantedPull(tuple(each.wanted() for each in self.urls), by_reference=by_reference)
         if self.urls:
             raise BadRequest("One pull takes URLs or a bucket, not both.")
         keys = tuple(each.wanted() for each in self.bucket.keys)
-        return WantedPull(keys, self.bucket.bucket(), self.bucket.prefix, self.bucket.category)
+        wanted = WantedPull(keys, self.bucket.bucket(), self.bucket.prefix, self.bucket.category)
+        return replace(wanted, by_reference=by_reference)
 
 
 class ChallengeToPut(Wire):
@@ -140,6 +148,7 @@ class PullSummary(Wire):
     asked_at: str
     expires_at: str
     ended_at: str | None
+    keep: str
     bucket: str | None
     size: int
     bytes_done: int
@@ -174,6 +183,64 @@ class PullPage(Wire):
     next: str | None
 
 
+class ReferenceInfo(Wire):
+    """A file that stays in a bucket of its group. `damage` says what was wrong when it was last read here."""
+
+    file_id: str
+    endpoint: str | None
+    bucket: str | None
+    place: str
+    size: int
+    sha256: str | None
+    referenced_at: str
+    checked_at: str | None
+    damage: str | None
+
+    @classmethod
+    def of(cls, found: Referenced) -> ReferenceInfo:
+        """As it goes over the wire."""
+        return cls(
+            file_id=found.where.file_id,
+            endpoint=found.where.endpoint,
+            bucket=found.where.bucket,
+            place=found.where.place,
+            size=found.size,
+            sha256=found.sha256,
+            referenced_at=when(found.where.referenced_at),
+            checked_at=None if found.checked_at is None else when(found.checked_at),
+            damage=found.damage,
+        )
+
+
+class ReferencePage(Wire):
+    """A group's referenced files, by file ID. `next` is the `after` of the next page, null at the end."""
+
+    references: list[ReferenceInfo]
+    next: str | None
+
+
+class NewCredentials(Wire):
+    """The keys with which all that a group references in a bucket is read from now on. They are never shown again."""
+
+    group_id: GroupId
+    bucket: Annotated[Text, Field(min_length=3, max_length=63)]
+    region: Annotated[Text, Field(min_length=1, max_length=40)] = "us-east-1"
+    endpoint: Annotated[Text, Field(max_length=300)] | None = None
+    access_key: SecretStr = Field(min_length=1, max_length=200)
+    secret_key: SecretStr = Field(min_length=1, max_length=200)
+
+    def wanted(self) -> ForeignBucket:
+        """As the use case takes it."""
+        keys = ForeignKeys(self.access_key.get_secret_value(), self.secret_key.get_secret_value())
+        return ForeignBucket(self.endpoint or "", self.region, self.bucket, keys)
+
+
+class RenewedCredentials(Wire):
+    """How many files are read with the new keys."""
+
+    files: int
+
+
 def _about(view: PullView) -> dict[str, Any]:
     pull = view.pull
     return {
@@ -184,6 +251,7 @@ def _about(view: PullView) -> dict[str, Any]:
         "asked_at": when(pull.asked_at),
         "expires_at": when(pull.expires_at),
         "ended_at": None if pull.ended_at is None else when(pull.ended_at),
+        "keep": "reference" if pull.by_reference else "copy",
         "bucket": pull.bucket,
         "size": view.size,
         "bytes_done": view.bytes_done,

@@ -20,7 +20,7 @@ from readvault.db.tables.exports import SiloExport, SiloExportFile, SiloExportMe
 from readvault.db.tables.garbage import CondemnedVersion, PartialFile
 from readvault.db.tables.people import Group, GroupMember, MachineToken, UserAccount
 from readvault.db.tables.processing import Job, Manifest, ManifestFile, PartialResult, SentBack, StoredObject
-from readvault.db.tables.pulls import Pull, PullSource
+from readvault.db.tables.pulls import Pull, PullSource, ReferencedFile
 from readvault.db.tables.records import PendingRecord
 from readvault.db.tables.release import (
     CurrentResult,
@@ -70,6 +70,7 @@ __all__ = [
     "PendingRecord",
     "Pull",
     "PullSource",
+    "ReferencedFile",
     "Release",
     "ReleasedCount",
     "Repair",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Text, false, text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Text, false, text
 from sqlmodel import Field, SQLModel
 
 from readvault.db.tables.keys import KEY
@@ -41,6 +41,8 @@ class Pull(SQLModel, table=True):
     """Whether the prefix was listed: what is pulled never changes afterwards."""
     secret: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     """The credentials, encrypted; gone when the pull is over."""
+    by_reference: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
+    """Whether the files stay where they are, and are only read and hashed."""
     challenge_name: str | None = None
     challenge_content: str | None = None
     job_id: str | None = Field(default=None, unique=True)
@@ -77,3 +79,24 @@ class PullSource(SQLModel, table=True):
     sha256: str | None = None
     file_id: str | None = None
     """The uploaded file that it becomes."""
+
+
+class ReferencedFile(SQLModel, table=True):
+    """Where the bytes of an uploaded file lie that its group keeps in its own store. Only `secret` ever changes."""
+
+    __tablename__ = "referenced_file"
+    __table_args__ = (Index("ix_referenced_file_bucket", "endpoint", "bucket"),)
+    file_id: str = Field(
+        sa_column=Column(ForeignKey("uploaded_file.id", ondelete="CASCADE"), primary_key=True, nullable=False)
+    )
+    endpoint: str | None = None
+    region: str | None = None
+    bucket: str | None = None
+    """None: `place` is a URL that everybody may read."""
+    place: str = Field(sa_column=Column(KEY, nullable=False))
+    etag: str
+    version_id: str | None = None
+    """The store's own, where it keeps versions."""
+    referenced_at: float
+    secret: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """The credentials, encrypted, for as long as the file is referenced."""

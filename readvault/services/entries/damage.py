@@ -14,12 +14,15 @@ from readvault.db import audit, clock
 from readvault.db.tables import FixityCheck
 from readvault.db.upsert import columns_of, insert_into
 from readvault.domain.errors import BytesLost, Damaged, ProcessingFailure, StoreUnavailable
+from readvault.domain.referenced import is_referenced
 from readvault.ports import ReadStore, StoredVersion
 from readvault.services.house import House
 
 logger = logging.getLogger(__name__)
 
 MISSING, OTHER_BYTES = "missing", "other bytes"
+REFERENCE_LOST = "reference lost"
+"""A file that stays in a bucket of its group is not there any more as it was: theirs to mend, no loss of ours."""
 IS_DAMAGED = "stored bytes are damaged"
 """What a job's reason holds when it waits for a repair: the repair queues it again."""
 ACTOR = "readvault"
@@ -38,7 +41,7 @@ def called(key: str) -> str:
 def found(
     store: ReadStore, stored: StoredVersion, sha256: str | None, *, progress: Callable[[int], None] | None = None
 ) -> str | None:
-    """What is wrong with a version's bytes (MISSING, OTHER_BYTES), all of them read now; None when they are right.
+    """What is wrong with a version's bytes (MISSING, OTHER_BYTES, REFERENCE_LOST), all of them read now; None: nothing.
 
     What looks wrong is read once more: a broken transfer is no damage. Raises ProcessingFailure when S3
     can't be reached.
@@ -52,9 +55,10 @@ def _once(
 ) -> str | None:
     try:
         read = store.sha256_of(stored, expected=sha256, progress=progress)
-        return None if read == sha256 or sha256 is None else OTHER_BYTES
+        wrong = None if read == sha256 or sha256 is None else OTHER_BYTES
     except BytesLost:
-        return MISSING
+        wrong = MISSING
+    return REFERENCE_LOST if wrong is not None and is_referenced(stored.key) else wrong
 
 
 def note(house: House, stored: StoredVersion, damage: str | None, *, unrepaired: str | None = None) -> str | None:
@@ -113,6 +117,8 @@ def put(session: Session, stored: StoredVersion, damage: str | None, *, unrepair
 def noticed(house: House, stored: StoredVersion, sha256: str | None, step: str) -> ProcessingFailure:
     """What to raise for a version that looked lost or altered: BytesLost when it is (and it is noted), else a retry."""
     damage = found(house.store, stored, sha256)
+    if damage is None and is_referenced(stored.key):  # somebody else's store: no outage of ours
+        return ProcessingFailure(step, "a referenced file was read with other bytes than it has now; it is read again")
     if damage is None:
         return StoreUnavailable(step, "S3 gave other bytes than it holds; they are read again")
     note(house, stored, damage)
@@ -131,5 +137,8 @@ def damaged_among(session: Session, keys: Iterable[str]) -> set[str]:
 
 def refuse_damaged(session: Session, keys: Collection[str]) -> None:
     """Raise Damaged when one of these files is: nobody ever gets other bytes than were sealed."""
-    if damaged_among(session, keys):
+    damaged = damaged_among(session, keys)
+    if any(map(is_referenced, damaged)):
+        raise Damaged("This file stays in a bucket of its group, and was not found there as it was submitted.")
+    if damaged:
         raise Damaged("The stored bytes of this file are damaged. They are being restored; please try again later.")

@@ -94,6 +94,7 @@ def _integrity(day: Day) -> Iterator[tuple[str, int]]:
     yield "read in the last 24 hours", standing.objects_checked_last_day
     yield "found damaged that day", day.damaged
     yield "damaged now", standing.objects_damaged
+    yield "files that their groups keep elsewhere and have lost", standing.references_lost
     yield "copies owed to the second bucket", standing.copies_owed
     yield "records that wait to be written", standing.records_pending
 

@@ -38,6 +38,7 @@ from readvault.db.tables import (
 from readvault.domain.actor import Actor
 from readvault.domain.status import JobKind, JobState, Status
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries.damage import MISSING, OTHER_BYTES, REFERENCE_LOST
 from readvault.services.house import House
 from readvault.services.release import opening
 from readvault.services.screening import withholding
@@ -226,7 +227,7 @@ def _quota(session: Session, limits: LimitSettings) -> Iterator[Figure]:
 
 def _integrity(session: Session, now: float) -> Iterator[Figure]:
     damage = col(FixityCheck.damage)
-    damaged = dict.fromkeys(("missing", "other bytes"), 0)
+    damaged = dict.fromkeys((MISSING, OTHER_BYTES, REFERENCE_LOST), 0)
     for kind, count in session.execute(select(damage, func.count()).where(damage.is_not(None)).group_by(damage)):
         damaged[kind] = count
     for kind, count in damaged.items():

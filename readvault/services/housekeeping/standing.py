@@ -30,6 +30,7 @@ from readvault.db.tables import (
 from readvault.domain.failures import failure_of
 from readvault.domain.reprocessing import OrderState
 from readvault.domain.status import JobKind, JobState
+from readvault.services.entries.damage import REFERENCE_LOST
 from readvault.services.house import House
 from readvault.services.housekeeping.desk import desk_in
 
@@ -84,6 +85,7 @@ class Standing:
     """The processed files of all results that stand; one that several results have counts for each."""
     condemned: int = 0
     objects_damaged: int = 0
+    references_lost: int = 0
     objects_checked_last_day: int = 0
     copies_owed: int = 0
     records_pending: int = 0
@@ -170,7 +172,9 @@ def _stored(session: Session, told: Standing, now: float) -> None:
     garbage = select(func.coalesce(func.sum(CondemnedVersion.size), 0)).where(waiting)
     told.condemned = int(session.execute(garbage).scalar_one())
     damaged = select(func.count()).select_from(FixityCheck).where(col(FixityCheck.damage).is_not(None))
-    told.objects_damaged = session.execute(damaged).scalar_one()
+    lost = damaged.where(col(FixityCheck.damage) == REFERENCE_LOST)
+    told.references_lost = session.execute(lost).scalar_one()
+    told.objects_damaged = session.execute(damaged).scalar_one() - told.references_lost
     checked = select(func.count()).select_from(FixityCheck).where(col(FixityCheck.checked_at) >= now - 86_400)
     told.objects_checked_last_day = session.execute(checked).scalar_one()
     owed = select(func.count()).select_from(SecondCopy).where(col(SecondCopy.copied_at).is_(None))

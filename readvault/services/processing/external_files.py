@@ -15,6 +15,7 @@ from readvault.domain.errors import Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
 from readvault.domain.reads import READ_LEVEL
+from readvault.domain.referenced import is_referenced
 from readvault.ports import StoredVersion
 from readvault.services.processing.external_claims import external_of
 from readvault.services.processing.stored_objects import StagedFile
@@ -95,6 +96,14 @@ def check_group(
                 f"Accession version {name} belongs to group {group_id}"
                 f" but the attached file {file.file_id} belongs to the group {upload.group_id}."
             )
+
+
+def check_stored_here(files: Sequence[SentFile], known: Mapping[str, UploadedFile], originals: set[str]) -> None:
+    """Refuse results that stay in a bucket of their group: what is released must be ours to keep."""
+    for file in files:
+        upload = known.get(file.file_id)
+        if upload is not None and is_referenced(upload.key) and file.file_id not in originals:
+            raise Unprocessable(f"The file {file.file_id} stays in a bucket of its group. Results have to be uploaded.")
 
 
 def staged(organism: Organism, file: SentFile, upload: UploadedFile, originals: set[str]) -> StagedFile:

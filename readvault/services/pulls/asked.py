@@ -35,6 +35,8 @@ class WantedPull:
     prefix: str | None = None
     category: str | None = None
     """Of what is found under the prefix."""
+    by_reference: bool = False
+    """The files stay where they are: they are read and hashed, and read again whenever they are needed."""
 
 
 @dataclass(frozen=True, slots=True)

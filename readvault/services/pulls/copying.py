@@ -23,7 +23,7 @@ from readvault.domain.pulls import Refusal, SourceRefused
 from readvault.failpoints import failpoint
 from readvault.ports import ForeignAddress, ForeignObject, ForeignStores, StoredVersion, UploadedPart
 from readvault.services.house import House
-from readvault.services.pulls.ranges import Ranges, cut
+from readvault.services.pulls.ranges import RANGE, Ranges, cut
 from readvault.services.uploads import multipart
 
 WRITERS = 2
@@ -54,6 +54,21 @@ class Copy:
         if self.file.multipart_part_size is None:
             return self._in_one_piece()
         return self._in_parts(self.file.multipart_part_size)
+
+    def only_hashed(self) -> str:
+        """Read all of it and keep none; its SHA-256 (hexadecimal). Broken off, it is read from its start again.
+
+        Raises SourceRefused, SourceAway.
+        """
+        whole, done = hashlib.sha256(), 0
+        with closing(self._ranges().each(cut(self.pinned.size, RANGE))) as bodies:
+            for body in bodies:
+                self.check()
+                whole.update(body)
+                done += len(body)
+                self.progress(done)
+        self._compare(whole.hexdigest())
+        return whole.hexdigest()
 
     def _there(self) -> StoredVersion | None:
         """The object, where an earlier attempt ended it and didn't come to note that."""

@@ -17,6 +17,7 @@ from readvault.db.tables import Pull, PullSource, UploadedFile
 from readvault.domain import filenames
 from readvault.domain.errors import ProcessingFailure, TooLarge, TooMany
 from readvault.domain.pulls import Refusal, SourceRefused, SourceState
+from readvault.domain.referenced import key_of
 from readvault.ports import ForeignAddress, ForeignBucket, ForeignKeys, ForeignObject, ForeignStores
 from readvault.services.house import House
 from readvault.services.pulls.asked import CHALLENGE, folder_of
@@ -132,7 +133,7 @@ class Pins:
     def _reserve(self, source: PullSource, found: ForeignObject) -> UploadedFile | None:
         house, pull, limits = self.house, self.pull, self.house.settings.limits
         part = multipart.part_size_for(house, found.size)
-        cut = found.size > part
+        cut = found.size > part and not pull.by_reference
         wanted = quota.Wanted(pull.group_id, pull.asked_by, files=1, size=found.size, multiparts=int(cut))
         with house.sessions.begin() as session:
             now = clock.read(session)
@@ -154,7 +155,7 @@ class Pins:
                 batch_id=pull.id,
                 group_id=pull.group_id,
                 uploader=pull.asked_by,
-                key=f"incoming/{pull.id}/{file_id}",
+                key=key_of(pull.id, file_id) if pull.by_reference else f"incoming/{pull.id}/{file_id}",
                 declared_size=found.size,
                 declared_sha256=source.expected_sha256,
                 multipart_upload_id=multipart.NOT_STARTED if cut else None,
@@ -170,7 +171,7 @@ class Pins:
 
     def _owned(self, session: Session, source: PullSource, found: ForeignObject) -> str | None:
         """The ID of a file of the group with the declared SHA-256: then nothing needs to be sent."""
-        if source.expected_sha256 is None:
+        if source.expected_sha256 is None or self.pull.by_reference:
             return None
         file = WantedFile(source.name, found.size, source.expected_sha256)
         return owned_by(session, self.pull.group_id, [file]).get((source.expected_sha256, found.size))

@@ -16,6 +16,7 @@ from readvault.domain.errors import LeaseLost, ProcessingFailure
 from readvault.domain.pulls import PullState, Refusal, SourceAway, SourceRefused, SourceState
 from readvault.failpoints import failpoint
 from readvault.services.house import House
+from readvault.services.pulls import referenced
 from readvault.services.pulls.access import is_over
 from readvault.services.pulls.copying import STEP, Copy
 from readvault.services.pulls.ending import end, lock_files
@@ -112,7 +113,7 @@ class _Work:
             self._lease.check,
             noting.note,
         )
-        sha256 = copy.run()
+        sha256 = copy.only_hashed() if self.pins.pull.by_reference else copy.run()
         self._lease.check()
         self._note_copied(source, file, sha256)
 
@@ -190,6 +191,8 @@ class _Work:
             kept.multipart_completed = kept.multipart_upload_id is not None
             kept.expires_at = self._expiry(session)
             row = session.get_one(PullSource, (source.pull_id, source.number))
+            if self.pins.pull.by_reference:
+                referenced.keep(self._house.settings.pulls, session, self.pins.pull, row)
             row.state, row.sha256, row.bytes_done = SourceState.DONE.value, sha256, row.size or 0
             row.secret = None
             failpoint("import-copied-before-commit")

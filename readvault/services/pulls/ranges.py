@@ -10,6 +10,8 @@ from threading import Event
 from readvault.domain.pulls import SourceAway
 from readvault.ports import ForeignAddress, ForeignObject, ForeignStores
 
+RANGE = 16 * 2**20
+"""Bytes that are asked for at a time of what is only hashed, or written to a local file."""
 PAUSES = (0.5, 2.0, 5.0)
 """Seconds before a range is asked for again that broke off."""
 

@@ -65,6 +65,8 @@ def request_pull(
     """
     foreign = offered(house)
     bucket, sources = _checked(house, foreign, wanted)
+    if wanted.by_reference:
+        _check_reference(house, bucket, sources)
     once = Once.of(key, "request-pull", group_id, _asked(wanted))
     with house.sessions.begin() as session:
         authorize(session, actor, Action.PULL, group_id=group_id)
@@ -142,7 +144,7 @@ def _checked(
     if len(wanted.sources) > most:
         hit = LimitHit("objects per pull", most, 0, len(wanted.sources))
         raise TooLarge(f"One pull may name {most} files; this one names {len(wanted.sources)}.", hit=hit)
-    bucket = None if wanted.bucket is None else _checked_bucket(foreign, wanted.bucket)
+    bucket = None if wanted.bucket is None else checked_bucket(foreign, wanted.bucket)
     if wanted.prefix is not None:
         if bucket is None:
             raise BadRequest("A prefix is one of a bucket.")
@@ -151,7 +153,8 @@ def _checked(
     return bucket, tuple(_named(house, foreign, bucket, each) for each in wanted.sources)
 
 
-def _checked_bucket(foreign: ForeignStores, bucket: ForeignBucket) -> ForeignBucket:
+def checked_bucket(foreign: ForeignStores, bucket: ForeignBucket) -> ForeignBucket:
+    """The bucket with its endpoint written out; raises BadRequest for what is none, or nowhere that may be asked."""
     if _BUCKET.fullmatch(bucket.bucket) is None or ".." in bucket.bucket:
         raise BadRequest("A bucket's name has 3 to 63 small letters, digits, dots and hyphens.")
     if _REGION.fullmatch(bucket.region) is None:
@@ -200,6 +203,16 @@ def _named(house: House, foreign: ForeignStores, bucket: ForeignBucket | None, w
     return _Named(replace(wanted, sha256=digest), name, place, wanted.address if has_query else None)
 
 
+def _check_reference(house: House, bucket: ForeignBucket | None, sources: Sequence[_Named]) -> None:
+    """What stays elsewhere must be readable for years: nothing that is signed for hours will do."""
+    if not house.settings.pulls.references:
+        raise BadRequest("This instance keeps a copy of every file: files can't only be referenced.")
+    if bucket is not None and bucket.keys is not None and bucket.keys.session_token is not None:
+        raise BadRequest("Temporary credentials end. A reference needs an access key that lasts.")
+    if any(each.secret is not None for each in sources):
+        raise BadRequest("A URL with a query is none that lasts. Name the bucket and its keys, or a public URL.")
+
+
 def _needs_challenge(bucket: ForeignBucket | None, sources: Sequence[_Named]) -> bool:
     """Whether some of it is asked for without any credential: then everybody could name it."""
     return bucket.keys is None if bucket is not None else not all(is_signed(each.wanted.address) for each in sources)
@@ -232,6 +245,7 @@ def _row(
         state=PullState.OPEN.value,
         prefix=wanted.prefix,
         category=wanted.category,
+        by_reference=wanted.by_reference,
     )
     if bucket is not None:
         pull.endpoint, pull.region, pull.bucket = bucket.endpoint, bucket.region, bucket.bucket
@@ -266,5 +280,5 @@ def _asked(wanted: WantedPull) -> list[object]:
         [[each.address, each.name, each.size, each.sha256, each.category] for each in wanted.sources],
         None if bucket is None else [bucket.endpoint, bucket.region, bucket.bucket],
         None if keys is None else [keys.access_key, keys.secret_key, keys.session_token],
-        [wanted.prefix, wanted.category],
+        [wanted.prefix, wanted.category, *(["reference"] if wanted.by_reference else [])],
     ]

@@ -12,6 +12,7 @@ import os
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import ColumnElement, SQLColumnExpression
 
 from readvault.config.pulls import PullSettings, decoded
 from readvault.domain.errors import NotReady, ProcessingFailure
@@ -49,6 +50,11 @@ def _name_of(key: bytes) -> str:
     return hashlib.sha256(b"readvault key name" + key).hexdigest()[:8]
 
 
+def is_newest(settings: PullSettings, hidden: SQLColumnExpression[str | None]) -> ColumnElement[bool]:
+    """SQL: whether a text was encrypted with the newest key."""
+    return hidden.startswith(f"{_FORM}.{_name_of(decoded(settings.secret_keys[0]))}.")
+
+
 def of_pull(pull_id: str) -> str:
     """What a bucket's credentials belong to."""
     return f"pull {pull_id}"
@@ -57,3 +63,8 @@ def of_pull(pull_id: str) -> str:
 def of_source(pull_id: str, number: int) -> str:
     """What a source's URL belongs to."""
     return f"pull {pull_id} source {number}"
+
+
+def of_referenced(file_id: str) -> str:
+    """What the credentials belong to with which a referenced file is read."""
+    return f"referenced file {file_id}"

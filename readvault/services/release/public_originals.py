@@ -30,6 +30,7 @@ from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.openings import State, Step
 from readvault.domain.organism import Organism
 from readvault.domain.reads import FileFormat
+from readvault.domain.referenced import is_referenced
 from readvault.domain.status import Visibility
 from readvault.ports import StoredVersion
 from readvault.services.entries import giving
@@ -152,7 +153,12 @@ def originals_of(house: House, session: Session, name: AccessionVersion) -> Orig
     if row is None or not row[1] or row[2] is None:
         return Originals(state, "it is not released", None, None, said, files)
     organism = house.organisms.get(row[0])
-    obstacle = "some of them were erased" if erased else _obstacle(session, organism, name, len(files))
+    if erased:
+        obstacle: str | None = "some of them were erased"
+    elif any(is_referenced(file.stored.key) for file in files):
+        obstacle = "some of them stay in a bucket of their group"
+    else:
+        obstacle = _obstacle(session, organism, name, len(files))
     return Originals(state, obstacle, row[2], row[3], said, files)
 
 

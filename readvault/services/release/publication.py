@@ -27,6 +27,7 @@ from readvault.domain import manifest as manifests
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.reads import READ_LEVEL
+from readvault.domain.referenced import is_referenced
 from readvault.failpoints import failpoint
 from readvault.ports import StoredVersion
 from readvault.services.entries import damage
@@ -151,8 +152,11 @@ def _first_version(session: Session, key: str, version_id: str | None) -> str | 
 
 
 def _there(session: Session, released: _Released) -> list[_File]:
-    """The files and originals that nobody shredded: a later result may come after the originals are gone."""
-    files = [*released.files, *released.originals]
+    """The files and originals that nobody shredded: a later result may come after the originals are gone.
+
+    What its group keeps elsewhere is not ours to promise.
+    """
+    files = [file for file in (*released.files, *released.originals) if not is_referenced(file.stored.key)]
     erased = erased_among(session, ((file.stored.key, file.stored.version_id) for file in files))
     return [file for file in files if (file.stored.key, file.stored.version_id) not in erased]
 

@@ -12,8 +12,9 @@ from sqlmodel import Session, col, select
 from readvault.db.erased import erased_among
 from readvault.db.tables import EntryFile, EntryVersion, Manifest, ManifestFile, StoredObject, UploadedFile
 from readvault.domain.actor import Actor
-from readvault.domain.errors import Forbidden
+from readvault.domain.errors import Damaged, Forbidden, ProcessingFailure
 from readvault.domain.reads import READ_LEVEL
+from readvault.domain.referenced import is_referenced
 from readvault.ports import StoredVersion
 from readvault.services.authorization import Action, authorize
 from readvault.services.entries import giving
@@ -35,6 +36,15 @@ class ReviewFile:
     """Whether the person who asks may read it."""
     public: bool
     """Whether everybody may."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Size (bytes), SHA-256 and where the bytes lie: here, or with the group, not under our guarantee."""
+        return {
+            "size": self.size,
+            "sha256": self.sha256,
+            "storage": "group" if is_referenced(self.key) else "readvault",
+        }
 
 
 def originals(session: Session, actor: Actor | None, entry: EntryVersion) -> list[ReviewFile]:
@@ -117,18 +127,30 @@ def by_category(files: Iterable[ReviewFile], house: House) -> dict[str, list[dic
     """The files with fresh URLs, size (bytes) and SHA-256, for people."""
     listed: dict[str, list[dict[str, Any]]] = {}
     for file in files:
-        url = signed(file, house) if file.given else None
-        facts = {"url": url, "size": file.size, "sha256": file.sha256}
-        listed.setdefault(file.category, []).append({"fileId": file.file_id, "name": file.name, **facts})
+        url = _url_of(file, house) if file.given else None
+        listed.setdefault(file.category, []).append(
+            {"fileId": file.file_id, "name": file.name, "url": url, **file.facts}
+        )
     return listed
+
+
+def _url_of(file: ReviewFile, house: House) -> str | None:
+    """One that its group has lost is no obstacle to whoever edits the entry to replace it."""
+    try:
+        return signed(file, house)
+    except (Damaged, ProcessingFailure):
+        if not is_referenced(file.key):
+            raise
+        return None
 
 
 def without_urls(files: Iterable[ReviewFile]) -> dict[str, list[dict[str, Any]]]:
     """The files with size (bytes), SHA-256 and whether the person may ask for a URL."""
     listed: dict[str, list[dict[str, Any]]] = {}
     for file in files:
-        facts = {"readable": file.given, "size": file.size, "sha256": file.sha256}
-        listed.setdefault(file.category, []).append({"fileId": file.file_id, "name": file.name, **facts})
+        listed.setdefault(file.category, []).append(
+            {"fileId": file.file_id, "name": file.name, "readable": file.given, **file.facts}
+        )
     return listed
 
 

@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 from readvault.db import condemned
 from readvault.db.erased import is_erased
 from readvault.db.tables import UploadedFile
+from readvault.domain.referenced import FOLDER
 from readvault.services.entries import damage
 from readvault.services.uploads.answers import WantedFile
 
@@ -21,6 +22,8 @@ def owned_by(session: Session, group_id: int, files: Iterable[WantedFile]) -> di
         col(UploadedFile.sha256).in_(digests),
         col(UploadedFile.sealed_at).is_not(None),
         ~is_erased(col(UploadedFile.key), col(UploadedFile.version_id)),
+        # Who uploads a file wants it kept here: one that is only referenced is none of ours.
+        ~col(UploadedFile.key).startswith(FOLDER),
     )
     found = session.exec(query).all()
     keys = [key for *_, key in found]

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from readvault.domain.organism import Organism
 from readvault.domain.status import JobKind, JobState
+from readvault.services.entries.damage import REFERENCE_LOST
 from readvault.services.housekeeping.desk import Backlog, Desk, desk
 from readvault.services.housekeeping.figures import Figure
 from readvault.services.reprocessing import orders
@@ -42,7 +43,9 @@ def overview(request: Request, site: SiteDep, visit: MaintainerDep) -> Response:
         waiting=waiting,
         queue=_queue(figures),
         figures={name: values.get(()) for name, values in figures.items()},
-        damaged=sum(figures.get("readvault_objects_damaged", {}).values()),
+        damaged=sum(
+            number for (kind,), number in figures.get("readvault_objects_damaged", {}).items() if kind != REFERENCE_LOST
+        ),
         erasures_to_do=int(figures.get("readvault_erasures_waiting", {}).get(("shredding",), 0)),
         orders=[each for each in map(shown, orders.page(site.house, visit.actor)) if each["living"]],
         parts=request.app.state.readiness.now(),

@@ -14,6 +14,7 @@ from readvault.config import UrlSettings
 from readvault.config.pulls import PullSettings
 from readvault.db.tables import Job
 from readvault.domain.status import JobKind, JobState
+from readvault.ports import ForeignBucket, ForeignKeys
 from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.pulls import access, pulling, requests
@@ -45,6 +46,16 @@ class Lab:
         """A pull of these objects by pre-signed URLs."""
         sources = tuple(WantedSource(self.url(path), **told) for path in paths)
         return requests.request_pull(self.house, ALICE, self.group_id, WantedPull(sources))
+
+    def referenced(self, *keys: str, access_key: str = "LAB", **told: Any) -> PullView:
+        """A pull that leaves these objects of bucket `lab` where they are."""
+        bucket = self.bucket(access_key)
+        wanted = WantedPull(tuple(WantedSource(key, **told) for key in keys), bucket, by_reference=True)
+        return requests.request_pull(self.house, ALICE, self.group_id, wanted)
+
+    def bucket(self, access_key: str = "LAB", **keys: Any) -> ForeignBucket:
+        """Bucket `lab` with an access key."""
+        return ForeignBucket(f"https://{HOST}:{self.port}", "x", "lab", ForeignKeys(access_key, "secret", **keys))
 
     def job(self) -> Job:
         """The newest job that imports."""

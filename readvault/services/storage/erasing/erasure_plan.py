@@ -23,6 +23,7 @@ from readvault.db.tables import (
 from readvault.domain import manifest
 from readvault.domain.erasures import BUCKET, SECOND, Kind, Scope
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.referenced import is_referenced
 from readvault.ports import ReadStore, StoredVersion
 from readvault.services.house import House
 from readvault.services.processing import chain
@@ -82,9 +83,9 @@ def _all(session: Session, names: Sequence[AccessionVersion], scope: Scope) -> I
     for some in batched(sorted(ids), PAGE):
         sealed = col(UploadedFile.sealed_at).is_not(None)
         for row in session.execute(select(UploadedFile).where(col(UploadedFile.id).in_(some), sealed)).scalars():
+            kind = Kind.REFERENCED if is_referenced(row.key) else Kind.ORIGINAL
             yield Target(
-                row.key, row.version_id, row.sha256 or row.declared_sha256, row.size or 0, Kind.ORIGINAL,
-                row.id, row.uploader,
+                row.key, row.version_id, row.sha256 or row.declared_sha256, row.size or 0, kind, row.id, row.uploader,
             )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from readvault.db.tables import (
     Job,
     Manifest,
     PullSource,
+    ReferencedFile,
     StoredObject,
     SubmittedDataArchive,
     UploadedFile,
@@ -135,6 +136,9 @@ def _forget_names(session: Session, file_ids: Sequence[str]) -> None:
         for table, names in nameless:
             forget = update(table).where(col(table.file_id).in_(some)).values(names)
             session.execute(forget.execution_options(synchronize_session=False))
+        # A reference ends with its credentials; the bytes are not ours to delete, as the proof says.
+        referenced = delete(ReferencedFile).where(col(ReferencedFile.file_id).in_(some))
+        session.execute(referenced.execution_options(synchronize_session=False))
 
 
 def _uploads(session: Session, pins: Sequence[Target]) -> list[UploadedFile]:

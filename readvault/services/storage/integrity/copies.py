@@ -21,6 +21,7 @@ from readvault.db.tables import (
 )
 from readvault.db.tables import Manifest as ManifestRow
 from readvault.domain.errors import BytesLost, ProcessingFailure
+from readvault.domain.referenced import FOLDER
 from readvault.ports import ReadStore, StoredVersion
 from readvault.services.entries import damage
 from readvault.services.house import House
@@ -165,5 +166,6 @@ def _originals_of(session: Session, accession: str, version: int) -> set[str]:
         select(col(UploadedFile.key))
         .join(EntryFile, col(EntryFile.file_id) == col(UploadedFile.id))
         .where(col(EntryFile.accession) == accession, col(EntryFile.version) == version)
+        .where(~col(UploadedFile.key).startswith(FOLDER))
     )
     return set(session.execute(query).scalars())

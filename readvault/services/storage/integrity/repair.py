@@ -16,6 +16,7 @@ from sqlmodel import col
 
 from readvault.db.tables import FixityCheck, StoredObject, UploadedFile
 from readvault.domain.errors import ProcessingFailure, Unavailable
+from readvault.domain.referenced import is_referenced
 from readvault.ports import ReadStore, StoredVersion
 from readvault.scratch import temporary
 from readvault.services.entries import damage
@@ -37,6 +38,8 @@ def repair(house: House, pinned: Pinned) -> str | None:
     """
     if pinned.restorable is None:
         return _remains(house, pinned, UNREAD)
+    if is_referenced(pinned.key):
+        return _remains(house, pinned, "it stays in a bucket of its group, which has to put it back")
     obstacle = ""
     for look in (_earlier, _from_second_bucket, _from_the_same_bytes):
         try:
@@ -68,7 +71,7 @@ def with_new_bytes(house: House, group_id: int, hashes: Collection[str]) -> int:
     repaired = 0
     for name in sorted(lost):
         pinned = pinned_at(house, name)
-        if pinned is None or pinned.restorable is None:
+        if pinned is None or pinned.restorable is None or is_referenced(name):
             continue
         try:
             repaired += _from_the_same_bytes(house, pinned, pinned.restorable)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sqlmodel import col, select
 
 from readvault.db import clock
 from readvault.db.tables import Bookmark, FixityCheck
+from readvault.domain.errors import ProcessingFailure
+from readvault.domain.referenced import is_referenced
 from readvault.ports import StoredVersion
 from readvault.services.entries import damage as damages
-from readvault.services.entries.damage import MISSING, OTHER_BYTES
+from readvault.services.entries.damage import MISSING, OTHER_BYTES, REFERENCE_LOST
 from readvault.services.house import House
 from readvault.services.storage.integrity import copies, repair
 from readvault.services.storage.integrity.fsck import Difference, fsck
@@ -45,6 +48,10 @@ class Verification:
     """Delete markers and newer versions that lay over pinned ones and were removed."""
     held_by_locks: int = 0
     """Objects over which something lies that a lock keeps us from removing."""
+    references_lost: int = 0
+    """Files that their groups keep in their own buckets and that are not there any more as they were."""
+    unreachable: int = 0
+    """Referenced files whose own store did not answer; they come again with the next run."""
     copied: int = 0
     copies_checked: int = 0
     finished: bool = False
@@ -52,6 +59,10 @@ class Verification:
 
 class _TimeIsUpError(Exception):
     """What is left comes next time."""
+
+
+class _UnreachableError(Exception):
+    """A referenced file's own store does not answer."""
 
 
 @dataclass(slots=True)
@@ -206,7 +217,10 @@ def _read_due(work: _Work, since: float) -> None:
     try:
         for pinned in pinned_versions(work.house, unchecked_since=since):
             work.check_time()
-            wrong = damages.found(work.house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
+            try:
+                wrong = _found(work, pinned)
+            except _UnreachableError:
+                continue
             if wrong is None:
                 work.was_whole(pinned.stored)
                 work.was_read(pinned.stored.size)
@@ -236,8 +250,19 @@ def _examine_key(work: _Work, key: str, *, covered: bool = False) -> None:
 
 def _examine(work: _Work, pinned: Pinned, *, covered: bool = False) -> None:
     """Read one pinned version; what is damaged is noted, said and repaired."""
-    wrong = damages.found(work.house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
-    _judge(work, pinned, wrong, covered=covered)
+    with suppress(_UnreachableError):
+        _judge(work, pinned, _found(work, pinned), covered=covered)
+
+
+def _found(work: _Work, pinned: Pinned) -> str | None:
+    """What is wrong with one pinned version; a group's own store that does not answer holds nobody up."""
+    try:
+        return damages.found(work.house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
+    except ProcessingFailure:
+        if not is_referenced(pinned.key):
+            raise
+    work.done.unreachable += 1
+    raise _UnreachableError
 
 
 def _judge(work: _Work, pinned: Pinned, wrong: str | None, *, covered: bool = False) -> None:
@@ -246,7 +271,8 @@ def _judge(work: _Work, pinned: Pinned, wrong: str | None, *, covered: bool = Fa
         return  # repaired or shredded while it was read
     was = damages.note(house, pinned.stored, wrong)
     done.checked += 1
-    done.damaged += wrong is not None
+    done.references_lost += wrong == REFERENCE_LOST
+    done.damaged += wrong not in (None, REFERENCE_LOST)
     done.mended += was is not None and wrong is None
     if wrong is not None and work.repairs:
         done.repaired += repair.repair(house, pinned) is None

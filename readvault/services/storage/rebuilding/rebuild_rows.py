@@ -30,6 +30,7 @@ from readvault.db.tables import (
     ManifestFile,
     OriginalOpening,
     PartialResult,
+    ReferencedFile,
     Release,
     Screening,
     SentBack,
@@ -50,10 +51,10 @@ PAGE = 200
 LOST_GROUP = "A group whose record was lost"
 _BLANKED = "blanked"
 """In a row of `manifest`: its private document was erased."""
-SHARED: tuple[type[SQLModel], ...] = (UploadedFile, DataUseTerms, StoredObject)
+SHARED: tuple[type[SQLModel], ...] = (UploadedFile, ReferencedFile, DataUseTerms, StoredObject)
 """Their rows may stand in the records of several versions."""
 BEFORE_RELEASE: tuple[type[SQLModel], ...] = (
-    UploadedFile, EntryVersion, EntryFile, DataUseTerms, SubmittedDataArchive, DeletedEntryVersion,
+    UploadedFile, ReferencedFile, EntryVersion, EntryFile, DataUseTerms, SubmittedDataArchive, DeletedEntryVersion,
     StoredObject, Manifest, ManifestFile,
 )  # fmt: skip
 """In the order of their references; triggers let nothing of it come after the release."""
@@ -143,8 +144,8 @@ class RowsRebuild:
                 continue
             results = self._results(found, f"{found.accession}.{number}", told, rows)
             rows[EntryVersion] += [{**row, "released": False} for row in told.get("entry_version", ())]
-            _take(rows, told, UploadedFile, EntryFile, DataUseTerms, SubmittedDataArchive, DeletedEntryVersion,
-                  Intervention, ExternalMetadata)  # fmt: skip
+            _take(rows, told, UploadedFile, ReferencedFile, EntryFile, DataUseTerms, SubmittedDataArchive,
+                  DeletedEntryVersion, Intervention, ExternalMetadata)  # fmt: skip
             if results:
                 _take(rows, told, PartialResult)
             self._public(f"{found.accession}.{number}", told, results, rows)
@@ -179,7 +180,7 @@ class RowsRebuild:
             if result is None or fault is not None:
                 self._lost(f"{name}: result {number} could not be restored: {fault}")
                 continue
-            _take(rows, result, UploadedFile, StoredObject, Manifest, ManifestFile)
+            _take(rows, result, UploadedFile, ReferencedFile, StoredObject, Manifest, ManifestFile)
             good.add(number)
             self._counts["results"] += 1
             self._counts["files of results"] += len(result["manifest_file"])
