@@ -21,7 +21,7 @@ from readvault.domain.errors import Conflict
 from readvault.services.house import House
 from readvault.services.pulls import ranges
 from tests import transactions
-from tests.foreign import Authority
+from tests.foreign import HOST, Authority
 from tests.houses import ALICE, BOB, MAINTAINER, group_of
 from tests.integration.services.pull_scenes import Lab, lab
 
@@ -78,6 +78,31 @@ def test_a_pull_from_its_request_to_its_file_ids(api: TestClient, headers: Any, 
     listed = api.get("/pulls", params={"groupId": scene.group_id}, headers=headers(ALICE)).json()
     assert [each["id"] for each in listed["pulls"]] == [pull["id"]]
     assert api.delete(f"/pulls/{pull['id']}", headers=headers(ALICE)).json()["state"] == "done"
+
+
+def test_files_that_stay_are_listed_and_their_keys_renewed(api: TestClient, headers: Any, scene: Lab) -> None:
+    keys = {"accessKey": f"AKIA{CANARY}", "secretKey": f"{CANARY}-secret"}
+    where = {"endpoint": f"https://{HOST}:{scene.port}", "region": "x"}
+    body = {"groupId": scene.group_id, "keep": "reference"}
+    named = {"name": "lab", **where, **keys, "keys": [{"key": "reads.fastq", "category": "rawReads"}]}
+    refused = api.post("/pulls", json={**body, "bucket": named}, headers=headers(ALICE))
+    assert (refused.status_code, "keeps a copy" in refused.json()["detail"]) == (400, True)
+    scene.house.settings.pulls.references = True
+    scene.shop.objects["/lab/reads.fastq"] = BODY
+    scene.shop.keys.add(f"AKIA{CANARY}")
+    asked = api.post("/pulls", json={**body, "bucket": named}, headers=headers(ALICE))
+    assert asked.status_code == 200, asked.text
+    scene.work()
+    (source,) = api.get(f"/pulls/{asked.json()['id']}", headers=headers(ALICE)).json()["sources"]
+    listed = api.get("/pulls/references", params={"groupId": scene.group_id}, headers=headers(ALICE)).json()
+    (one,) = listed["references"]
+    assert (one["fileId"], one["place"], one["size"]) == (source["fileId"], "reads.fastq", len(BODY))
+    assert one["sha256"] == source["sha256"]
+    renewed = {"groupId": scene.group_id, "bucket": "lab", **where, **keys, "secretKey": f"{CANARY}-new"}
+    answer = api.put("/pulls/references/credentials", json=renewed, headers=headers(ALICE))
+    assert answer.json() == {"files": 1}
+    assert api.put("/pulls/references/credentials", json=renewed, headers=headers(BOB)).status_code == 403
+    assert CANARY not in rows(scene.house) + asked.text + answer.text + json.dumps(listed)
 
 
 def test_foreign_and_unknown_pulls_get_one_answer(api: TestClient, headers: Any, scene: Lab) -> None:

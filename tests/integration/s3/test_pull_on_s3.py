@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from sqlmodel import select
 
@@ -23,7 +24,7 @@ from readvault.adapters.s3_client import client
 from readvault.config import UrlSettings
 from readvault.db.engine import Sessions, create_engine
 from readvault.db.tables import Job, UploadedFile
-from readvault.domain.errors import StoreUnavailable
+from readvault.domain.errors import BytesLost, StoreUnavailable
 from readvault.domain.pulls import PullState, Refusal, SourceState
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, ForeignBucket, ForeignKeys
@@ -31,6 +32,7 @@ from readvault.services.house import House
 from readvault.services.processing import jobs
 from readvault.services.pulls import access, pulling, requests
 from readvault.services.pulls.asked import PullView, WantedPull, WantedSource
+from readvault.services.pulls.referenced_store import StoreWithReferenced
 from readvault.services.queue.lease import Lease
 from readvault.worker.house import WorkerHouse
 from tests import foreign
@@ -51,6 +53,8 @@ class Site:
     house: House
     bucket: ForeignBucket
     lab: Any
+    inside: str
+    """The address of the lab's server without TLS."""
     group_id: int
 
     def work(self) -> None:
@@ -98,7 +102,7 @@ def site(
         house = replace(house, settings=settings, foreign=out)
         keys = ForeignKeys(theirs.worker.access_key, theirs.worker.secret_key.get_secret_value())
         bucket = ForeignBucket(f"https://{HOST}:{port}", theirs.region, theirs.bucket, keys)
-        yield Site(house, bucket, lab, group_of(house, ALICE))
+        yield Site(house, bucket, lab, theirs.endpoint, group_of(house, ALICE))
     sessions.close()
 
 
@@ -156,6 +160,30 @@ def replaced_keys(site: Site) -> Any:
     keys = site.bucket.keys
     assert keys is not None
     return S3Credentials.model_validate({"access_key": keys.access_key, "secret_key": keys.secret_key})
+
+
+@pytest.mark.slow
+def test_a_file_that_stays_is_read_as_it_was_pinned_whatever_lies_over_it(site: Site, tmp_path: Path) -> None:
+    pulls = site.house.settings.pulls.model_copy(update={"references": True})
+    settings = site.house.settings.model_copy(update={"pulls": pulls})
+    store = StoreWithReferenced(site.house.store, site.house.sessions, pulls, site.house.foreign)
+    site = replace(site, house=replace(site.house, settings=settings, store=store))
+    view = site.asked(WantedPull((WantedSource("run7/large.bam"),), site.bucket, by_reference=True))
+    site.work()
+    (source,) = site.seen(view).sources
+    (stored,) = store.list_versions(site.key_of(source.file_id))
+    site.lab.put_object(Bucket=site.bucket.bucket, Key="run7/large.bam", Body=LARGE[::-1])
+    assert store.fetch(stored, tmp_path / "large.bam") == source.sha256 == hashlib.sha256(LARGE).hexdigest()
+    assert (tmp_path / "large.bam").read_bytes() == LARGE
+    url = store.sign_get(stored.key, stored.version_id, name="groß 1.bam", expires=60)
+    assert urlsplit(url).hostname == HOST
+    path, inside = url.partition(f":{urlsplit(url).port}")[2], urlsplit(site.inside)
+    answer = httpx.get(f"http://{inside.netloc}{path}", headers={"Host": urlsplit(url).netloc})
+    assert answer.content == LARGE
+    assert "attachment" in answer.headers["content-disposition"]
+    site.lab.delete_object(Bucket=site.bucket.bucket, Key="run7/large.bam", VersionId=source.version_id)
+    with pytest.raises(BytesLost):
+        store.sha256_of(stored)
 
 
 @pytest.mark.slow

@@ -34,9 +34,16 @@ def _listed(scene: Scene) -> Call:
     return Call(params={"groupId": scene.group_id})
 
 
+def _renewed(scene: Scene) -> Call:
+    keys = {"accessKey": "AKIA", "secretKey": "secret"}
+    return Call(json={"groupId": scene.group_id, "bucket": "lab-reads", "region": "eu-central-1", **keys})
+
+
 ROWS = [
     Row("POST", "/pulls", members(200), _asked),
     Row("GET", "/pulls", members(200), _listed),
+    Row("GET", "/pulls/references", members(200), _listed),
+    Row("PUT", "/pulls/references/credentials", members(200), _renewed),
     Row("GET", "/pulls/{pull_id}", secret(200), _one),
     Row("POST", "/pulls/{pull_id}/start", secret(200), _one),
     Row("DELETE", "/pulls/{pull_id}", secret(200), _one),
