@@ -10,7 +10,7 @@ from readvault.config import Settings, load_organism
 from readvault.domain.errors import ProcessingFailure, ReadvaultError
 from readvault.domain.organism import Align, Organism
 from readvault.host_index_readiness import EXTERNAL, organism_readiness
-from readvault.organisms import named_files, suspicious
+from readvault.organisms import exported_names, named_files, suspicious
 from readvault.organisms.findings import Finding, Level
 from readvault.organisms.mistakes import dotted, organism_in
 from readvault.yaml_files import Document, Place
@@ -68,7 +68,7 @@ def check(places: Iterable[Path], settings: Settings, *, doubts: bool = True) ->
                 found.append(Finding(Level.ERROR, path, document.line(("name",)), "name", message, advice))
             first_with.setdefault(name, path)
         if not found:
-            found += _loaded(checked, path)
+            found += _loaded(checked, path, document, settings)
         if organism is not None and doubts:
             found += _doubts(path, document, organism, settings)
         checked.findings += sorted(found, key=lambda finding: finding.line)
@@ -77,11 +77,15 @@ def check(places: Iterable[Path], settings: Settings, *, doubts: bool = True) ->
     return checked
 
 
-def _loaded(checked: Checked, path: Path) -> Iterator[Finding]:
+def _loaded(checked: Checked, path: Path, document: Document, settings: Settings) -> Iterator[Finding]:
     try:
         organism = load_organism(path)
+        names = list(exported_names.faults(path, document, organism, terms=settings.data_use_terms))
     except ReadvaultError as fault:
         yield Finding(Level.ERROR, path, 1, "", str(fault))
+        return
+    if names:
+        yield from names
         return
     checked.organisms[organism.name] = organism
     checked.files[organism.name] = path

@@ -185,3 +185,38 @@ def test_no_text_takes_all_memory_or_anything_but_a_mistake(folder: Path, text: 
     with pytest.raises(NotReady, match="organism file"):
         load_organism(folder / "0.yaml")
     assert loading.files(folder) == [folder / "0.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        (
+            "metadata: [{name: date, type: date}, {name: E}]\npipeline: {silo: {aminoAcids: true}}",
+            (3, "metadata[1].name"),
+        ),
+        ("metadata: [{name: E}]", None),  # without amino acids no gene is a key of a line
+        ("metadata: [{name: main}]", (3, "metadata[0].name")),
+        ("metadata: [{name: chromosome}]", None),  # the only segment is `main` there
+        (
+            "metadata: [{name: x}]\nexternalMetadata: [{name: main, externalMetadataUpdater: lab}]",
+            (4, "externalMetadata[0].name"),
+        ),
+        ("metadata: [{name: main}]\nsiloExport: {metadata: []}", None),
+        ("metadata: [{name: main}]\npipeline: {outputs: [report]}", None),
+        ("metadata: [{name: place}]\nsiloExport: {locationName: place, metadata: []}", None),
+    ],
+)
+def test_a_column_that_is_called_like_a_gene_or_segment_is_told(
+    folder: Path, keys: str, found: tuple[int, str] | None
+) -> None:
+    (folder / "genes.gff3").write_text("chromosome\t.\tCDS\t1\t9\t.\t+\t0\tgene=E\n")
+    checked = looked_at(folder, f"name: one\nreference: {{fasta: reference.fasta, genes: genes.gff3}}\n{keys}\n")
+    assert told(checked) == ({found} if found else set())
+    assert set(checked.organisms) == (set() if found else {"one"})
+
+
+def test_a_segment_that_is_called_like_a_column_of_ours_is_told_at_the_reference(folder: Path) -> None:
+    (folder / "reference.fasta").write_text(">sampleId\nACGTACGTAC\n>other\nACGTACGTACGT\n")
+    checked = looked_at(folder, GOOD.format(name="one"))
+    assert told(checked) == {(2, "reference.fasta")}
+    assert "no reads can be exported" in checked.errors[0].message
