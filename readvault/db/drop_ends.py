@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import update
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from readvault.db import audit, clock
 from readvault.db.tables import DropLink
@@ -16,7 +16,10 @@ def end_links_of(session: Session, user_name: str, group_id: int | None = None) 
     own = [col(DropLink.created_by) == user_name, col(DropLink.revoked_at).is_(None)]
     if group_id is not None:
         own += [col(DropLink.group_id) == group_id, ~col(DropLink.by_maintainer)]
-    ended = update(DropLink).where(*own).values(revoked_at=clock.read(session)).returning(col(DropLink.id))
+    # Locked in the order in which the ends of files give back their bytes.
+    held = session.exec(select(DropLink.id).where(*own).order_by(col(DropLink.id)).with_for_update()).all()
+    mine = (col(DropLink.id).in_(held), *own)
+    ended = update(DropLink).where(*mine).values(revoked_at=clock.read(session)).returning(col(DropLink.id))
     return sorted(session.execute(ended.execution_options(synchronize_session=False)).scalars())
 
 

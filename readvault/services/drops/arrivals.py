@@ -2,6 +2,8 @@
 
 A file that arrived is unclaimed: its first version is noted, and its upload now expires when unclaimed
 files do. It is sealed like every upload, by the submission that names it.
+
+Whoever locks rows of several kinds takes them in one order: dropped files by name, links by ID, uploads by ID.
 """
 
 from __future__ import annotations
@@ -90,8 +92,7 @@ def expire(house: House) -> int:
                 .limit(PAGE)
             )
             names = list(session.execute(stale).scalars())
-            for name in names:
-                ended += _expire_one(session, name)
+            ended += _expire(session, names)
         if not names:
             return ended
         last = names[-1]
@@ -167,53 +168,76 @@ def _arrived(house: House, awaited: Sequence[_Awaited]) -> int:
     present = [(each, there[each.key]) for each in awaited if each.key in there]
     for page in batched(present, PAGE):
         with house.sessions.begin() as session:
-            for each, version in page:
-                noticed += _note(house, session, each, version)
+            noticed += _note(house, session, page)
         failpoint("drop-arrived")
     return noticed
 
 
-def _note(house: House, session: Session, awaited: _Awaited, version: StoredVersion) -> int:
-    """Make an announced file an unclaimed one, once, whoever else is looking."""
-    row, now = DroppedFile, clock.read(session)
-    if awaited.way == FORM:
-        # It binds no exact size; and without version IDs nothing tells its first version from a later one.
-        refused = version.size > awaited.reserved_bytes or version.version_id is None
-    else:
-        refused = version.size != awaited.reserved_bytes  # a provider that doesn't enforce what was signed
-    state = {"state": DISCARDED, "ended_at": now} if refused else {"state": UNCLAIMED}
-    noted = session.execute(
-        update(row)
-        .where(col(row.object_name) == awaited.object_name, col(row.state) == OPEN)
-        .values(arrived_at=now, size=version.size, version_id=version.version_id, **state)
-        .returning(col(row.object_name))
-        .execution_options(synchronize_session=False)
-    ).first()
-    if noted is None:
+def _note(house: House, session: Session, present: Sequence[tuple[_Awaited, StoredVersion]]) -> int:
+    """Make announced files of one link unclaimed ones, each once, whoever else is looking; how many."""
+    now = clock.read(session)
+    still_open = {row.object_name for row in _locked(session, [each.object_name for each, _ in present], OPEN)}
+    noted = [(each, version) for each, version in present if each.object_name in still_open]
+    if not noted:
         return 0
-    kept = 0 if refused else house.settings.drop_links.unclaimed_days * DAY
-    known: dict[str, object] = {"expires_at": now + kept}
-    if awaited.way == FORM:
-        known["declared_size"] = version.size
-        charge(session, awaited.link_id, version.size - awaited.reserved_bytes)
-    if awaited.way == PARTS:
-        known["multipart_completed"] = True
-    mine = (col(UploadedFile.id) == awaited.file_id, col(UploadedFile.sealed_at).is_(None))
-    session.execute(update(UploadedFile).where(*mine).values(known).execution_options(synchronize_session=False))
-    return 1
+    uploads: dict[str, dict[str, object]] = {}
+    row, more = DroppedFile, 0
+    for awaited, version in noted:
+        if awaited.way == FORM:
+            # It binds no exact size; and without version IDs nothing tells its first version from a later one.
+            refused = version.size > awaited.reserved_bytes or version.version_id is None
+        else:
+            refused = version.size != awaited.reserved_bytes  # a provider that doesn't enforce what was signed
+        state = {"state": DISCARDED, "ended_at": now} if refused else {"state": UNCLAIMED}
+        session.execute(
+            update(row)
+            .where(col(row.object_name) == awaited.object_name)
+            .values(arrived_at=now, size=version.size, version_id=version.version_id, **state)
+            .execution_options(synchronize_session=False)
+        )
+        kept = 0 if refused else house.settings.drop_links.unclaimed_days * DAY
+        known = uploads.setdefault(awaited.file_id, {"expires_at": now + kept})
+        if awaited.way == FORM:
+            known["declared_size"] = version.size
+            more += version.size - awaited.reserved_bytes
+        if awaited.way == PARTS:
+            known["multipart_completed"] = True
+    if more:
+        charge(session, noted[0][0].link_id, more)
+    for file_id, known in sorted(uploads.items()):
+        mine = (col(UploadedFile.id) == file_id, col(UploadedFile.sealed_at).is_(None))
+        session.execute(update(UploadedFile).where(*mine).values(known).execution_options(synchronize_session=False))
+    return len(noted)
 
 
-def _expire_one(session: Session, object_name: str) -> bool:
-    row = session.get(DroppedFile, object_name, with_for_update=True, populate_existing=True)
-    if row is None or row.state not in (OPEN, UNCLAIMED):
-        return False
-    file = session.get(UploadedFile, row.file_id)
-    if file is not None and file.expires_at > clock.read(session):
-        return False
-    if row.state == OPEN:
-        charge(session, row.link_id, -row.reserved_bytes, -1)
-    row.state, row.ended_at = EXPIRED, clock.read(session)
-    return True
+def _expire(session: Session, object_names: Sequence[str]) -> int:
+    rows = _locked(session, object_names, OPEN, UNCLAIMED)
+    of_rows = select(UploadedFile.id, UploadedFile.expires_at).where(  # type: ignore[call-overload]
+        col(UploadedFile.id).in_([row.file_id for row in rows])
+    )
+    ends = {each.id: each.expires_at for each in session.execute(of_rows)}
+    now, ended = clock.read(session), 0
+    back: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        if ends.get(row.file_id, now) > now:  # kept alive since it was looked for
+            continue
+        if row.state == OPEN:
+            size, objects = back.get(row.link_id, (0, 0))
+            back[row.link_id] = (size - row.reserved_bytes, objects - 1)
+        row.state, row.ended_at = EXPIRED, now
+        ended += 1
+    session.flush()
+    for link_id, freed in sorted(back.items()):
+        charge(session, link_id, *freed)
+    return ended
+
+
+def _locked(session: Session, object_names: Sequence[str], *states: str) -> Sequence[DroppedFile]:
+    """Wait for these of the files that are in one of the states, in the one order."""
+    row = DroppedFile
+    wanted = select(row).where(col(row.object_name).in_(object_names), col(row.state).in_(states))
+    held = wanted.order_by(col(row.object_name)).with_for_update().execution_options(populate_existing=True)
+    return session.execute(held).scalars().all()
 
 
 def _settle(house: House, dropped: DroppedFile, upload: UploadedFile, now: float) -> int:

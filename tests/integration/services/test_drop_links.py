@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlmodel import col, delete, func, select
+from sqlmodel import Session, col, delete, func, select
 
 from readvault.db.tables import AuditEntry, DropLink, DroppedFile, EntryFile, GroupMember, UploadedFile, UserAccount
 from readvault.domain.actor import Actor
@@ -590,6 +591,45 @@ class TestForms:
             thread.join()
         arrivals.sweep(house)
         assert used(house, link_id) == (len(BODY) + 12, 1)
+
+    def test_who_notices_and_who_expires_wait_in_one_order(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of two files of one link the first one is in time: who notices both meets who ends the second one alone."""
+        house, group_id = prepared(house)
+        link_id, token = link_of(house, group_id)
+        tickets = [forms.announce_form(house, token, "a.fastq", max_bytes=1000) for _ in range(2)]
+        first, second = sorted(tickets, key=lambda each: each.object_name)
+        assert isinstance(house.store, MemoryStore)
+        for ticket in tickets:
+            house.store.post(ticket.form, BODY)
+        with house.sessions.begin() as session:
+            late = session.get_one(DroppedFile, second.object_name).file_id
+            session.get_one(UploadedFile, late).expires_at = 1.0
+        real, failed = announcing.charge, list[Exception]()
+
+        def slowly(session: Session, link: str, size: int, objects: int = 0) -> None:
+            real(session, link, size, objects)
+            time.sleep(0.3)  # so long that the other one stands at its first lock
+
+        monkeypatch.setattr(arrivals, "charge", slowly)
+
+        def done(what: Callable[[House], int]) -> None:
+            try:
+                what(house)
+            except Exception as fault:
+                failed.append(fault)
+
+        begun = [lambda each: arrivals.notice(each, late=True), arrivals.expire]
+        threads = [threading.Thread(target=done, args=(what,)) for what in begun]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert dropped(house, first.object_name).state == UNCLAIMED
+        assert dropped(house, second.object_name).state in (UNCLAIMED, EXPIRED)
+        is_there = dropped(house, second.object_name).state == UNCLAIMED
+        assert used(house, link_id) == ((2 * len(BODY), 2) if is_there else (len(BODY), 1))
 
     def test_bounds(self, house: House) -> None:
         house, group_id = prepared(house, form_bytes=1000)
