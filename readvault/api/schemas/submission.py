@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Annotated
 
@@ -11,13 +12,18 @@ from readvault.api.dependencies import MAX_INT, Text
 from readvault.api.schemas.wire import GroupId, Many, Wire
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.status import Status
+from readvault.services.drops import claiming
 from readvault.services.submission.deletion import Scope
 from readvault.services.submission.editing import EditedData
 from readvault.services.submission.metadata_file import NamedFile
 from readvault.services.submission.writing import SubmittedEntry
 
+_DELIVERED = re.compile(claiming.PREFIX + claiming.NAME)
+
 
 def _file_id(text: str) -> str:
+    if _DELIVERED.fullmatch(text):
+        return text
     if len(text) != 36:
         raise ValueError("a file ID is a UUID of length 36")
     return str(uuid.UUID(text))
@@ -76,7 +82,7 @@ class Deletion(Wire):
 
 
 class EditedFile(Wire):
-    """A file of an edited entry, by its ID."""
+    """A file of an edited entry, by its ID, or by `drop:<object name>` where it came through a drop link."""
 
     file_id: Annotated[str, AfterValidator(_file_id)]
     name: Text

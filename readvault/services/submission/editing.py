@@ -20,6 +20,8 @@ from readvault.domain.metadata import faults_of
 from readvault.domain.organism import FILES_PREFIX, Organism
 from readvault.ports import StoredVersion
 from readvault.services.authorization import Action
+from readvault.services.drops import claiming
+from readvault.services.drops.claiming import Dropped
 from readvault.services.entries.candidates import locked
 from readvault.services.entries.finding import find_versions
 from readvault.services.house import House
@@ -35,7 +37,10 @@ MAX_FIELDS = 2000
 
 @dataclass(frozen=True, slots=True)
 class EditedData:
-    """What takes the place of what was submitted. `files` is None when the entry keeps its files."""
+    """What takes the place of what was submitted. `files` is None when the entry keeps its files.
+
+    A file ID may be `drop:<object name>`, as in a metadata file.
+    """
 
     metadata: Mapping[str, str]
     sequences: Mapping[str, str]
@@ -58,7 +63,10 @@ def edit(house: House, actor: Actor | None, organism_name: str, name: AccessionV
         now = clock.read(session)
     assert actor is not None
     metadata = {field: value.strip() for field, value in data.metadata.items()}
-    reading.refuse(list(_faults(organism, metadata, data, files)))
+    named = " ".join(file.file_id for listed in files.values() for file in listed)
+    dropped = claiming.look_up(house, named, [entry.group_id])
+    files, unfit = _with_delivered(organism, files, dropped)
+    reading.refuse([*_faults(organism, metadata, data, files), *unfit])
     labels = {file.file_id: file.name for listed in files.values() for file in listed}
     with house.sessions.read() as session:
         present = sealing.inspect(session, house.store, entry.group_id, labels, now)
@@ -66,6 +74,7 @@ def edit(house: House, actor: Actor | None, organism_name: str, name: AccessionV
     with house.sessions.begin() as session:
         find_versions(session, actor, Action.SUBMIT, organism.name, [name])
         had = {file.file_id for listed in _files_now(session, name).values() for file in listed}
+        claiming.claim(session, claiming.of_these(dropped, labels), present)
         limits, at = house.settings.limits, clock.read(session)
         sealing.seal(session, limits, entry.group_id, labels, present, at, kept=had)
         _lock_processed(session, name)
@@ -75,6 +84,25 @@ def edit(house: House, actor: Actor | None, organism_name: str, name: AccessionV
         jobs = _replace(session, actor, organism, name, EditedData(metadata, data.sequences, files))
         audit.append(session, actor.name, "edit", str(name), {"files": sum(map(len, files.values()))})
     writing.deliver(house, jobs)
+
+
+def _with_delivered(
+    organism: Organism, files: Mapping[str, Sequence[NamedFile]], dropped: Mapping[str, Dropped]
+) -> tuple[dict[str, list[NamedFile]], list[Annotation]]:
+    """The files, those that came through drop links by the IDs of their uploads; and which can't stand there, why."""
+    found: dict[str, list[NamedFile]] = {}
+    unfit: list[Annotation] = []
+    for category, listed in files.items():
+        found[category] = list(listed)
+        if category not in organism.submission.files:  # told with the other faults
+            continue
+        for number, file in enumerate(listed):
+            read = claiming.read_token(file.file_id, organism, category, dropped)
+            if isinstance(read, str):
+                unfit.append(_fault(FieldType.FILE, category, f"file '{file.file_id}' can't be here: {read}."))
+            elif read is not None:
+                found[category][number] = NamedFile(file.name, read[1])
+    return found, unfit
 
 
 def _faults(

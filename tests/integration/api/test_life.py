@@ -154,6 +154,11 @@ def test_an_edit(api: TestClient, headers: Any, house: House, mine: int) -> None
     assert_problem(again, 422, text)
 
 
+def _with_file(file_id: str) -> dict[str, Any]:
+    files = {"rawReads": [{"fileId": file_id, "name": "r.fq"}]}
+    return {"metadata": METADATA, "unalignedNucleotideSequences": {}, "files": files}
+
+
 @pytest.mark.parametrize(
     ("change", "code", "text"),
     [
@@ -165,6 +170,8 @@ def test_an_edit(api: TestClient, headers: Any, house: House, mine: int) -> None
             400,
             "fileId",
         ),
+        ({"data": _with_file(f"drop:{'a' * 26}")}, 422, f"do not exist: drop:{'a' * 26}"),
+        ({"data": _with_file(f"drop:{'A' * 26}")}, 400, "fileId"),
         ({"data": {"metadata": {"date": 1}, "unalignedNucleotideSequences": {}}}, 400, "date"),
         ({"data": {"metadata": {"a\u0000": "x"}, "unalignedNucleotideSequences": {}}}, 400, "NUL"),
     ],

@@ -36,6 +36,8 @@ from readvault.services.house import House
 from readvault.services.people import accounts, groups
 from readvault.services.storage.erasing import erasure
 from readvault.services.storage.garbage import collection
+from readvault.services.submission.editing import EditedData, edit
+from readvault.services.submission.metadata_file import NamedFile
 from readvault.services.submission.new_entries import submit
 from readvault.services.uploads.answers import WantedFile
 from readvault.worker import recovery
@@ -715,6 +717,40 @@ class TestClaiming:
         assert dropped(house, name).state == CLAIMED
         with pytest.raises(Unprocessable, match=f"do not exist: drop:{name}"):
             life.revised(house, {**row, "accession": life.released(house, group_id).accession})
+
+    def test_in_an_edit(self, house: House) -> None:
+        house, group_id = prepared(house)
+        _, token = link_of(house, group_id)
+        _, narrow = link_of(house, group_id, categories=("alignment",))
+        with_account(house, BOB)
+        _, foreign = link_of(house, group_of(house, BOB), BOB)
+        name, _ = scenes.processed(house, group_id)
+        good, unfit, theirs = (
+            delivered(house, each, BODY + bytes([n])) for n, each in enumerate((token, narrow, foreign))
+        )
+
+        def edited(*object_names: str, category: str = "rawReads") -> None:
+            listed = [NamedFile(f"mate{n}.fastq", f"drop:{each}") for n, each in enumerate(object_names)]
+            edit(house, ALICE, scenes.ORGANISM, name, EditedData(dict(life.METADATA), {}, {category: listed}))
+
+        for object_names, told in (
+            ((good, unfit), f"'drop:{unfit}' can't be here: its link is for alignment"),
+            ((good, theirs), f"do not exist: drop:{theirs}"),
+            ((good, "a" * 26), f"do not exist: drop:{'a' * 26}"),
+        ):
+            with pytest.raises(Unprocessable, match=told):
+                edited(*object_names)
+        with pytest.raises(Unprocessable, match="nothing is not part of"):
+            edited(good, category="nothing")
+        assert dropped(house, good).state == UNCLAIMED
+        edited(good)
+        assert dropped(house, good).state == CLAIMED
+        assert life.files_of(house, name) == {"rawReads": [("mate0.fastq", dropped(house, good).file_id)]}
+        assert upload_of(house, good).sealed_at is not None
+        other, _ = scenes.processed(house, group_id)
+        again = {"rawReads": [NamedFile("r.fastq", f"drop:{good}")]}
+        with pytest.raises(Unprocessable, match=f"do not exist: drop:{good}"):
+            edit(house, ALICE, scenes.ORGANISM, other, EditedData(dict(life.METADATA), {}, again))
 
     def test_two_submissions_that_race_for_one_file(self, house: House) -> None:
         house, group_id = prepared(house)
