@@ -30,6 +30,8 @@ SECONDS_TO_START = 240
 class Stack:
     """One running stack; `start` again after `kill` to see what is left. Without `prefect` jobs run in the worker."""
 
+    program: tuple[str, ...] = (sys.executable, "-m", "readvault.cli.main")
+
     def __init__(
         self,
         data_dir: Path,
@@ -58,9 +60,7 @@ class Stack:
     def start(self) -> None:
         """Start everything and wait until it is ready."""
         command = [
-            sys.executable,
-            "-m",
-            "readvault.cli.main",
+            *self.program,
             "up",
             "--demo-organism",
             "--data-dir",
