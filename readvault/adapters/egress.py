@@ -21,6 +21,7 @@ import certifi
 import httpcore
 
 from readvault.adapters.egress_addresses import Place, checked, place_of
+from readvault.adapters.egress_names import Names, Resolve, TooSlow
 from readvault.config.pulls import PullSettings
 from readvault.domain.pulls import Refusal, SourceAway, SourceRefused
 
@@ -30,9 +31,6 @@ ANSWER_WITHIN = 30.0
 SILENCE = 20.0
 """Seconds without a byte after which a connection counts as dead."""
 CONNECTIONS = 32
-
-Resolve = Callable[[str, int], list[str]]
-"""The IP addresses of a host."""
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -104,7 +102,7 @@ class _Guarded(httpcore.NetworkBackend):
 
     def __init__(self, settings: PullSettings, resolver: Resolve, left: Callable[[], float]) -> None:
         self._settings = settings
-        self._resolve = resolver
+        self._names = Names(resolver)
         self._left = left
         self._plain = httpcore.SyncBackend()
 
@@ -118,7 +116,9 @@ class _Guarded(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Resolve once, check, connect."""
         try:
-            addresses = checked(self._resolve(host, port), self._settings)
+            addresses = checked(self._names.addresses(host, port, self._left()), self._settings)
+        except TooSlow:
+            raise httpcore.ConnectTimeout("the name is not resolved in time") from None
         except OSError:
             raise httpcore.ConnectError("the name can't be resolved") from None
         if not addresses:

@@ -354,7 +354,7 @@ def test_a_certificate_must_be_of_the_name_and_of_a_known_authority(authority: A
 
 
 def test_a_lab_s_own_authority_can_be_trusted(authority: Authority) -> None:
-    with foreign.https_server(authority, Shop({"/b/x": b"x"}, {"/b/x"})) as port:
+    with foreign.https_server(authority, Shop({"/b/x": b"x"}, public={"/b/x"})) as port:
         chosen = foreign.settings(port, ca_file=authority.ca_file)
         out = ForeignS3(chosen, Egress(chosen, resolver=lambda *_: ["127.0.0.1"]))
         assert out.look(ForeignAddress(f"https://{HOST}:{port}/b/x")).size == 1
@@ -366,7 +366,7 @@ def test_nothing_is_taken_from_the_environment(authority: Authority, monkeypatch
             monkeypatch.setenv(name, f"http://127.0.0.1:{wire.port}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the environment")
-        shop = Shop({"/b/x": b"x"}, {"/b/x"})
+        shop = Shop({"/b/x": b"x"}, public={"/b/x"})
         with foreign.https_server(authority, shop) as port:
             chosen = foreign.settings(port)
             out = ForeignS3(chosen, foreign.egress(chosen, authority))
