@@ -99,9 +99,10 @@ def disable_account(house: House, actor: Actor, name: str) -> int:
             account.disabled = True
         ended = tokens.revoke_all_of(session, name)
         links = drop_ends.end_links_of(session, name)
-        pull_ends.end_pulls_of(session, name)
+        pulls = pull_ends.end_pulls_of(session, name)
         audit.append(session, actor.name, "disable user", f"user {name}", {"tokensEnded": ended})
         drop_ends.write_down(session, actor.name, links)
+        pull_ends.write_down(session, actor.name, pulls)
         return ended
 
 

@@ -137,9 +137,10 @@ def remove_member(house: House, actor: Actor | None, group_id: int, user_name: s
         if result.rowcount:
             records.group_changed(session, group_id)
             links = drop_ends.end_links_of(session, user_name, group_id)
-            pull_ends.end_pulls_of(session, user_name, group_id)
+            pulls = pull_ends.end_pulls_of(session, user_name, group_id)
             audit.append(session, actor.name, "remove member", f"group {group_id}", {"user": user_name})
             drop_ends.write_down(session, actor.name, links)
+            pull_ends.write_down(session, actor.name, pulls)
 
 
 def _refuse_unknown_user(house: House, session: Session, name: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from readvault.db import clock
+from readvault.db.pull_ends import end, lock_files
 from readvault.db.tables import Pull, PullSource, UploadedFile
 from readvault.domain.errors import LeaseLost, ProcessingFailure
 from readvault.domain.pulls import PullState, Refusal, SourceAway, SourceRefused, SourceState
@@ -19,7 +20,6 @@ from readvault.services.house import House
 from readvault.services.pulls import referenced
 from readvault.services.pulls.access import is_over
 from readvault.services.pulls.copying import STEP, Copy
-from readvault.services.pulls.ending import end, lock_files
 from readvault.services.pulls.pinning import HOUR, Pins, pinned
 from readvault.services.queue.fence import Claim, finish, held
 from readvault.services.queue.lease import Lease

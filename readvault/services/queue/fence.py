@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from readvault.config import WorkerSettings
 from readvault.db import clock
 from readvault.db.clock import now
+from readvault.db.job_columns import UNDELIVERED as UNDELIVERED
 from readvault.db.tables import Job
 from readvault.domain.errors import LeaseLost
 from readvault.domain.identifiers import AccessionVersion
@@ -28,15 +29,6 @@ Far below the time for which the names of deleted garbage are kept: what a holde
 """
 SYSTEM = "readvault"
 """Who the audit log names when no person acted."""
-UNDELIVERED = {
-    "lease_owner": None,
-    "lease_until": None,
-    "run_id": None,
-    "delivered_at": None,
-    "run_checked_at": None,
-    "run_idle_since": None,
-}
-"""A job that is handed back needs a new delivery: the run that claimed it is over, whatever its orchestrator says."""
 
 
 _OF_RUN = ("run_id", "delivered_at")

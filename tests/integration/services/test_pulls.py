@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import random
 import threading
@@ -12,7 +13,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from readvault.config import LimitSettings
 from readvault.db.tables import AuditEntry, EntryFile, Job, Pull, PullSource, UploadedFile
@@ -32,8 +33,10 @@ from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, ForeignBucket, ForeignKeys
 from readvault.services.house import House
 from readvault.services.people import accounts, groups
+from readvault.services.processing import jobs
 from readvault.services.pulls import access, copying, ending, ranges, requests
 from readvault.services.pulls.asked import WantedPull, WantedSource
+from readvault.services.queue.fence import held
 from readvault.services.storage.erasing import erasure
 from readvault.services.submission.new_entries import submit
 from readvault.services.uploads import multipart
@@ -477,16 +480,57 @@ def test_a_pull_ends_with_who_asked_for_it(scene: Lab, how: str) -> None:
     if how == "membership":
         elsewhere = group_of(scene.house, ALICE)
         groups.remove_member(scene.house, ALICE, elsewhere, ALICE.name)
-        assert ending.expire(scene.house) == 0
+        with scene.house.sessions.read() as session:
+            assert session.get_one(Pull, pull.id).state == PullState.OPEN
         groups.remove_member(scene.house, ALICE, scene.group_id, ALICE.name)
     else:
         with_account(scene.house, ALICE)
         accounts.disable_account(scene.house, MAINTAINER, ALICE.name)
-    assert ending.expire(scene.house) == 1
     assert secrets_left(scene) == 0
     with scene.house.sessions.read() as session:
-        assert session.get_one(Pull, pull.id).state == PullState.EXPIRED
+        assert session.get_one(Pull, pull.id).state == PullState.CANCELLED
+        newest = session.exec(select(AuditEntry).order_by(col(AuditEntry.id).desc()).limit(1)).one()
+        assert (newest.action, newest.subject) == ("cancel pull", pull.id)
     assert scene.job().state == JobState.DONE
+    assert ending.expire(scene.house) == 0
+
+
+def test_who_leaves_while_others_cancel_and_a_worker_begins_waits_in_no_circle(scene: Lab) -> None:
+    pulls = [scene.asked("/b/small.fastq", "/b/large.bam").pull for _ in range(6)]
+    with scene.house.sessions.begin() as session:
+        session.get_one(Pull, pulls[0].id).expires_at = 1.0
+    failed: list[Exception] = []
+
+    def begin() -> None:
+        for pull in pulls:
+            claim = jobs.claim(scene.house, str(pull.job_id), "worker", ())
+            with contextlib.suppress(LeaseLost), scene.house.sessions.begin() as session:
+                if claim is not None:
+                    held(session, claim)
+                    session.get_one(Pull, pull.id, with_for_update=True)
+
+    def cancel() -> None:
+        for pull in reversed(pulls):
+            ending.cancel(scene.house, MAINTAINER, pull.id)
+
+    def guarded(do: Callable[[], object]) -> None:
+        try:
+            do()
+        except Exception as fault:
+            failed.append(fault)
+
+    leave = functools.partial(groups.remove_member, scene.house, MAINTAINER, scene.group_id, ALICE.name)
+    racers = (begin, cancel, leave, functools.partial(ending.expire, scene.house))
+    threads = [threading.Thread(target=guarded, args=(racer,)) for racer in racers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert secrets_left(scene) == 0
+    with scene.house.sessions.read() as session:
+        assert {each.state for each in session.exec(select(Pull))} <= {PullState.CANCELLED, PullState.EXPIRED}
+        assert {each.state for each in session.exec(select(Job))} == {JobState.DONE}
 
 
 def test_what_a_pull_named_is_forgotten_a_month_after_its_end(scene: Lab) -> None:
