@@ -26,7 +26,7 @@ from readvault.services.house import House
 from readvault.services.idempotency import Once
 from readvault.services.pulls.access import is_over, open_pulls, own_pull, view_of
 from readvault.services.pulls.asked import CHALLENGE, PullView, WantedPull, WantedSource
-from readvault.services.pulls.sealed import conceal, of_pull, of_source
+from readvault.services.pulls.sealed import conceal, fingerprint, of_pull, of_source
 from readvault.services.queue.deliveries import deliver_now
 from readvault.services.uploads import multipart, quota
 
@@ -67,7 +67,7 @@ def request_pull(
     bucket, sources = _checked(house, foreign, wanted)
     if wanted.by_reference:
         _check_reference(house, bucket, sources)
-    once = Once.of(key, "request-pull", group_id, _asked(wanted))
+    once = Once.of(key, "request-pull", group_id, fingerprint(house.settings.pulls, json.dumps(_asked(wanted))))
     with house.sessions.begin() as session:
         authorize(session, actor, Action.PULL, group_id=group_id)
         assert actor is not None
@@ -273,7 +273,7 @@ def _source_row(house: House, pull: Pull, number: int, each: _Named) -> PullSour
 
 
 def _asked(wanted: WantedPull) -> list[object]:
-    """All of a request, for its fingerprint alone."""
+    """All of a request with its credentials, for its fingerprint alone, which outlives them."""
     bucket = wanted.bucket
     keys = bucket.keys if bucket else None
     return [

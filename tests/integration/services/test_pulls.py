@@ -16,7 +16,7 @@ import pytest
 from sqlmodel import col, select
 
 from readvault.config import LimitSettings
-from readvault.db.tables import AuditEntry, EntryFile, Job, Pull, PullSource, UploadedFile
+from readvault.db.tables import AuditEntry, EntryFile, IdempotentRequest, Job, Pull, PullSource, UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import (
     BadRequest,
@@ -26,12 +26,14 @@ from readvault.domain.errors import (
     StoreUnavailable,
     TooLarge,
     TooMany,
+    Unprocessable,
 )
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.pulls import PullState, Refusal, SourceState
 from readvault.domain.status import JobKind, JobState
 from readvault.ports import Delivery, ForeignBucket, ForeignKeys
 from readvault.services.house import House
+from readvault.services.idempotency import Once
 from readvault.services.people import accounts, groups
 from readvault.services.processing import jobs
 from readvault.services.pulls import access, copying, ending, ranges, requests
@@ -459,6 +461,24 @@ def test_cancelling_twice_and_after_the_end_changes_nothing(scene: Lab) -> None:
     other = scene.asked("/b/small.fastq").pull
     assert ending.cancel(scene.house, ALICE, other.id).state is PullState.CANCELLED
     assert ending.cancel(scene.house, ALICE, other.id).state is PullState.CANCELLED
+
+
+def test_what_remembers_a_request_tells_nobody_its_credentials(scene: Lab) -> None:
+    """The memory of a request outlives its pull: a weak secret key must not be found by trying."""
+
+    def asked(secret: str) -> str:
+        bucket = ForeignBucket("", "eu-central-1", "lab-reads", ForeignKeys("lab", secret))
+        wanted = WantedPull(bucket=bucket, prefix="x/")
+        pull = requests.request_pull(scene.house, ALICE, scene.group_id, wanted, key="the key").pull
+        plain = Once.of("the key", "request-pull", scene.group_id, requests._asked(wanted))
+        with scene.house.sessions.read() as session:
+            (known,) = session.exec(select(IdempotentRequest)).all()
+        assert known.fingerprint != plain.fingerprint
+        return pull.id
+
+    assert asked("weak") == asked("weak")
+    with pytest.raises(Unprocessable):
+        asked("other")
 
 
 def test_a_pull_ends_with_its_time(scene: Lab) -> None:
