@@ -300,7 +300,8 @@ def test_a_pull_is_followed_in_a_real_browser(
 
 
 def _until(chromium: Any, text: str) -> None:
+    """Wait for a text; a page that is just being loaded has none."""
     end = time.monotonic() + 20
-    while text not in chromium.text:
-        assert time.monotonic() < end, chromium.text
+    while text not in (shown := chromium.run("document.body?.innerText ?? ''")):
+        assert time.monotonic() < end, shown
         chromium.wait(0.1)
