@@ -34,14 +34,18 @@ _Row = tuple[str, str | None, int, str | None, int, str | None]
 _Source = tuple[ColumnElement[str], Select[_Row]]
 
 
-def pinned_versions(house: House, *, after: str = "", unchecked_since: float | None = None) -> Iterator[Pinned]:
+def pinned_versions(
+    house: House, *, after: str = "", unchecked_since: float | None = None, damaged_before: float | None = None
+) -> Iterator[Pinned]:
     """Sealed originals and processed files, by key, only those beyond `after`; read page by page.
 
     What was shredded is left out, and garbage whose deletion has begun; what was repaired comes with the
     version that stands for it now.
-    With `unchecked_since` only those whose bytes were not read since that moment (seconds since 1970).
+    With `unchecked_since` only those whose bytes were not read since that moment (seconds since 1970), and
+    with `damaged_before` also those that were last read before that one and found damaged.
     """
-    sources = (_pages(house, source, after, unchecked_since) for source in (_originals, _processed))
+    times = (unchecked_since, damaged_before)
+    sources = (_pages(house, source, after, *times) for source in (_originals, _processed))
     return heapq.merge(*sources, key=lambda each: each.key)
 
 
@@ -76,12 +80,19 @@ def _is_expected(key: SQLColumnExpression[str], version_id: SQLColumnExpression[
     return and_(~is_erased(key, version_id), ~is_being_deleted(key, version_id))
 
 
-def _pages(house: House, source: Callable[[], _Source], after: str, unchecked_since: float | None) -> Iterator[Pinned]:
+def _pages(
+    house: House,
+    source: Callable[[], _Source],
+    after: str,
+    unchecked_since: float | None,
+    damaged_before: float | None,
+) -> Iterator[Pinned]:
     key, query = source()
     if unchecked_since is not None:
-        query = query.outerjoin(FixityCheck, col(FixityCheck.key) == key).where(
-            or_(col(FixityCheck.key).is_(None), col(FixityCheck.checked_at) < unchecked_since)
-        )
+        due = [col(FixityCheck.key).is_(None), col(FixityCheck.checked_at) < unchecked_since]
+        if damaged_before is not None:
+            due.append(and_(col(FixityCheck.damage).is_not(None), col(FixityCheck.checked_at) < damaged_before))
+        query = query.outerjoin(FixityCheck, col(FixityCheck.key) == key).where(or_(*due))
     while True:
         # The keys first: where all conditions come with the page, PostgreSQL goes through all rows for each.
         with house.sessions.read() as session:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sqlmodel import col, select
 
 from readvault.db import clock
-from readvault.db.tables import Bookmark, FixityCheck
+from readvault.db.tables import FixityCheck
 from readvault.domain.errors import ProcessingFailure
 from readvault.domain.referenced import is_referenced
 from readvault.ports import StoredVersion
 from readvault.services.entries import damage as damages
 from readvault.services.entries.damage import MISSING, OTHER_BYTES, REFERENCE_LOST
 from readvault.services.house import House
-from readvault.services.storage.integrity import copies, repair
+from readvault.services.storage.integrity import copies, pin_moves, repair
+from readvault.services.storage.integrity.bookmarks import bookmark, keep_place
 from readvault.services.storage.integrity.fsck import Difference, fsck
 from readvault.services.storage.integrity.pinned import Pinned, pinned_at, pinned_versions
+from readvault.services.storage.integrity.references import TooSlowError, Tour
 
 __all__ = ["MISSING", "OTHER_BYTES", "Verification", "damaged", "verify"]
 
@@ -32,6 +33,8 @@ NOTED_EVERY = 2.0
 """So many files that are whole, or as many as were read in so many seconds, are noted by one commit.
 
 A run that is killed outright reads no more than these again."""
+SHARE_OF_REFERENCES = 1 / 4
+"""Of the time that is left when their turn comes; what all else leaves over is theirs too."""
 
 
 @dataclass(slots=True)
@@ -51,7 +54,7 @@ class Verification:
     references_lost: int = 0
     """Files that their groups keep in their own buckets and that are not there any more as they were."""
     unreachable: int = 0
-    """Referenced files whose own store did not answer; they come again with the next run."""
+    """Referenced files whose own store did not answer or was too slow; they come again with the next run."""
     copied: int = 0
     copies_checked: int = 0
     finished: bool = False
@@ -59,10 +62,6 @@ class Verification:
 
 class _TimeIsUpError(Exception):
     """What is left comes next time."""
-
-
-class _UnreachableError(Exception):
-    """A referenced file's own store does not answer."""
 
 
 @dataclass(slots=True)
@@ -134,8 +133,9 @@ def verify(
     """Find damage and repair it: by a listing of the bucket each day, by reading all bytes every `days`.
 
     First what is known to be damaged, then what the listing shows (lost, cut, covered by a delete marker
-    or a newer version), then copies that the second bucket is owed, then every pinned version and every
-    copy whose bytes were not read in the last `days`. At most `bytes_per_second` on the average, at most
+    or a newer version), then, for a share of the time, what groups keep in their own buckets, then every
+    pinned version whose bytes were not read in the last `days`, copies that the second bucket is owed, and
+    every copy that was not read for so long. At most `bytes_per_second` on the average, at most
     `budget_seconds` in all: what is left comes next time. Raises ProcessingFailure when S3 can't be
     reached: that is no damage.
     """
@@ -144,14 +144,20 @@ def verify(
     since = now - days * DAY
     started, limits = time.monotonic(), (budget_seconds, bytes_per_second)
     work = _Work(house, repairs, started, *limits, pause, stopped, progress, Verification(), now)
+    tour = Tour(house, since, now)
     try:
         _known(work, now)
         _survey(work, now - survey_every)
+        _read_references(work, tour, SHARE_OF_REFERENCES)
         _read_due(work, since)
         work.done.copied = copies.make(house, check_time=work.check_time)
         _read_copies(work, since)
+        _read_references(work, tour, None)
     except _TimeIsUpError:
         return work.done
+    finally:
+        work.done.unreachable += tour.skipped
+        tour.keep_place()
     work.done.finished = True
     return work.done
 
@@ -164,7 +170,10 @@ def damaged(house: House) -> list[FixityCheck]:
 
 
 def _known(work: _Work, before: float) -> None:
-    """Look again at what is damaged: perhaps it can be repaired now. With half of the time at most."""
+    """Look again at what is damaged: perhaps it can be repaired now. With half of the time at most.
+
+    Referenced files have their own turn; of those only what nobody expects any more is forgotten here.
+    """
     last = ""
     half = None if work.budget is None else work.started + work.budget / 2
     while True:
@@ -176,7 +185,10 @@ def _known(work: _Work, before: float) -> None:
         for key in page:
             if work.stopped() or (half is not None and time.monotonic() >= half):
                 return
-            _examine_key(work, key)
+            if not is_referenced(key):
+                _examine_key(work, key)
+            elif pinned_at(work.house, key) is None:
+                _forget(work.house, key)
         if not page:
             return
         last = page[-1]
@@ -184,11 +196,10 @@ def _known(work: _Work, before: float) -> None:
 
 def _survey(work: _Work, not_since: float) -> None:
     """Compare the listing of the bucket with the database; what looks wrong is read."""
-    with work.house.sessions.read() as session:
-        bookmark = session.get(Bookmark, SURVEY) or Bookmark(name=SURVEY)
-    if not bookmark.position and bookmark.finished_at is not None and bookmark.finished_at > not_since:
+    place = bookmark(work.house, SURVEY)
+    if not place.position and place.finished_at is not None and place.finished_at > not_since:
         return
-    reached, is_over = bookmark.position, False
+    reached, is_over = place.position, False
 
     def goes_on(key: str) -> bool:
         nonlocal reached, is_over
@@ -196,31 +207,21 @@ def _survey(work: _Work, not_since: float) -> None:
         reached = reached if is_over else key
         return not is_over
 
-    for finding in fsck(work.house, after=bookmark.position, goes_on=goes_on):
+    for finding in fsck(work.house, after=place.position, goes_on=goes_on):
         if finding.difference is not Difference.STRAY:
             _examine_key(work, finding.key, covered=finding.difference is Difference.HIDDEN)
-    _keep_place(work.house, reached if is_over else "", finished=not is_over)
+    keep_place(work.house, SURVEY, reached if is_over else "", finished=not is_over)
     if is_over:
         raise _TimeIsUpError
-
-
-def _keep_place(house: House, position: str, *, finished: bool) -> None:
-    with house.sessions.begin() as session:
-        row = session.get(Bookmark, SURVEY) or Bookmark(name=SURVEY)
-        row.position = position
-        if finished:
-            row.finished_at = clock.read(session)
-        session.add(row)
 
 
 def _read_due(work: _Work, since: float) -> None:
     try:
         for pinned in pinned_versions(work.house, unchecked_since=since):
             work.check_time()
-            try:
-                wrong = _found(work, pinned)
-            except _UnreachableError:
+            if is_referenced(pinned.key):
                 continue
+            wrong = damages.found(work.house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
             if wrong is None:
                 work.was_whole(pinned.stored)
                 work.was_read(pinned.stored.size)
@@ -228,6 +229,24 @@ def _read_due(work: _Work, since: float) -> None:
                 _judge(work, pinned, wrong)
     finally:
         work.note_whole()
+
+
+def _read_references(work: _Work, tour: Tour, share: float | None) -> None:
+    """Read what groups keep in their own buckets; no store of theirs holds anything of ours up for long."""
+    now = time.monotonic()
+    until = None if work.budget is None or share is None else now + share * (work.started + work.budget - now)
+    while until is None or time.monotonic() < until:
+        work.check_time()
+        if (pinned := next(tour.files, None)) is None:
+            return
+        check = tour.in_time(pinned, work.check_stopped)
+        try:
+            wrong = damages.found(work.house.store, pinned.stored, pinned.sha256, progress=check)
+        except (ProcessingFailure, TooSlowError):
+            work.done.unreachable += 1
+            tour.is_away(pinned)
+        else:
+            _judge(work, pinned, wrong)
 
 
 def _read_copies(work: _Work, since: float) -> None:
@@ -240,32 +259,21 @@ def _read_copies(work: _Work, since: float) -> None:
 def _examine_key(work: _Work, key: str, *, covered: bool = False) -> None:
     pinned = pinned_at(work.house, key)
     if pinned is None:  # shredded, or deleted with its entry: nobody expects it any more
-        with work.house.sessions.begin() as session:
-            row = session.get(FixityCheck, key)
-            if row is not None:
-                session.delete(row)
+        _forget(work.house, key)
         return
-    _examine(work, pinned, covered=covered)
+    wrong = damages.found(work.house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
+    _judge(work, pinned, wrong, covered=covered)
 
 
-def _examine(work: _Work, pinned: Pinned, *, covered: bool = False) -> None:
-    """Read one pinned version; what is damaged is noted, said and repaired."""
-    with suppress(_UnreachableError):
-        _judge(work, pinned, _found(work, pinned), covered=covered)
-
-
-def _found(work: _Work, pinned: Pinned) -> str | None:
-    """What is wrong with one pinned version; a group's own store that does not answer holds nobody up."""
-    try:
-        return damages.found(work.house.store, pinned.stored, pinned.sha256, progress=work.check_stopped)
-    except ProcessingFailure:
-        if not is_referenced(pinned.key):
-            raise
-    work.done.unreachable += 1
-    raise _UnreachableError
+def _forget(house: House, key: str) -> None:
+    with house.sessions.begin() as session:
+        row = session.get(FixityCheck, key)
+        if row is not None:
+            session.delete(row)
 
 
 def _judge(work: _Work, pinned: Pinned, wrong: str | None, *, covered: bool = False) -> None:
+    """What is damaged is noted, said and repaired."""
     house, done = work.house, work.done
     if wrong is not None and pinned_at(house, pinned.key) != pinned:
         return  # repaired or shredded while it was read
@@ -273,7 +281,9 @@ def _judge(work: _Work, pinned: Pinned, wrong: str | None, *, covered: bool = Fa
     done.checked += 1
     done.references_lost += wrong == REFERENCE_LOST
     done.damaged += wrong not in (None, REFERENCE_LOST)
-    done.mended += was is not None and wrong is None
+    if was is not None and wrong is None:
+        done.mended += 1
+        pin_moves.queue_waiting(house, pinned.key)
     if wrong is not None and work.repairs:
         done.repaired += repair.repair(house, pinned) is None
     if wrong is None and covered and work.repairs:
