@@ -15,6 +15,15 @@ def key_of(pull_id: str, file_id: str) -> str:
     return f"{FOLDER}{pull_id}/{file_id}"
 
 
+def file_id_of(key: str) -> str:
+    """The ID of the file for which such a key stands.
+
+    >>> file_id_of("referenced/p/f")
+    'f'
+    """
+    return key.removeprefix(FOLDER).partition("/")[2]
+
+
 def is_referenced(key: str) -> bool:
     """Whether the bytes under a key lie elsewhere: not under our guarantee, never public, never ours to delete.
 

@@ -20,6 +20,7 @@ from readvault.domain.errors import BadRequest, Unprocessable
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import MetadataField, Organism
 from readvault.domain.processed_data import MEASURED, Shape, checked, passed_on
+from readvault.domain.referenced import is_referenced
 from readvault.domain.status import JobKind
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
@@ -242,7 +243,12 @@ def _whole(organism: Organism, claim: Claim, sent: Sent, known: Known) -> Proces
             external_files.staged(organism, file, uploads[file.file_id], known.submitted) for file in sent.files
         ),
         inputs=tuple(
-            {"category": file.category, "size": uploads[file.file_id].size, "sha256": uploads[file.file_id].sha256}
+            {
+                "category": file.category,
+                "size": uploads[file.file_id].size,
+                "sha256": uploads[file.file_id].sha256,
+                **({"storage": "group"} if is_referenced(uploads[file.file_id].key) else {}),
+            }
             for file in known.originals.get(sent.name, ())
         ),
     )

@@ -11,8 +11,10 @@ from sqlmodel import Session, col
 
 from readvault.db.names import among
 from readvault.db.tables import EntryFile, EntryVersion, PartialResult, UploadedFile
+from readvault.domain.errors import Damaged, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
 from readvault.domain.organism import Organism
+from readvault.domain.referenced import is_referenced
 from readvault.ports import StoredVersion
 from readvault.services.entries import damage, giving
 from readvault.services.house import House
@@ -77,7 +79,7 @@ def _entries(session: Session, page: Sequence[AccessionVersion]) -> dict[Accessi
 def _as_submitted(
     house: House, session: Session, entries: dict[AccessionVersion, EntryVersion], expires: int
 ) -> dict[AccessionVersion, dict[str, Any] | None]:
-    """Everything that was submitted, originals included; None where an original is damaged."""
+    """Everything that was submitted, originals included; None where an original is damaged or can't be given."""
     files: dict[AccessionVersion, Files] = {}
     rows = session.execute(
         select(EntryFile, UploadedFile)
@@ -93,7 +95,15 @@ def _as_submitted(
             continue
         stored = StoredVersion(upload.key, upload.version_id, upload.size or 0)
         of_entry = files.setdefault(AccessionVersion(file.accession, file.version), {})
-        of_entry.setdefault(file.category, []).append(_file(house, file.file_id, file.name, stored, expires))
+        try:
+            described = _file(house, file.file_id, file.name, stored, expires)
+        except (Damaged, ProcessingFailure):
+            # One that stays with its group is no obstacle to everybody else's entries.
+            if not is_referenced(upload.key):
+                raise
+            spoiled.add(AccessionVersion(file.accession, file.version))
+            continue
+        of_entry.setdefault(file.category, []).append(described)
     return {
         name: None
         if name in spoiled

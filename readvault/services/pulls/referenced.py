@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,12 +14,14 @@ from readvault.db import audit, clock
 from readvault.db.erased import is_erased
 from readvault.db.tables import FixityCheck, Pull, PullSource, ReferencedFile, UploadedFile
 from readvault.domain.actor import Actor
-from readvault.domain.errors import BadRequest
+from readvault.domain.errors import BadRequest, NotFound, ProcessingFailure
 from readvault.ports import ForeignAddress, ForeignBucket, ForeignKeys, ForeignObject, ForeignStores
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
 from readvault.services.pulls.requests import checked_bucket, offered
 from readvault.services.pulls.sealed import conceal, is_newest, of_pull, of_referenced, reveal
+
+logger = logging.getLogger(__name__)
 
 PAGE = 200
 STEP = "reference"
@@ -100,7 +103,8 @@ def renew_credentials(house: House, actor: Actor | None, group_id: int, bucket: 
     """Read all that a group references in a bucket with other keys from now on; how many files.
 
     Nothing is asked of the bucket now: the next verification says whether the keys are good. Raises
-    BadRequest for temporary keys and for what is no bucket, Forbidden, NotFound.
+    BadRequest for temporary keys and for what is no bucket, Forbidden, and NotFound where the group references
+    nothing in this bucket at this endpoint.
     """
     foreign = offered(house)
     wanted = checked_bucket(foreign, bucket)
@@ -123,17 +127,22 @@ def renew_credentials(house: House, actor: Actor | None, group_id: int, bucket: 
                 row.secret = conceal(house.settings.pulls, told, of_referenced(row.file_id))
             renewed, last = renewed + len(page), page[-1].file_id
             session.flush()
+        if not renewed:
+            raise NotFound("Your group references nothing in this bucket at this endpoint.")
         details = {"bucket": wanted.bucket, "files": renewed}
         audit.append(session, actor.name, "renew credentials", f"group {group_id}", details)
     return renewed
 
 
 def encrypt_anew(house: House) -> int:
-    """Encrypt with the newest key what an older one has encrypted, so that the older one can go; how many files."""
+    """Encrypt with the newest key what an older one has encrypted, so that the older one can go; how many files.
+
+    What no key opens any more stays as it is: only its group can help, by renewing the credentials.
+    """
     settings = house.settings.pulls
     if not settings.secret_keys:
         return 0
-    changed, last = 0, ""
+    changed, shut, last = 0, 0, ""
     while True:
         with house.sessions.begin() as session:
             query = select(ReferencedFile).where(col(ReferencedFile.secret).is_not(None))
@@ -141,10 +150,19 @@ def encrypt_anew(house: House) -> int:
             page = _locked(session, stale.where(ReferencedFile.file_id > last))
             for row in page:
                 belongs_to = of_referenced(row.file_id)
-                row.secret = conceal(settings, reveal(settings, row.secret or "", belongs_to), belongs_to)
+                try:
+                    told = reveal(settings, row.secret or "", belongs_to)
+                except ProcessingFailure:
+                    shut += 1
+                    continue
+                row.secret = conceal(settings, told, belongs_to)
+                changed += 1
         if not page:
-            return changed
-        changed, last = changed + len(page), page[-1].file_id
+            break
+        last = page[-1].file_id
+    if shut:
+        logger.error("the credentials of %d referenced files open with none of the keys in the settings", shut)
+    return changed
 
 
 def _locked(session: Session, query: object) -> Sequence[ReferencedFile]:

@@ -19,7 +19,7 @@ from readvault.db.engine import Sessions
 from readvault.db.tables import ReferencedFile, UploadedFile
 from readvault.domain.errors import BytesLost, ProcessingFailure
 from readvault.domain.pulls import Refusal, SourceAway, SourceRefused
-from readvault.domain.referenced import FOLDER, is_referenced
+from readvault.domain.referenced import file_id_of, is_referenced
 from readvault.ports import (
     ForeignObject,
     ForeignStores,
@@ -34,7 +34,9 @@ from readvault.ports import (
 from readvault.services.pulls.ranges import RANGE, Ranges, cut
 from readvault.services.pulls.referenced import STEP, address_of, pin_of
 
-LOST = frozenset({Refusal.MISSING, Refusal.DENIED, Refusal.CHANGED, Refusal.WRONG_SIZE, Refusal.NOT_PINNABLE})
+OTHER = frozenset({Refusal.CHANGED, Refusal.MISSING, Refusal.DENIED})
+"""What says that the pinned object, or that version of it, is not there any more: others may be."""
+LOST = OTHER | {Refusal.WRONG_SIZE, Refusal.NOT_PINNABLE, Refusal.BAD_ANSWER, Refusal.REDIRECT}
 """What no further try would mend, and its owner could."""
 _Progress = Callable[[int], None] | None
 
@@ -68,9 +70,12 @@ class StoreWithReferenced:
         """A URL that downloads under `name`; of a referenced file at its own store, signed with its group's keys."""
         if not is_referenced(key):
             return self._own.sign_get(key, version_id, name=name, expires=expires, head=head)
-        foreign, row = self._foreign_or_fail(), self._row(key)
+        foreign, (row, _) = self._foreign_or_fail(), self._known(key)
         address = address_of(self._settings, foreign, row)
-        return foreign.sign_get(address, row.version_id, name=name, expires=expires, head=head)
+        try:
+            return foreign.sign_get(address, row.version_id, name=name, expires=expires, head=head)
+        except SourceRefused:  # its host is not on our list any more
+            raise ProcessingFailure(STEP, "the store of a referenced file may not be asked any more") from None
 
     def list_versions(self, prefix: str) -> Iterator[StoredVersion]:
         """The versions under a prefix, oldest first for each key; a referenced file has one, as it was pinned."""
@@ -161,12 +166,9 @@ class StoreWithReferenced:
         """As the own bucket."""
         return self._own.store_again(source, key, sha256=sha256)
 
-    def _row(self, key: str) -> ReferencedFile:
-        return self._known(key)[0]
-
     def _known(self, key: str) -> tuple[ReferencedFile, str | None]:
         """Where a referenced file lies, and the SHA-256 that it had when it was read first."""
-        file_id = key.removeprefix(FOLDER).partition("/")[2]
+        file_id = file_id_of(key)
         with self._sessions.read() as session:
             row, file = session.get(ReferencedFile, file_id), session.get(UploadedFile, file_id)
         if row is None or file is None:
@@ -183,10 +185,12 @@ class StoreWithReferenced:
         foreign = self._foreign_or_fail()
         row, known = self._known(stored.key)
         address = address_of(self._settings, foreign, row)
+        told = progress or (lambda _: None)
 
         def read(pinned: ForeignObject) -> str:
-            ranges = Ranges(foreign, address, pinned, connections=self._settings.connections, check=lambda: None)
-            return _hashed(ranges, stored.size, target, progress or (lambda _: None))
+            # Whoever is told how far it is may break off, also while the store says nothing.
+            ranges = Ranges(foreign, address, pinned, connections=self._settings.connections, check=lambda: told(0))
+            return _hashed(ranges, stored.size, target, told)
 
         try:
             found = self._as_pinned_or_as_it_is_now(read, pin_of(row, stored.size), lambda: foreign.look(address))
@@ -207,7 +211,7 @@ class StoreWithReferenced:
         try:
             return read(pinned)
         except SourceRefused as refused:
-            if refused.refusal is not Refusal.CHANGED:
+            if refused.refusal not in OTHER:
                 raise
         now = look()
         if now.size != pinned.size:

@@ -163,7 +163,9 @@ def checked_bucket(foreign: ForeignStores, bucket: ForeignBucket) -> ForeignBuck
     told = () if keys is None else (keys.access_key, keys.secret_key, keys.session_token or "")
     if not all(each.isascii() and each.isprintable() for each in told):
         raise BadRequest("Credentials are of printable ASCII.")
-    endpoint = bucket.endpoint.rstrip("/") or f"https://s3.{bucket.region}.amazonaws.com"
+    # One way to write it, by which a bucket is found again when its keys are renewed.
+    endpoint = bucket.endpoint.rstrip("/").lower().removesuffix(":443")
+    endpoint = endpoint or f"https://s3.{bucket.region}.amazonaws.com"
     if endpoint.count("/") != 2:
         raise BadRequest("An endpoint is https://host, and nothing behind it.")
     _check_address(foreign, f"{endpoint}/")

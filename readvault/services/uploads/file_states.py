@@ -6,6 +6,7 @@ from readvault.db import clock
 from readvault.db.tables import UploadedFile
 from readvault.domain.actor import Actor
 from readvault.domain.errors import BadRequest, Conflict
+from readvault.domain.referenced import is_referenced
 from readvault.ports import SignedRequest
 from readvault.services.house import House
 from readvault.services.uploads.access import own_files
@@ -51,12 +52,14 @@ def _state(file: UploadedFile, expired: bool) -> str:
 def sign_again(house: House, actor: Actor | None, file_id: str) -> SignedRequest:
     """A fresh signed PUT of a file that comes in one piece; keeps the upload alive.
 
-    It can still be made once: what has arrived stays. Raises NotFound, BadRequest for a file in parts,
-    Conflict for one that is sealed or expired.
+    It can still be made once: what has arrived stays. Raises NotFound, BadRequest for a file in parts and
+    for one that stays in a bucket of its group, Conflict for one that is sealed or expired.
     """
     with house.sessions.begin() as session:
         now = clock.read(session)
         file = own_files(session, actor, [file_id], for_update=True)[0]
+        if is_referenced(file.key):
+            raise BadRequest(f"File {file_id} stays in a bucket of its group: nothing of it is uploaded.")
         if file.multipart_upload_id is not None:
             raise BadRequest(f"File {file_id} is uploaded in parts: ask for those.")
         if file.sealed_at is not None:

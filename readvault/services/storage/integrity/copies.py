@@ -153,7 +153,8 @@ def _keys_of(session: Session, accession: str, version: int) -> set[str]:
         select(col(StoredObject.key))
         .join(ManifestFile, col(ManifestFile.stored_object_id) == col(StoredObject.id))
         .join(ManifestRow, col(ManifestRow.id) == col(ManifestFile.manifest_id))
-        .where(published)
+        # What an external pipeline only passed on may be a file that stays with its group.
+        .where(published, ~col(StoredObject.key).startswith(FOLDER))
     )
     digests = session.execute(select(col(ManifestRow.digest)).where(col(ManifestRow.id).in_(since))).scalars()
     folder = f"records/{accession}/{version}"

@@ -99,6 +99,12 @@ def left_behind(house: House, key: str) -> set[str | None]:
         return set(session.execute(select(col(Repair.lost_version_id)).where(col(Repair.key) == key)).scalars())
 
 
+def queue_waiting(house: House, key: str) -> None:
+    """Let the jobs go on that met damage under a key that is whole again."""
+    with house.sessions.begin() as session:
+        _queue_again(session, _waiting_for(session, key))
+
+
 def write_down_uncovered(house: House, pinned: Pinned, removed: int) -> None:
     """Say in the audit log that something lay over a pinned version and was removed."""
     with house.sessions.begin() as session:
