@@ -22,10 +22,10 @@ KEPT_FOR = 30 * 86_400.0
 """Seconds for which a pull that is over can be looked up."""
 
 
-def cancel(house: House, actor: Actor | None, pull_id: str) -> PullView:
+def cancel(house: House, actor: Actor | None, pull_id: str, reason: str = "") -> PullView:
     """Stop a pull. What is pulled already stays, and can be submitted; one that is over stays as it is.
 
-    Raises NotFound, and Conflict when it begins in this very moment: ask again.
+    The audit log keeps the reason, where there is one. Raises NotFound, and Conflict when it begins in this very moment: ask again.
     """
     with house.sessions.begin() as session:
         own_pull(session, actor, pull_id)
@@ -34,7 +34,7 @@ def cancel(house: House, actor: Actor | None, pull_id: str) -> PullView:
         if not is_over(pull):
             end(session, pull, PullState.CANCELLED)
             session.flush()
-            audit.append(session, actor.name, "cancel pull", pull.id)
+            audit.append(session, actor.name, "cancel pull", pull.id, {"reason": reason} if reason else {})
         return view_of(session, pull)
 
 
