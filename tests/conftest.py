@@ -6,12 +6,13 @@ import gc
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.doctest import DoctestModule
 
 from readvault.services.people import accounts
 from tests import transactions
@@ -46,6 +47,13 @@ def pytest_configure() -> None:
     accounts._COST = 2**4
     # Of what is loaded and collected nothing becomes garbage, and to look through it all takes seconds each time.
     gc.disable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Examples in docstrings are the package's; to look for some in each file of tests takes each process a second."""
+    found = yield
+    return [collector for collector in found if not isinstance(collector, DoctestModule)]
 
 
 def pytest_collection_finish() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
@@ -130,14 +131,27 @@ async def keep_registered(
     Nobody else would, and jobs would wait for ever for a deployment to be delivered by. It looks every so
     often, and at once when something was `missed`.
     """
+    described = described_deployments()
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(missed.wait(), settings.register_every)
         missed.clear()
         try:
-            await register(settings, kind, template, only_missing=True)
+            if settings.huge_work_pool is not None or not await _are_there(described, settings.work_pool):
+                await register(settings, kind, template, only_missing=True)
         except Exception as fault:
             logger.debug("Prefect can't be asked for its deployments (%s); asking again later", type(fault).__name__)
+
+
+async def _are_there(described: list[Deployment], work_pool: str) -> bool:
+    """Whether the pool has its queues and all deployments: two questions, where `register` asks for each of them."""
+    named = WorkPoolFilter(name=WorkPoolFilterName(any_=[work_pool]))
+    async with get_client() as client:
+        found = await client.read_deployments(work_pool_filter=named)
+        there = {(each.name, each.entrypoint) for each in found}
+        if complete := there >= {(each.name, each.entrypoint) for each in described}:
+            await ensure_work_queues(client, work_pool)
+    return complete
 
 
 async def ensure_work_pool(client: PrefectClient, name: str, kind: str, template: dict[str, Any]) -> None:
