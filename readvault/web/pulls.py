@@ -61,6 +61,7 @@ def list_of_pulls(
         more=found[-1].pull.id if len(found) == access.PAGE else None,
         after=after,
         offered=are_offered(site),
+        references=site.house.settings.pulls.references,
     )
 
 
@@ -110,7 +111,7 @@ def change_pull(site: SiteDep, visit: VisitDep, pull_id: PullId, form: FormDep) 
                 ending.cancel_any(site.house, visit.actor, pull_id, checked_reason(reason))
                 done = "cancelled"
             case "cancel":
-                ending.cancel(site.house, visit.actor, pull_id)
+                ending.cancel(site.house, visit.actor, pull_id, checked_reason(reason) if reason.strip() else "")
                 done = "cancelled"
             case _:
                 raise BadRequest("There is no such button.")
@@ -178,6 +179,7 @@ def _pull(
         view=view,
         pull=view.pull,
         over=access.is_over(view.pull),
+        stands_still=counting.stands_still(site.house, visit.actor, pull_id),
         counts=Counter(SourceState(each.state) for each in view.sources),
         sources=shown[number * FILES : (number + 1) * FILES],
         number=number,

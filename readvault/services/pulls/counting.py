@@ -1,4 +1,4 @@
-"""How many files the pulls of a list have, and how they stand."""
+"""How many files the pulls of a list have, and how they stand; and which pull stands still."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from readvault.db.tables import Pull, PullSource
+from readvault.db.tables import Job, Pull, PullSource
 from readvault.domain.actor import Actor
 from readvault.domain.pulls import SourceState
+from readvault.domain.status import JobState
 from readvault.services.authorization import Action, authorize
 from readvault.services.house import House
+from readvault.services.pulls.access import own_pull
 
 
 def files_of(
@@ -31,3 +33,11 @@ def files_of(
         for pull_id, state, count in session.exec(query):
             found[pull_id][SourceState(state)] += count
         return found
+
+
+def stands_still(house: House, actor: Actor | None, pull_id: str) -> bool:
+    """Whether nobody goes on with an open pull before a maintainer has looked after its job. Raises NotFound."""
+    with house.sessions.read() as session:
+        pull = own_pull(session, actor, pull_id)
+        job = None if pull.ended_at is not None or pull.job_id is None else session.get(Job, pull.job_id)
+        return job is not None and job.state == JobState.NEEDS_ATTENTION

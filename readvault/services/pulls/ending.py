@@ -25,7 +25,8 @@ KEPT_FOR = 30 * 86_400.0
 def cancel(house: House, actor: Actor | None, pull_id: str, reason: str = "") -> PullView:
     """Stop a pull. What is pulled already stays, and can be submitted; one that is over stays as it is.
 
-    The audit log keeps the reason, where there is one. Raises NotFound, and Conflict when it begins in this very moment: ask again.
+    The audit log keeps the reason, where there is one. Raises NotFound, and Conflict when it begins in this very
+    moment: ask again.
     """
     with house.sessions.begin() as session:
         own_pull(session, actor, pull_id)

@@ -17,7 +17,8 @@ from sqlmodel import select
 
 from readvault.adapters.identity import EmbeddedIssuer, Identity
 from readvault.api.app import create_app
-from readvault.db.tables import AuditEntry, Pull, PullSource
+from readvault.db.tables import AuditEntry, Job, Pull, PullSource
+from readvault.domain.status import JobState
 from readvault.services.house import House
 from readvault.services.people.accounts import create_account
 from readvault.services.pulls import access, ending
@@ -126,8 +127,11 @@ def test_a_bucket_with_credentials_that_no_page_shows(browser: Browser, scene: L
     assert (pull.bucket, pull.prefix, pull.endpoint) == ("lab-reads", "run7/", "https://s3.eu-central-1.amazonaws.com")
     assert pull.secret is not None
     assert CANARY not in page.html + browser.get(place).html
-    page = browser.send(page, "cancel")
+    page = browser.send(page, "cancel", reason="the wrong run")
     assert "The pull is cancelled." in page.text
+    with scene.house.sessions.read() as session:
+        (told,) = (each.details for each in session.exec(select(AuditEntry)) if each.action == "cancel pull")
+    assert told == {"reason": "the wrong run"}
     assert (_pulls(scene)[0].state, _pulls(scene)[0].secret) == ("cancelled", None)
     keys = BUCKET | KEYS | {"what": "keys", "keys": "run7/a b.fastq => a.fastq\r\nrun7/b.fastq"}
     page = browser.send(browser.get(f"{place}/new"), "pull-bucket", **keys)
@@ -220,6 +224,22 @@ def test_a_maintainer_cancels_with_a_reason_that_is_kept(browser: Browser, scene
     assert "it <fills> the line" in told[0]
     csrf = page.forms[0].hidden["csrf"]
     assert browser.post(f"/web/pulls/{pull_id}", {"csrf": csrf, "action": "cancel", "reason": "again"}).status == 409
+
+
+def test_a_pull_that_stands_still_or_has_no_files_says_so(browser: Browser, scene: Lab, place: str) -> None:
+    pull = scene.asked("/b/a.fastq").pull
+    assert "stands still" not in browser.get(f"/web/pulls/{pull.id}").text
+    with scene.house.sessions.begin() as session:
+        session.get_one(Job, pull.job_id).state = JobState.NEEDS_ATTENTION
+    assert "stands still" in browser.get(f"/web/pulls/{pull.id}").text
+    here = {**BUCKET, **KEYS, "endpoint": scene.url("", "")}
+    page = browser.send(browser.get(f"{place}/new"), "pull-bucket", **here)
+    assert "known when its prefix is listed" in page.text
+    scene.work()
+    page = browser.get(page.path)
+    assert ("the list of files" in page.text, "failed" in page.text) == (True, True)
+    page = browser.send(browser.send(browser.get(f"{place}/new"), "pull-bucket", **here), "cancel")
+    assert "ended before it was known" in page.text
 
 
 def test_many_pulls_and_many_files_come_by_pages(
