@@ -15,7 +15,7 @@ async function refresh(live) {
   let fresh;
   try {
     const answer = await fetch(location.href, { credentials: "same-origin" });
-    if (answer.status >= 500) return later(live);
+    if (answer.status === 429 || answer.status >= 500) return later(live);
     fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(live.id);
   } catch { return later(live); }
   if (!fresh?.dataset.refresh) return location.reload(); // it is over, or the login is
