@@ -98,12 +98,21 @@ def check_group(
             )
 
 
-def check_stored_here(files: Sequence[SentFile], known: Mapping[str, UploadedFile], originals: set[str]) -> None:
-    """Refuse results that stay in a bucket of their group: what is released must be ours to keep."""
+def stored_here(
+    files: Sequence[SentFile], known: Mapping[str, UploadedFile], originals: set[str]
+) -> tuple[SentFile, ...]:
+    """The files without originals that stay in a bucket of their group: a result holds what is ours to keep.
+
+    Raises Unprocessable for such a file that nobody submitted.
+    """
+    here = []
     for file in files:
         upload = known.get(file.file_id)
-        if upload is not None and is_referenced(upload.key) and file.file_id not in originals:
+        if upload is None or not is_referenced(upload.key):
+            here.append(file)
+        elif file.file_id not in originals:
             raise Unprocessable(f"The file {file.file_id} stays in a bucket of its group. Results have to be uploaded.")
+    return tuple(here)
 
 
 def staged(organism: Organism, file: SentFile, upload: UploadedFile, originals: set[str]) -> StagedFile:

@@ -164,7 +164,7 @@ def _examined(organism: Organism, sent: Sent, known: Known, shape: Shape) -> Sen
     part = known.parts.get(sent.name)
     files = external_files.new_files(sent.files, part)
     external_files.check_group(sent.name, known.entries[sent.name].group_id, files, known.uploads)
-    external_files.check_stored_here(files, known.uploads, known.submitted)
+    files = external_files.stored_here(files, known.uploads, known.submitted)
     for file in files:
         external_files.check_category_of_new(organism, file, known.submitted)
     if sent.errors:

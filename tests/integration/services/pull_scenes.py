@@ -20,10 +20,13 @@ from readvault.services.processing import jobs
 from readvault.services.pulls import access, pulling, requests
 from readvault.services.pulls.asked import PullView, WantedPull, WantedSource
 from readvault.services.pulls.pulling import Pulled
+from readvault.services.pulls.referenced_store import StoreWithReferenced
 from readvault.services.queue.lease import Lease
+from readvault.services.submission.new_entries import submit
+from readvault.services.submission.writing import SubmittedEntry
 from tests import foreign
 from tests.foreign import HOST, Authority, Shop
-from tests.houses import ALICE
+from tests.houses import ALICE, tsv
 
 PART = 64 * 2**10
 """Bytes of a part, where a test lets parts be that small."""
@@ -96,3 +99,20 @@ def lab(house: House, authority: Authority, group_id: int, shop: Shop | None = N
         settings = house.settings.model_copy(update={"pulls": chosen, "urls": urls})
         store = ForeignS3(chosen, foreign.egress(chosen, authority))
         yield Lab(replace(house, settings=settings, foreign=store), shop, port, group_id)
+
+
+def seen_through(scene: Lab, **changes: Any) -> Lab:
+    """The scene, whose house sees referenced files in its store; with changed settings of pulls."""
+    house = scene.house
+    settings = house.settings.model_copy(update={"pulls": house.settings.pulls.model_copy(update=changes)})
+    own = house.store._own if isinstance(house.store, StoreWithReferenced) else house.store
+    store = StoreWithReferenced(own, house.sessions, settings.pulls, house.foreign)
+    return replace(scene, house=replace(house, store=store, settings=settings))
+
+
+def submitted(scene: Lab, row: dict[str, str]) -> SubmittedEntry:
+    """An entry of this row of metadata, with what every entry needs."""
+    full = {"id": "s", "date": "2024-01-01", "platform": "ILLUMINA", **row}
+    told: dict[str, Any] = {"group_id": scene.group_id, "metadata": tsv(full), "metadata_name": "metadata.tsv"}
+    (made,) = submit(scene.house, ALICE, "sars-cov-2", **told)
+    return made

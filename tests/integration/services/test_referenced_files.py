@@ -37,6 +37,7 @@ from readvault.domain.errors import (
     Forbidden,
     InvalidSubmission,
     LeaseLost,
+    NotFound,
     ProcessingFailure,
     StoreUnavailable,
 )
@@ -57,15 +58,15 @@ from readvault.services.storage.garbage import collection
 from readvault.services.storage.integrity import fsck, verification
 from readvault.services.storage.rebuilding.records import export
 from readvault.services.submission import deletion
-from readvault.services.submission.new_entries import submit
 from readvault.services.uploads.answers import WantedFile
 from readvault.services.uploads.upload_requests import request_uploads
 from readvault.worker.server_job import ServerJob
 from tests import foreign
 from tests.fakes import MemoryStore
 from tests.foreign import Authority
-from tests.houses import ALICE, BOB, MAINTAINER, group_of, tsv, upload
-from tests.integration.services.pull_scenes import Lab, lab
+from tests.houses import ALICE, BOB, MAINTAINER, group_of, upload
+from tests.integration.services import pull_scenes
+from tests.integration.services.pull_scenes import Lab, lab, seen_through
 from tests.integration.services.scenes import ORGANISM, claimed, result
 
 READS = b"@read\nACGT\n+\nIIII\n"
@@ -91,15 +92,6 @@ def scene(house: House, authority: Authority) -> Iterator[Lab]:
         yield seen_through(made)
 
 
-def seen_through(scene: Lab, **changes: Any) -> Lab:
-    """The scene, whose house sees referenced files in its store; with changed settings of pulls."""
-    house = scene.house
-    settings = house.settings.model_copy(update={"pulls": house.settings.pulls.model_copy(update=changes)})
-    own = house.store._own if isinstance(house.store, StoreWithReferenced) else house.store
-    store = StoreWithReferenced(own, house.sessions, settings.pulls, house.foreign)
-    return replace(scene, house=replace(house, store=store, settings=settings))
-
-
 def own_bucket(scene: Lab) -> MemoryStore:
     store = scene.house.store
     assert isinstance(store, StoreWithReferenced)
@@ -117,9 +109,7 @@ def kept(scene: Lab, *keys: str) -> list[str]:
 def submitted(scene: Lab, *files: str) -> tuple[AccessionVersion, str]:
     """An entry with these files, and its job."""
     cell = " ".join(f"f{number}.fastq:{file_id}" for number, file_id in enumerate(files))
-    row = {"id": "s", "date": "2024-01-01", "platform": "ILLUMINA", "files.rawReads": cell}
-    told: dict[str, Any] = {"group_id": scene.group_id, "metadata": tsv(row), "metadata_name": "metadata.tsv"}
-    (made,) = submit(scene.house, ALICE, ORGANISM, **told)
+    made = pull_scenes.submitted(scene, {"files.rawReads": cell})
     name = AccessionVersion(made.accession, made.version)
     with scene.house.sessions.read() as session:
         query = select(Job.id).where(Job.accession == name.accession, Job.kind == JobKind.PROCESS_SUBMISSION.value)
@@ -338,8 +328,11 @@ def test_keys_that_were_changed_are_renewed_by_the_group(scene: Lab) -> None:
     with pytest.raises(BadRequest, match="lasts"):
         referenced.renew_credentials(scene.house, ALICE, scene.group_id, scene.bucket("NEW", session_token="t"))
     other = replace(scene.bucket("NEW"), bucket="other")
-    assert referenced.renew_credentials(scene.house, ALICE, scene.group_id, other) == 0
-    assert referenced.renew_credentials(scene.house, ALICE, scene.group_id, scene.bucket("NEW")) == 2
+    with pytest.raises(NotFound, match="references nothing"):  # else nobody would notice a slip of the pen
+        referenced.renew_credentials(scene.house, ALICE, scene.group_id, other)
+    spelled = scene.bucket("NEW")
+    shouted = replace(spelled, endpoint=f"{spelled.endpoint.upper()}/")
+    assert referenced.renew_credentials(scene.house, ALICE, scene.group_id, shouted) == 2
     assert verified(scene).mended == 2
 
 

@@ -1,0 +1,381 @@
+"""Referenced files beside everything else: slow and silent stores, the API, pipelines, odd requests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from readvault.db.engine import Sessions
+from readvault.db.tables import FixityCheck, Job, ReferencedFile, StoredObject, UploadedFile
+from readvault.domain.errors import BadRequest, BytesLost, ProcessingFailure
+from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.status import JobKind, JobState
+from readvault.ports import ForeignStores, StoredVersion
+from readvault.services.house import House
+from readvault.services.pulls import ranges, referenced
+from readvault.services.pulls.referenced_store import StoreWithReferenced
+from readvault.services.review import review
+from readvault.services.storage.integrity import references, verification
+from readvault.services.uploads import file_states
+from tests.fakes import MemoryStore
+from tests.foreign import Authority
+from tests.houses import ALICE, group_of, upload
+from tests.integration.services import pipeline_scenes, pull_scenes
+from tests.integration.services.pull_scenes import Lab, lab, seen_through
+from tests.integration.services.scenes import ORGANISM
+
+NAMES = [f"r{number}.fastq" for number in range(6)]
+
+
+def body_of(name: str) -> bytes:
+    return f"@{name}\nACGT\n+\nIIII\n".encode()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "PAUSES", ())
+
+
+@pytest.fixture
+def scene(house: House, authority: Authority) -> Iterator[Lab]:
+    with lab(house, authority, group_of(house, ALICE), connections=1, references=True) as made:
+        made.shop.objects |= {f"/lab/{name}": body_of(name) for name in NAMES}
+        made.shop.keys.add("LAB")
+        yield seen_through(made)
+
+
+def own_bucket(scene: Lab) -> MemoryStore:
+    store = scene.house.store
+    assert isinstance(store, StoreWithReferenced)
+    assert isinstance(store._own, MemoryStore)
+    return store._own
+
+
+def kept(scene: Lab, *names: str) -> list[str]:
+    """Files that stay where they are, in an entry; their IDs."""
+    pull = scene.referenced(*names, category="rawReads").pull
+    scene.work()
+    ids = [str(source.file_id) for source in scene.seen(pull.id).sources]
+    entry(scene, *ids)
+    return ids
+
+
+def entry(scene: Lab, *ids: str) -> AccessionVersion:
+    cell = " ".join(f"{number}.fastq:{file_id}" for number, file_id in enumerate(ids))
+    made = pull_scenes.submitted(scene, {"files.rawReads": cell})
+    return AccessionVersion(made.accession, made.version)
+
+
+def rows(scene: Lab, table: Any) -> list[Any]:
+    with scene.house.sessions.read() as session:
+        return list(session.exec(select(table)).all())
+
+
+def asked_for(scene: Lab) -> list[str]:
+    """The objects that were asked for since, each once, in their order."""
+    return list(dict.fromkeys(path.partition("?")[0] for path, _ in scene.shop.asked))
+
+
+def silent(handler: BaseHTTPRequestHandler, _: bytes | None) -> bool:
+    handler.say(503, b"")  # type: ignore[attr-defined]
+    return True
+
+
+# Verification
+
+
+def test_a_silent_store_costs_a_few_requests_and_what_is_ours_is_read(scene: Lab) -> None:
+    kept(scene, *NAMES)
+    (ours,) = upload(replace(scene.house, store=own_bucket(scene)), ALICE, scene.group_id, b"@ours\nA\n+\nI\n")
+    entry(scene, ours)
+    scene.shop.odd = silent
+    scene.shop.asked.clear()
+    done = verification.verify(scene.house, days=-1)
+    assert (done.unreachable, done.checked, done.finished) == (len(NAMES), 1, True)
+    assert len(asked_for(scene)) == references.PATIENCE
+
+
+def test_whom_one_run_had_no_time_for_the_next_one_asks_first(scene: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(scene, *NAMES)
+    scene.shop.odd = silent
+    tried = []
+    for _ in range(2):
+        scene.shop.asked.clear()
+        stopped = threading.Event()
+
+        def second_is_the_last(pinned: Any, stopped: threading.Event = stopped) -> str:
+            if len(asked_for(scene)) >= 2:
+                stopped.set()
+            return pinned.key
+
+        monkeypatch.setattr(references.Tour, "_bucket_of", lambda _, pinned, last=second_is_the_last: last(pinned))
+        assert not verification.verify(scene.house, days=-1, stopped=stopped.is_set).finished
+        tried.append(asked_for(scene))
+    assert [len(each) for each in tried] == [2, 2]
+    assert not set(tried[0]) & set(tried[1])
+
+
+def test_a_store_that_drips_is_left_in_time(scene: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(scene, *NAMES)
+
+    def drip(handler: BaseHTTPRequestHandler, body: bytes | None) -> bool:
+        if body is None or not handler.headers.get("If-Match"):
+            return False
+        handler.send_response(206)
+        size = len(body)
+        path = handler.path.partition("?")[0]
+        for name, value in {
+            "Content-Length": size, "Content-Range": f"bytes 0-{size - 1}/{size}", "ETag": scene.shop.etag(path),
+        }.items():  # fmt: skip
+            handler.send_header(name, str(value))
+        handler.end_headers()
+        for at in range(size):
+            handler.wfile.write(body[at : at + 1])
+            handler.wfile.flush()
+            time.sleep(0.05)
+        return True
+
+    monkeypatch.setattr(references, "PATIENCE_WITH_A_FILE", 0.1)
+    scene.shop.odd = drip
+    began = time.monotonic()
+    done = verification.verify(scene.house, days=-1)
+    assert (done.unreachable, done.references_lost, done.finished) == (len(NAMES), 0, True)
+    assert time.monotonic() - began < 2
+
+
+def test_references_have_a_share_of_the_time_until_all_else_is_done(
+    scene: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(scene, *NAMES)
+    (ours,) = upload(replace(scene.house, store=own_bucket(scene)), ALICE, scene.group_id, b"@ours\nA\n+\nI\n")
+    entry(scene, ours)
+    order = []
+    store = scene.house.store
+    monkeypatch.setattr(verification, "SHARE_OF_REFERENCES", 0.0)
+    real = store.sha256_of
+
+    def noted(stored: StoredVersion, **told: Any) -> str:
+        order.append(stored.key.partition("/")[0])
+        return real(stored, **told)
+
+    monkeypatch.setattr(store, "sha256_of", noted)
+    assert verification.verify(scene.house, days=-1, budget_seconds=60).finished
+    assert order == ["incoming", *["referenced"] * len(NAMES)]
+
+
+def test_a_lost_reference_of_a_deleted_entry_alarms_nobody(scene: Lab) -> None:
+    kept(scene, NAMES[0])
+    scene.shop.objects.clear()
+    assert verification.verify(scene.house, days=-1).references_lost == 1
+    with scene.house.sessions.begin() as session:
+        (row,) = session.exec(select(FixityCheck)).all()
+        row.key, row.checked_at = "referenced/gone/gone", 0.0
+    verification.verify(scene.house)
+    assert [row.key for row in rows(scene, FixityCheck) if row.key.endswith("gone")] == []
+
+
+def test_a_version_that_went_counts_by_the_bytes_that_are_there_now(scene: Lab) -> None:
+    """A versioned bucket whose owner put the same bytes back after the pinned version was deleted."""
+    (file_id,) = kept(scene, NAMES[0])
+    store = scene.house.store
+    with scene.house.sessions.begin() as session:
+        row, file = session.get_one(ReferencedFile, file_id), session.get_one(UploadedFile, file_id)
+        stored = StoredVersion(file.key, file.version_id, file.size or 0)
+        values = row.model_dump() | {"version_id": "v1"}
+        session.delete(row)
+        session.flush()
+        session.add(ReferencedFile(**values))
+
+    def without_versions(handler: BaseHTTPRequestHandler, _: bytes | None) -> bool:
+        if "versionId" in handler.path:
+            handler.say(404, b"<Error><Code>NoSuchVersion</Code></Error>")  # type: ignore[attr-defined]
+            return True
+        return False
+
+    scene.shop.odd = without_versions
+    assert store.sha256_of(stored) == file.declared_sha256
+    scene.shop.objects[f"/lab/{NAMES[0]}"] = body_of("rX.fastq")
+    with pytest.raises(BytesLost):
+        store.sha256_of(stored)
+
+
+@pytest.mark.parametrize("status", [200, 302, 418])
+def test_answers_that_are_none_are_the_groups_matter_and_no_retry(scene: Lab, status: int) -> None:
+    kept(scene, NAMES[0])
+
+    def odd(handler: BaseHTTPRequestHandler, body: bytes | None) -> bool:
+        handler.say(status, body or b"", {"ETag": scene.shop.etag(handler.path.partition("?")[0])})  # type: ignore[attr-defined]
+        return True
+
+    scene.shop.odd = odd
+    done = verification.verify(scene.house, days=-1)
+    assert (done.references_lost, done.unreachable) == (1, 0)
+
+
+# The API and pipelines
+
+
+@dataclass
+class _SignsOnly:
+    """What the API may do with foreign stores: nothing that asks them."""
+
+    real: ForeignStores
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("check", "address_in", "sign_get"):
+            return getattr(self.real, name)
+        raise AssertionError(f"{name}: a foreign store was asked")
+
+
+def test_the_api_never_asks_a_foreign_store(scene: Lab) -> None:
+    pull = scene.referenced(*NAMES, category="rawReads").pull
+    scene.work()
+    ids = [str(source.file_id) for source in scene.seen(pull.id).sources]
+    house, asks = scene.house, len(scene.shop.asked)
+    assert house.foreign is not None
+    signs = _SignsOnly(house.foreign)
+    store = StoreWithReferenced(own_bucket(scene), house.sessions, house.settings.pulls, signs)  # type: ignore[arg-type]
+    front = replace(scene, house=replace(house, store=store, foreign=signs))  # type: ignore[arg-type]
+    name = entry(front, *ids)
+    review.overview(front.house, ALICE, ORGANISM, name)
+    review.review(front.house, ALICE, ORGANISM, name)
+    url = review.file_url(front.house, ALICE, ORGANISM, name, ids[0])
+    assert f"/lab/{NAMES[0]}?" in url
+    assert "X-Amz-Signature=" in url
+    assert [file_states.file_state(front.house, ALICE, file_id).state for file_id in ids] == ["sealed"] * len(ids)
+    assert len(referenced.references_of_group(front.house, ALICE, scene.group_id)) == len(ids)
+    assert referenced.renew_credentials(front.house, ALICE, scene.group_id, scene.bucket("NEW")) == len(ids)
+    assert len(scene.shop.asked) == asks
+
+
+def test_nobody_waits_for_a_foreign_store_in_a_transaction(scene: Lab, tmp_path: Path) -> None:
+    house = scene.house
+    inside: list[str] = []
+    depth = {"now": 0}
+
+    class Watching(Sessions):
+        def __init__(self) -> None:
+            self.__dict__.update(house.sessions.__dict__)
+
+        @contextmanager
+        def begin(self) -> Iterator[Any]:
+            with house.sessions.begin() as session:
+                depth["now"] += 1
+                try:
+                    yield session
+                finally:
+                    depth["now"] -= 1
+
+    def watched(_handler: BaseHTTPRequestHandler, _: bytes | None) -> bool:
+        if depth["now"]:
+            inside.append(_handler.path)
+        return False
+
+    scene.shop.odd = watched
+    sessions = Watching()
+    store = StoreWithReferenced(own_bucket(scene), sessions, house.settings.pulls, house.foreign)
+    mine = replace(scene, house=replace(house, store=store, sessions=sessions))
+    kept(mine, *NAMES[:2])
+    verification.verify(mine.house, days=-1)
+    scene.shop.objects[f"/lab/{NAMES[0]}"] = b"other"
+    assert verification.verify(mine.house, days=-1).references_lost == 1
+    assert scene.shop.asked
+    assert inside == []
+
+
+def test_a_host_that_left_the_list_is_our_matter_and_breaks_no_page(scene: Lab) -> None:
+    (file_id,) = kept(scene, NAMES[0])
+    (job,) = (row for row in rows(scene, Job) if row.kind == JobKind.PROCESS_SUBMISSION)
+    name = AccessionVersion(job.accession, job.version)
+    (file,) = rows(scene, UploadedFile)
+    assert scene.house.foreign is not None
+    scene.house.foreign._egress._settings = scene.house.settings.pulls.model_copy(update={"hosts": ()})  # type: ignore[attr-defined]
+    with pytest.raises(ProcessingFailure, match="may not be asked any more"):
+        review.file_url(scene.house, ALICE, ORGANISM, name, file_id)
+    (listed,) = review.review(scene.house, ALICE, ORGANISM, name)["submittedData"]["files"]["rawReads"]
+    assert listed["url"] is None
+    done = verification.verify(scene.house, days=-1)
+    assert (done.unreachable, done.references_lost) == (1, 0)
+    assert file.key.startswith("referenced/")
+
+
+def test_one_reference_keeps_no_pipeline_from_other_entries(scene: Lab) -> None:
+    pipeline_scenes.attach(scene.house)
+    (file_id,) = kept(scene, NAMES[0])
+    (ours,) = upload(replace(scene.house, store=own_bucket(scene)), ALICE, scene.group_id, b"@ours\nA\n+\nI\n")
+    other = entry(scene, ours)
+    assert scene.house.foreign is not None
+    off = StoreWithReferenced(own_bucket(scene), scene.house.sessions, scene.house.settings.pulls, None)
+    lines = pipeline_scenes.ask(replace(scene.house, store=off))
+    assert pipeline_scenes.names_of(lines) == [other]
+    waiting = [job for job in rows(scene, Job) if job.state == JobState.NEEDS_ATTENTION]
+    assert len(waiting) == 1
+    assert file_id not in (waiting[0].last_error or "")
+
+
+def test_what_waited_for_a_lost_reference_goes_on_when_it_is_back(scene: Lab) -> None:
+    pipeline_scenes.attach(scene.house)
+    kept(scene, NAMES[0])
+    scene.shop.objects.clear()
+    assert verification.verify(scene.house, days=-1).references_lost == 1
+    assert pipeline_scenes.ask(scene.house) == []
+    (job,) = (job for job in rows(scene, Job) if job.kind == JobKind.EXTERNAL_PROCESSING)
+    assert job.state == JobState.NEEDS_ATTENTION
+    scene.shop.objects[f"/lab/{NAMES[0]}"] = body_of(NAMES[0])
+    assert verification.verify(scene.house, days=-1).mended == 1
+    (job,) = (job for job in rows(scene, Job) if job.kind == JobKind.EXTERNAL_PROCESSING)
+    assert job.state == JobState.QUEUED
+    assert len(pipeline_scenes.ask(scene.house)) == 1
+
+
+def test_a_pipeline_that_passes_an_original_on_makes_no_result_of_it(scene: Lab) -> None:
+    """Else bytes that lie elsewhere would stand for all files of the group that are the same, public ones too."""
+    pipeline_scenes.attach(scene.house)
+    (file_id,) = kept(scene, NAMES[0])
+    (line,) = pipeline_scenes.ask(scene.house)
+    name = AccessionVersion(line["accession"], line["version"])
+    with scene.house.sessions.begin() as session:
+        file = session.get_one(UploadedFile, file_id)
+        file.sha256 = file.declared_sha256
+    pipeline_scenes.answer(scene.house, pipeline_scenes.sent(name, files=(("rawReads", "a.fastq", file_id),)))
+    assert pipeline_scenes.look(scene.house, name)["processedData"]["files"] == {}
+    assert rows(scene, StoredObject) == []
+
+
+# Odd requests, keys
+
+
+def test_nothing_is_uploaded_in_a_referenced_files_place(scene: Lab) -> None:
+    pull = scene.referenced(NAMES[0], category="rawReads").pull
+    scene.work()
+    (source,) = scene.seen(pull.id).sources
+    with pytest.raises(BadRequest, match="nothing of it is uploaded"):
+        file_states.sign_again(scene.house, ALICE, str(source.file_id))
+    assert file_states.file_state(scene.house, ALICE, str(source.file_id)).state == "uploaded"
+
+
+def test_what_no_key_opens_keeps_no_other_from_the_new_one(scene: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    kept(scene, *NAMES)
+    with scene.house.sessions.begin() as session:
+        first = min(rows(scene, ReferencedFile), key=lambda row: row.file_id)
+        session.get_one(ReferencedFile, first.file_id).secret = "v1.00000000.AAAA"
+    new = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="
+    chosen = type(scene.house.settings.pulls)
+    old = scene.house.settings.pulls.secret_keys[0].get_secret_value()
+    both = seen_through(scene, secret_keys=chosen(secret_keys=(new, old)).secret_keys)
+    assert referenced.encrypt_anew(both.house) == len(NAMES) - 1
+    assert "1 referenced files open with none" in caplog.text
