@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlmodel import select
 
-from readvault.db.engine import Sessions
-from readvault.db.tables import FixityCheck, Job, ReferencedFile, StoredObject, UploadedFile
-from readvault.domain.errors import BadRequest, BytesLost, ProcessingFailure
+from readvault.db.engine import Sessions, create_engine, migrate
+from readvault.db.tables import (
+    ComparedResult,
+    FixityCheck,
+    Job,
+    Manifest,
+    Pull,
+    ReferencedFile,
+    StoredObject,
+    UploadedFile,
+)
+from readvault.domain.errors import BadRequest, BytesLost, LeaseLost, ProcessingFailure
 from readvault.domain.identifiers import AccessionVersion
+from readvault.domain.pulls import SourceState
+from readvault.domain.reprocessing import ResultState
 from readvault.domain.status import JobKind, JobState
+from readvault.pipeline import run
 from readvault.ports import ForeignStores, StoredVersion
 from readvault.services.house import House
-from readvault.services.pulls import ranges, referenced
+from readvault.services.processing import jobs, pipeline_versions
+from readvault.services.pulls import ending, pulling, ranges, referenced
 from readvault.services.pulls.referenced_store import StoreWithReferenced
+from readvault.services.queue.lease import Lease
 from readvault.services.review import review
+from readvault.services.review.approval import Scope, approve
+from readvault.services.storage.erasing import shred_dates, shredding
 from readvault.services.storage.integrity import references, verification
+from readvault.services.storage.integrity.fsck import fsck
+from readvault.services.storage.rebuilding.rebuild import rebuild
+from readvault.services.storage.rebuilding.records import export
 from readvault.services.uploads import file_states
+from readvault.worker.server_job import ServerJob
 from tests.fakes import MemoryStore
 from tests.foreign import Authority
-from tests.houses import ALICE, group_of, upload
+from tests.houses import ALICE, MAINTAINER, group_of, upload
 from tests.integration.services import pipeline_scenes, pull_scenes
 from tests.integration.services.pull_scenes import Lab, lab, seen_through
-from tests.integration.services.scenes import ORGANISM
+from tests.integration.services.scenes import ORGANISM, claimed, of_next_pipeline, result
 
 NAMES = [f"r{number}.fastq" for number in range(6)]
 
@@ -58,6 +80,16 @@ def scene(house: House, authority: Authority) -> Iterator[Lab]:
         yield seen_through(made)
 
 
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Sessions]:
+    """Another database, empty."""
+    url = f"sqlite:///{tmp_path / 'new.sqlite'}"
+    migrate(url)
+    sessions = Sessions(create_engine(url))
+    yield sessions
+    sessions.close()
+
+
 def own_bucket(scene: Lab) -> MemoryStore:
     store = scene.house.store
     assert isinstance(store, StoreWithReferenced)
@@ -78,6 +110,17 @@ def entry(scene: Lab, *ids: str) -> AccessionVersion:
     cell = " ".join(f"{number}.fastq:{file_id}" for number, file_id in enumerate(ids))
     made = pull_scenes.submitted(scene, {"files.rawReads": cell})
     return AccessionVersion(made.accession, made.version)
+
+
+def processed(scene: Lab) -> tuple[AccessionVersion, str]:
+    """The only entry, with a result; its name and the digest."""
+    (job,) = (job for job in rows(scene, Job) if job.kind == JobKind.PROCESS_SUBMISSION)
+    claim = claimed(scene.house, job.id)
+    with scene.house.sessions.begin() as session:
+        (file,) = session.exec(select(UploadedFile)).all()
+        file.sha256 = file.declared_sha256
+    made = jobs.register(scene.house, claim, result(replace(scene.house, store=own_bucket(scene)), claim))
+    return claim.accession_version, made
 
 
 def rows(scene: Lab, table: Any) -> list[Any]:
@@ -379,3 +422,133 @@ def test_what_no_key_opens_keeps_no_other_from_the_new_one(scene: Lab, caplog: p
     both = seen_through(scene, secret_keys=chosen(secret_keys=(new, old)).secret_keys)
     assert referenced.encrypt_anew(both.house) == len(NAMES) - 1
     assert "1 referenced files open with none" in caplog.text
+
+
+# What is broken off, what is lost
+
+
+@pytest.mark.parametrize("point", ["import-copied-before-commit", "import-before-commit", "import-after-commit"])
+def test_a_worker_that_dies_leaves_each_file_referenced_once(
+    scene: Lab, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(Exception):
+        pass
+
+    def dies(name: str) -> None:
+        if name == point:
+            raise Died
+
+    pull = scene.referenced(*NAMES[:2], category="rawReads").pull
+    with monkeypatch.context() as patched:
+        patched.setattr(pulling, "failpoint", dies)
+        with pytest.raises(Died):
+            scene.work()
+    if point != "import-after-commit":
+        scene.due()
+        assert scene.work().files == 2
+    assert {row.file_id for row in rows(scene, ReferencedFile)} == {row.id for row in rows(scene, UploadedFile)}
+    assert len(rows(scene, ReferencedFile)) == 2
+    assert {each.state for each in scene.seen(pull.id).sources} == {SourceState.DONE}
+    assert [row.secret for row in rows(scene, Pull)] == [None]
+
+
+@pytest.mark.parametrize("after", [1, 5, 9, 14, 18])
+def test_a_cancel_that_races_with_the_worker_leaves_no_half_reference(scene: Lab, after: int) -> None:
+    pull = scene.referenced(*NAMES, category="rawReads").pull
+    asked = threading.Semaphore(0)
+    scene.shop.odd = lambda _handler, _body: bool(asked.release())
+
+    def cancels() -> None:
+        for _ in range(after):
+            asked.acquire(timeout=10)
+        ending.cancel(scene.house, ALICE, pull.id)
+
+    canceller = threading.Thread(target=cancels)
+    canceller.start()
+    with contextlib.suppress(LeaseLost):
+        scene.work()
+    asked.release(after)
+    canceller.join()
+    done = {each.file_id for each in scene.seen(pull.id).sources if each.state == SourceState.DONE}
+    assert {row.file_id for row in rows(scene, ReferencedFile)} == done
+    assert [row.secret for row in rows(scene, Pull)] == [None]
+    assert scene.job().state == JobState.DONE
+
+
+def test_without_our_key_nothing_is_kept_and_no_source_is_blamed(scene: Lab) -> None:
+    pull = scene.referenced(NAMES[0], category="rawReads").pull
+    new = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="
+    chosen = type(scene.house.settings.pulls)
+    lost = seen_through(scene, secret_keys=chosen(secret_keys=(new,)).secret_keys)
+    with pytest.raises(ProcessingFailure, match="not in the settings"):
+        lost.work()
+    assert rows(scene, ReferencedFile) == []
+    assert [each.state for each in scene.seen(pull.id).sources] == [SourceState.WAITING]
+    scene.due()
+    assert scene.work().files == 1
+
+
+def test_a_lost_database_knows_again_where_files_lie_and_no_credential(
+    scene: Lab, tmp_path: Path, empty: Sessions
+) -> None:
+    ids = kept(scene, *NAMES[:2])
+    before = sorted((row.file_id, row.place, row.etag, row.bucket) for row in rows(scene, ReferencedFile))
+    export(scene.house)
+    house = scene.house
+    store = StoreWithReferenced(own_bucket(scene), empty, house.settings.pulls, house.foreign)
+    new = replace(scene, house=replace(house, sessions=empty, store=store))
+    asks, said = len(scene.shop.asked), list[str]()
+    rebuild(new.house, MAINTAINER, say=said.append)
+    assert said == []
+    assert len(scene.shop.asked) == asks
+    assert sorted((row.file_id, row.place, row.etag, row.bucket) for row in rows(new, ReferencedFile)) == before
+    assert [row.secret for row in rows(new, ReferencedFile)] == [None, None]
+    assert list(fsck(new.house)) == []
+    assert verification.verify(new.house, days=-1).references_lost == len(ids)
+    assert referenced.renew_credentials(new.house, ALICE, scene.group_id, scene.bucket()) == len(ids)
+    assert verification.verify(new.house, days=-1).mended == len(ids)
+
+
+def test_a_lost_database_does_not_know_again_where_shredded_files_lay(scene: Lab, empty: Sessions) -> None:
+    kept(scene, NAMES[0])
+    name, digest = processed(scene)
+    approve(scene.house, ALICE, ORGANISM, scope=Scope.ALL, accession_versions=[(name, digest)])
+    export(scene.house)
+    old = scene.house.organisms[ORGANISM]
+    rules = old.pipeline.dehumanize.originals.model_copy(update={"shred_after_days": 0})
+    dehumanize = old.pipeline.dehumanize.model_copy(update={"originals": rules})
+    organism = old.model_copy(update={"pipeline": old.pipeline.model_copy(update={"dehumanize": dehumanize})})
+    house = replace(scene.house, organisms={ORGANISM: organism})
+    with house.sessions.begin() as session:
+        session.execute(update(Job).values(state=JobState.DONE.value))
+    assert shred_dates.shred_due(house) == 1
+    assert shredding.carry_on_all(house) == 1
+    assert rows(scene, ReferencedFile) == []
+    assert f"/lab/{NAMES[0]}" in scene.shop.objects
+    export(house)
+    new = replace(scene, house=replace(house, sessions=empty, store=own_bucket(scene)))
+    rebuild(new.house, MAINTAINER, say=lambda _: None)
+    assert rows(new, UploadedFile) != []
+    assert rows(new, ReferencedFile) == []
+
+
+def test_a_lost_reference_takes_no_good_results_place(scene: Lab, tmp_path: Path) -> None:
+    kept(scene, NAMES[0])
+    name, _ = processed(scene)
+    (good,) = rows(scene, Manifest)
+    newer = of_next_pipeline(scene.house)
+    pipeline_versions.upgrade_all(newer)
+    with newer.sessions.begin() as session:
+        again = Job(
+            id="again", kind=JobKind.PROCESS_SUBMISSION.value, organism=ORGANISM, accession=name.accession,
+            version=name.version, pipeline_version=2, created_at=0.0, not_before=0.0,
+        )  # fmt: skip
+        session.add(again)
+    scene.shop.objects.clear()
+    claim = claimed(newer, "again")
+    with Lease(newer, claim) as lease:
+        job = ServerJob(newer, claim, lease, tmp_path, lambda _: nullcontext())  # type: ignore[arg-type, return-value]
+        run(job)
+    (compared,) = rows(scene, ComparedResult)
+    assert compared.state == ResultState.WAITS
+    assert compared.compared_manifest_id == good.id

@@ -10,7 +10,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from readvault.db import exports, records
-from readvault.db.erased import is_tombstone
+from readvault.db.erased import is_erased, is_tombstone
 from readvault.db.names import among
 from readvault.db.tables import (
     DeletedEntryVersion,
@@ -139,6 +139,13 @@ def _forget_names(session: Session, file_ids: Sequence[str]) -> None:
         # A reference ends with its credentials; the bytes are not ours to delete, as the proof says.
         referenced = delete(ReferencedFile).where(col(ReferencedFile.file_id).in_(some))
         session.execute(referenced.execution_options(synchronize_session=False))
+
+
+def forget_restored_references(session: Session) -> None:
+    """In a rebuilt database: forget where files lay that were erased; their records are older than that."""
+    erased = select(UploadedFile.id).where(is_erased(col(UploadedFile.key), col(UploadedFile.version_id)))
+    gone = delete(ReferencedFile).where(col(ReferencedFile.file_id).in_(erased))
+    session.execute(gone.execution_options(synchronize_session=False))
 
 
 def _uploads(session: Session, pins: Sequence[Target]) -> list[UploadedFile]:

@@ -86,6 +86,7 @@ def rebuild(
     with house.sessions.begin() as session:
         rebuild_end.go_on_counting(session)
         tombstoning.withdraw_restored(session)
+        tombstoning.forget_restored_references(session)
         now = clock.read(session)
     rebuild_pins.check(house, actor, counts, lost, say)
     if source is not None:
