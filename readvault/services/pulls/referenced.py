@@ -161,7 +161,7 @@ def encrypt_anew(house: House) -> int:
             break
         last = page[-1].file_id
     if shut:
-        logger.error("the credentials of %d referenced files open with none of the keys in the settings", shut)
+        logger.warning("the credentials of %d referenced files open with none of the keys in the settings", shut)
     return changed
 
 

@@ -86,7 +86,8 @@ class StoreWithReferenced:
             query = (
                 select(UploadedFile.key, ReferencedFile.version_id, UploadedFile.declared_size)
                 .join(ReferencedFile, col(ReferencedFile.file_id) == col(UploadedFile.id))
-                .where(col(UploadedFile.key).startswith(prefix, autoescape=True))
+                # Two bounds, as no index helps a LIKE with an escape.
+                .where(col(UploadedFile.key) >= prefix, col(UploadedFile.key) < f"{prefix}\x7f")
                 .order_by(col(UploadedFile.key))
             )
             found = session.exec(query).all()
