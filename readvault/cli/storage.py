@@ -56,7 +56,7 @@ def verify_integrity(
     """
     from readvault import bootstrap
     from readvault.adapters.inline_orchestrator import NoOrchestrator
-    from readvault.services.entries.damage import called
+    from readvault.services.entries.damage import REFERENCE_LOST, called
     from readvault.services.storage.integrity import verification
 
     settings = bootstrap.settings()
@@ -80,6 +80,8 @@ def verify_integrity(
         typer.echo("The time was up: call it again to go on.")
     damaged = verification.damaged(house)
     for row in damaged:
-        typer.echo(f"damaged\t{row.key}\t{row.damage}\t{row.unrepaired or ''}\t{called(row.key)}")
-    if damaged or done.held_by_locks:
+        what = "lost" if row.damage == REFERENCE_LOST else "damaged"
+        typer.echo(f"{what}\t{row.key}\t{row.damage}\t{row.unrepaired or ''}\t{called(row.key)}")
+    # What a group has lost of its own is no damage of ours: nobody here could mend it.
+    if any(row.damage != REFERENCE_LOST for row in damaged) or done.held_by_locks:
         raise typer.Exit(EXIT_DAMAGE)

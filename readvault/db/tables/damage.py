@@ -25,7 +25,7 @@ class FixityCheck(SQLModel, table=True):
     checked_at: float
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
     damage: str | None = None
-    """`missing` or `other bytes`; None while all is well."""
+    """`missing`, `other bytes` or, of a file that stays with its group, `reference lost`; None while all is well."""
     damaged_since: float | None = None
     unrepaired: str | None = None
     """What has stood in the way of a repair so far, for maintainers."""

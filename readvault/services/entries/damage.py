@@ -70,7 +70,9 @@ def note(house: House, stored: StoredVersion, damage: str | None, *, unrepaired:
         if damage != was:
             details = {"damage": damage, "before": was, "size": stored.size}
             audit.append(session, ACTOR, "verify integrity", stored.key, details)
-    if damage is not None and damage != was:
+    if damage == REFERENCE_LOST and damage != was:  # no alarm: an owner can take a file away as often as they like
+        logger.warning("%s is not in its group's bucket any more as it was", called(stored.key))
+    elif damage is not None and damage != was:
         logger.error("integrity: %s is damaged: %s", called(stored.key), damage)
     return was
 

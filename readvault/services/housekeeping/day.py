@@ -22,6 +22,7 @@ from readvault.db import clock
 from readvault.db.tables import AuditEntry, EntryFile, Manifest, ManifestFile, StoredObject, UploadedFile
 from readvault.domain.annotations import Reason
 from readvault.domain.identifiers import AccessionVersion
+from readvault.services.entries.damage import REFERENCE_LOST
 from readvault.services.house import House
 from readvault.services.housekeeping.standing import Standing, standing
 
@@ -154,8 +155,8 @@ def _take(session: Session, told: Day, made: _Made, page: list[tuple[str, str, d
             told.attempts += details["attempt"]
         elif action == "submit processed data":
             names |= {AccessionVersion.parse(name) for name in details["accessionVersions"]}
-        elif action == "verify integrity" and details["damage"] is not None and details["before"] is None:
-            told.damaged += 1
+        elif action == "verify integrity" and details["before"] is None:
+            told.damaged += details["damage"] not in (None, REFERENCE_LOST)
         elif action == "collect garbage":
             told.garbage_deleted += _sum(details, bytes_too=False)
             told.garbage_deleted_bytes += _sum(details, bytes_too=True)

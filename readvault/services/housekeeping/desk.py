@@ -15,6 +15,7 @@ from readvault.domain.erasures import CONFIRM_WITHIN
 from readvault.domain.reprocessing import OrderState
 from readvault.domain.status import JobKind, JobState
 from readvault.services.authorization import Action, authorize
+from readvault.services.entries.damage import REFERENCE_LOST
 from readvault.services.house import House
 from readvault.services.release import opening
 from readvault.services.reprocessing import decisions
@@ -65,6 +66,7 @@ def desk(house: House, actor: Actor | None) -> Desk:
 def desk_in(session: Session, now: float) -> Desk:
     """As `desk`, in an open transaction, for the instance itself."""
     asked = col(Erasure.confirmed_at).is_(None) & (col(Erasure.requested_at) + CONFIRM_WITHIN >= now)
+    ours = col(FixityCheck.damage) != REFERENCE_LOST
     return Desk(
         jobs=_count(session, col(Job.id), col(Job.state) == JobState.NEEDS_ATTENTION.value),
         results=decisions.count_waiting(session),
@@ -72,7 +74,7 @@ def desk_in(session: Session, now: float) -> Desk:
         erasures=_count(session, col(Erasure.id), asked),
         withheld=withholding.waiting(session),
         openings=opening.waiting(session),
-        damaged=_count(session, col(FixityCheck.key), col(FixityCheck.damage).is_not(None)),
+        damaged=_count(session, col(FixityCheck.key), col(FixityCheck.damage).is_not(None) & ours),
         backlogs=_backlogs(session, now),
     )
 

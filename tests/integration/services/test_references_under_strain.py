@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 from sqlmodel import select
+from typer.testing import CliRunner
 
+from readvault import bootstrap
+from readvault.cli.main import app
 from readvault.db.engine import Sessions, create_engine, migrate
 from readvault.db.tables import (
     AuditEntry,
@@ -38,6 +41,7 @@ from readvault.domain.status import JobKind, JobState
 from readvault.pipeline import run
 from readvault.ports import ForeignStores, StoredVersion
 from readvault.services.house import House
+from readvault.services.housekeeping import day, desk
 from readvault.services.processing import jobs, pipeline_versions
 from readvault.services.pulls import ending, pulling, ranges, referenced
 from readvault.services.pulls.referenced_store import StoreWithReferenced
@@ -53,6 +57,7 @@ from readvault.services.storage.rebuilding.records import export
 from readvault.services.submission import deletion
 from readvault.services.uploads import file_states
 from readvault.worker.server_job import ServerJob
+from tasks import endings
 from tests.fakes import MemoryStore
 from tests.foreign import Authority
 from tests.houses import ALICE, MAINTAINER, group_of, upload
@@ -402,6 +407,24 @@ def test_a_pipeline_that_passes_an_original_on_makes_no_result_of_it(scene: Lab)
     pipeline_scenes.answer(scene.house, pipeline_scenes.sent(name, files=(("rawReads", "a.fastq", file_id),)))
     assert pipeline_scenes.look(scene.house, name)["processedData"]["files"] == {}
     assert rows(scene, StoredObject) == []
+
+
+def test_a_group_that_loses_its_own_files_rings_no_alarm(
+    scene: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(scene, *NAMES[:2])
+    scene.shop.objects.clear()
+    monkeypatch.setattr(bootstrap, "settings", lambda: scene.house.settings)
+    monkeypatch.setattr(bootstrap, "house", lambda *_: scene.house)
+    told = CliRunner().invoke(app, ["verify-integrity", "--days", "0"])
+    assert told.exit_code == 0, told.output
+    assert told.output.count("lost\treferenced/") == 2
+    assert "damaged\t" not in told.output
+    assert not [each for each in caplog.records if each.levelname == "ERROR" or "integrity:" in each.message]
+    assert desk.desk(scene.house, MAINTAINER).damaged == 0
+    today = day.in_figures(scene.house, days_ago=0)
+    assert (today.damaged, today.standing.objects_damaged, today.standing.references_lost) == (0, 0, 2)
+    assert endings.verified(verification.verify(scene.house)).is_completed()
 
 
 # Odd requests, keys

@@ -36,10 +36,10 @@ def repair(house: House, pinned: Pinned) -> str | None:
 
     What the pipeline has to make again takes a while: a job is queued, and until it ends that stands in the way.
     """
-    if pinned.restorable is None:
-        return _remains(house, pinned, UNREAD)
     if is_referenced(pinned.key):
         return _remains(house, pinned, "it stays in a bucket of its group, which has to put it back")
+    if pinned.restorable is None:
+        return _remains(house, pinned, UNREAD)
     obstacle = ""
     for look in (_earlier, _from_second_bucket, _from_the_same_bytes):
         try:
@@ -107,7 +107,8 @@ def _remains(house: House, pinned: Pinned, obstacle: str) -> str:
         row = session.get(FixityCheck, pinned.key)
         if row is not None and row.damage is not None:
             row.unrepaired = obstacle
-    logger.error("integrity: %s is damaged and not repaired: %s", called(pinned.key), obstacle)
+    if not is_referenced(pinned.key):
+        logger.error("integrity: %s is damaged and not repaired: %s", called(pinned.key), obstacle)
     return obstacle
 
 
