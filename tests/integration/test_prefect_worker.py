@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -44,6 +45,12 @@ class Prefect:
     url: str
     environment: dict[str, str]
 
+    @functools.cached_property
+    def _client(self) -> httpx.Client:
+        """One for all questions: each client reads all certificates of the machine anew."""
+        user, _, password = PASSWORD.partition(":")
+        return httpx.Client(base_url=self.url, auth=(user, password), timeout=30)
+
     @property
     def settings(self) -> Settings:
         return Settings(prefect=PrefectSettings(api_url=self.url, auth_string=PASSWORD))
@@ -61,16 +68,11 @@ class Prefect:
         """The answer. On SQLite Prefect says 503, or nothing at all, while others write: ask again."""
         for _ in range(20):
             with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
-                answer = httpx.request(method, self.url + path, auth=self._auth, timeout=30, **options)
+                answer = self._client.request(method, path, **options)
                 if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                     return answer.raise_for_status().json() if answer.content else None
             time.sleep(0.2)
         raise AssertionError("Prefect answers 503 for seconds on end")
-
-    @property
-    def _auth(self) -> tuple[str, str]:
-        user, _, password = PASSWORD.partition(":")
-        return user, password
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The events of this name, newest first."""
