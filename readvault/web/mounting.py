@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from readvault.adapters.identity import Identity
 from readvault.api.authentication import Callers
 from readvault.services.house import House
-from readvault.web import batches, drops, entries, login, pulls, static_files
+from readvault.web import batches, drops, entries, login, pulls, references, static_files
 from readvault.web.maintain import confirmations, human_reads, jobs, orders, overview, results
 from readvault.web.maintain.index_look import IndexLook
 from readvault.web.openid import OpenIdClient
@@ -20,7 +20,10 @@ def add_pages(app: FastAPI, house: House, identity: Identity) -> FastAPI:
     https = house.settings.public_url.startswith("https://")
     app.state.site = Site(house, identity, Callers(house, identity), Cookies(https=https), _openid(house, identity))
     app.state.index_look = IndexLook(house)
-    own, maintain = (drops, pulls, batches, entries), (overview, jobs, orders, results, confirmations, human_reads)
+    own, maintain = (
+        (drops, pulls, references, batches, entries),
+        (overview, jobs, orders, results, confirmations, human_reads),
+    )
     for room in (static_files, login, *own, *maintain):
         app.include_router(room.router)
     return app

@@ -21,7 +21,7 @@ _BUCKET = {
     "sessionToken": "session_token",
 }
 """The API's words for what the fields hold; an empty one counts as absent."""
-_SHOWN_AGAIN = ("urls", "category", "bucket", "region", "endpoint", "what", "keys", "prefix")
+_SHOWN_AGAIN = ("urls", "category", "keep", "bucket", "region", "endpoint", "what", "keys", "prefix")
 _SECRETS_IN = ("urls", "endpoint")
 """What people paste whole, with a signature or a password in it."""
 _ARROW = " => "
@@ -30,7 +30,7 @@ _ARROW = " => "
 def request_of(form: Form, group_id: int) -> PullRequest:
     """What the form asks for, checked as a request to the API is; raises BadRequest, quoting nothing."""
     try:
-        return PullRequest.model_validate({"groupId": group_id, **_asked(form)})
+        return PullRequest.model_validate({"groupId": group_id, "keep": form.one("keep") or "copy", **_asked(form)})
     except ValidationError as fault:
         faults = fault.errors(include_url=False, include_input=False, include_context=False)
     raise BadRequest(described(RequestValidationError(faults)))

@@ -11,6 +11,7 @@ from tests.integration.api.matrix.scene import Scene
 
 _LIST = "/web/groups/{group_id}/pulls"
 _ONE = "/web/pulls/{pull_id}"
+_REFERENCES = "/web/groups/{group_id}/references"
 
 
 def _pages(codes: Expected) -> Expected:
@@ -44,6 +45,15 @@ ROWS = [
         note="a bucket",
     ),
     Row("POST", f"{_LIST}/new", _pages(members(400)), _form(action="pull-urls", urls="x"), note="nonsense"),
+    Row("GET", _REFERENCES, _pages(members(200))),
+    Row(
+        "POST",
+        _REFERENCES,
+        _pages(members(303)),
+        _form(action="renew", bucket="lab-reads", access_key="k", secret_key="s"),
+        note="other keys",
+    ),
+    Row("POST", _REFERENCES, _pages(members(400)), _form(action="renew", bucket="x"), note="nonsense"),
     Row("GET", _ONE, _pages(secret(200)), _one()),
     Row("POST", _ONE, _pages(secret(303)), _one(action="start"), note="start"),
     Row("POST", _ONE, _pages(secret(303)), _one(action="cancel", reason="it fills the line"), note="cancel"),
