@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 from _pytest.doctest import DoctestModule
 
-from readvault.services.people import accounts
-from tests import transactions
 from tests.prefect_database import PrefectDatabase
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -41,11 +39,7 @@ LONGEST_FIRST = (
 
 
 def pytest_configure() -> None:
-    """In every test the fake S3 refuses what is asked inside a write transaction."""
-    transactions.watch()
-    # A password's hash tells how dear it is to check; a dear one costs 60 ms of CPU at each login.
-    accounts._COST = 2**4
-    # Of what is loaded and collected nothing becomes garbage, and to look through it all takes seconds each time.
+    """Of what is loaded and collected nothing becomes garbage, and to look through it all takes seconds each time."""
     gc.disable()
 
 
@@ -57,7 +51,15 @@ def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest
 
 
 def pytest_collection_finish() -> None:
-    """From here on garbage is looked for among what tests make."""
+    """In every test the fake S3 refuses what is asked inside a write transaction, and passwords cost little."""
+    # Not for the process that only hands out tests: it would load the database's tables for nothing.
+    from readvault.services.people import accounts
+    from tests import transactions
+
+    transactions.watch()
+    # A password's hash tells how dear it is to check; a dear one costs 60 ms of CPU at each login.
+    accounts._COST = 2**4
+    # From here on garbage is looked for among what tests make.
     gc.freeze()
     gc.enable()
 
