@@ -52,6 +52,10 @@ class BytesLost(ProcessingFailure):
     """A stored version is gone, or has other bytes than were sealed: nothing that a retry could mend."""
 
 
+class ReferenceAway(ProcessingFailure):
+    """The store of a file that stays with its group can't be reached: its group's matter when that doesn't pass."""
+
+
 class StoreUnavailable(ProcessingFailure):
     """S3 can't be reached, or breaks off whatever is asked: no job's fault, so it waits and none is counted."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from readvault.db.faults import patiently
 from readvault.domain import manifest
 from readvault.domain.annotations import Annotation, Field, FieldType, Reason
-from readvault.domain.errors import BytesLost, InvalidSubmission
+from readvault.domain.errors import BytesLost, InvalidSubmission, ReferenceAway
 from readvault.domain.organism import SampleType
 from readvault.domain.reads import LibraryLayout, Platform
 from readvault.domain.referenced import is_referenced
@@ -29,6 +29,7 @@ from readvault.reads.sample import Declared, InputFile, Sample
 from readvault.services.house import House
 from readvault.services.processing import chain, jobs, neighbours
 from readvault.services.processing.jobs import Claim, ProcessedVersion, SealedFile, StagedFile
+from readvault.services.queue.fence import held, is_last_try
 from readvault.services.queue.lease import Lease
 from readvault.services.storage.garbage import collection
 from readvault.services.storage.integrity import making_again, repair
@@ -64,8 +65,8 @@ class ServerJob(HeldJob):
         """Download the sealed originals and compute their SHA-256 on the way.
 
         Raises InvalidSubmission when a file does not have the hash that was declared for it, or stays in a
-        bucket of its group and is not there any more, BytesLost when one of ours is gone or not what was
-        sealed: that is noted as damage.
+        bucket of its group and is not there any more, or not to be reached at the last try either; BytesLost
+        when one of ours is gone or not what was sealed: that is noted as damage.
         """
         files = self._inputs.files
         total = sum(file.stored.size for file in files)
@@ -82,7 +83,11 @@ class ServerJob(HeldJob):
             except BytesLost:
                 if not is_referenced(file.stored.key):
                     raise
-                wrong.append(_lost_reference(file))
+                wrong.append(_lost_reference(file, "can't be read there, or has other bytes than it had"))
+            except ReferenceAway:
+                if not self._waits_no_more():
+                    raise
+                wrong.append(_lost_reference(file, "could not be reached there, though that was tried several times"))
             self._lease.check()
         if wrong:
             raise InvalidSubmission(wrong)
@@ -92,6 +97,12 @@ class ServerJob(HeldJob):
         if wrong:
             raise InvalidSubmission(wrong)
         return FetchReport(files=len(files), bytes=total)
+
+    def _waits_no_more(self) -> bool:
+        """Whether a group's store was asked for the last time. Where an order asks, a maintainer decides."""
+        with self._house.sessions.begin() as session:
+            in_order = held(session, self._claim).reprocessing_id is not None
+            return not in_order and is_last_try(session, self._claim, self._house.settings.worker)
 
     def hands(self) -> AbstractContextManager[Hands]:
         """A child of the nursery that does the local steps."""
@@ -210,11 +221,11 @@ class ServerJob(HeldJob):
         failpoint("register-document-written")
 
 
-def _lost_reference(file: SealedFile) -> Annotation:
+def _lost_reference(file: SealedFile, fault: str) -> Annotation:
     return Annotation(
         Reason.REFERENCE_LOST,
-        "This file stays in a bucket of your group, and can't be read there, or has other bytes than it had. Put it"
-        " back or renew the credentials, or upload it and revise the entry.",
+        f"This file stays in a bucket of your group, and {fault}. Put it back or renew the credentials, or upload it;"
+        " then edit or revise the entry.",
         fields=(Field(FieldType.FILE, file.category),),
         file=file.label,
     )

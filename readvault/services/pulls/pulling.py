@@ -21,7 +21,7 @@ from readvault.services.pulls import referenced
 from readvault.services.pulls.access import is_over
 from readvault.services.pulls.copying import STEP, Copy
 from readvault.services.pulls.pinning import HOUR, Pins, pinned
-from readvault.services.queue.fence import Claim, finish, held
+from readvault.services.queue.fence import Claim, finish, held, is_last_try
 from readvault.services.queue.lease import Lease
 
 NOTED_EVERY = 2.0
@@ -139,8 +139,7 @@ class _Work:
     def is_last_try(self) -> bool:
         """Whether the job would need a maintainer after one more failure: then the source is at fault, not we."""
         with self._house.sessions.read() as session:
-            failures = held(session, self._claim).failures
-        return failures + 1 >= self._house.settings.worker.max_attempts
+            return is_last_try(session, self._claim, self._house.settings.worker)
 
     def fail_all(self, refused: SourceRefused) -> None:
         """Let the pull have one failed source that says why none was found."""

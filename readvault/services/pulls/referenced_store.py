@@ -17,7 +17,7 @@ from sqlmodel import col, select
 from readvault.config.pulls import PullSettings
 from readvault.db.engine import Sessions
 from readvault.db.tables import ReferencedFile, UploadedFile
-from readvault.domain.errors import BytesLost, ProcessingFailure
+from readvault.domain.errors import BytesLost, ProcessingFailure, ReferenceAway
 from readvault.domain.pulls import Refusal, SourceAway, SourceRefused
 from readvault.domain.referenced import file_id_of, is_referenced
 from readvault.ports import (
@@ -200,7 +200,7 @@ class StoreWithReferenced:
                 raise BytesLost(STEP, f"a referenced file can't be read ({refused.refusal})") from None
             raise ProcessingFailure(STEP, f"a referenced file can't be read ({refused.refusal})") from None
         except SourceAway:
-            raise ProcessingFailure(STEP, "the store of a referenced file can't be reached") from None
+            raise ReferenceAway(STEP, "the store of a referenced file can't be reached") from None
         if known not in (None, found):
             raise BytesLost(STEP, "a referenced file has other bytes than it had")
         return found

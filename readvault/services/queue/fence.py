@@ -83,6 +83,11 @@ def held(session: Session, claim: Claim) -> Job:
     return job
 
 
+def is_last_try(session: Session, claim: Claim, limits: WorkerSettings) -> bool:
+    """Whether the claimed job would need attention after one more failure. Raises LeaseLost."""
+    return held(session, claim).failures + 1 >= limits.max_attempts
+
+
 def finish(session: Session, job: Job, at: float | None = None) -> None:
     """Mark a locked job as done: now, or at this moment of the database's clock."""
     job.state = JobState.DONE.value

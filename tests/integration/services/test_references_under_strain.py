@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -580,6 +581,35 @@ def test_a_lost_reference_takes_no_good_results_place(scene: Lab, tmp_path: Path
     (compared,) = rows(scene, ComparedResult)
     assert compared.state == ResultState.WAITS
     assert compared.compared_manifest_id == good.id
+
+
+@pytest.mark.parametrize("order", [None, 1])
+def test_a_store_that_stays_silent_is_the_groups_matter_at_last(scene: Lab, tmp_path: Path, order: int | None) -> None:
+    """A maintainer could do nothing about it; but an order to process anew is a maintainer's."""
+    kept(scene, NAMES[0])
+    scene.shop.odd = silent
+    (queued,) = (job for job in rows(scene, Job) if job.kind == JobKind.PROCESS_SUBMISSION)
+    attempts = scene.house.settings.worker.max_attempts
+    for attempt in range(1, attempts + 1):
+        with scene.house.sessions.begin() as session:
+            job = session.get_one(Job, queued.id)
+            job.not_before, job.reprocessing_id = 0.0, order
+        claim = claimed(scene.house, queued.id)
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        with Lease(scene.house, claim) as lease:
+            doing = ServerJob(scene.house, claim, lease, folder, lambda _: nullcontext())  # type: ignore[arg-type, return-value]
+            if attempt == attempts and order is None:
+                run(doing)
+                break
+            with pytest.raises(ProcessingFailure, match="can't be reached"):
+                run(doing)
+            jobs.give_up(scene.house, claim, "away", counted=True)
+    (done,) = (job for job in rows(scene, Job) if job.kind == JobKind.PROCESS_SUBMISSION)
+    assert done.state == (JobState.NEEDS_ATTENTION if order else JobState.DONE)
+    told = [error for each in rows(scene, Manifest) for error in each.errors]
+    assert ["tried several times" in json.dumps(error) for error in told] == ([] if order else [True])
+    assert [row.damage for row in rows(scene, FixityCheck)] == []
 
 
 # What is counted, what is told
