@@ -20,7 +20,7 @@ from typer.main import get_command
 from readvault.adapters import seaweed_rights
 from readvault.cli.main import app
 from readvault.config import S3Credentials
-from tests.unit.deployments import DEPLOYMENTS, TO_STOP, known_settings
+from tests.integration.deployments import DEPLOYMENTS, TO_STOP, known_settings
 
 FILE = DEPLOYMENTS / "compose.yaml"
 TEXT = FILE.read_text(encoding="utf-8")
@@ -166,7 +166,7 @@ def test_prefects_settings_are_prefects() -> None:
     from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings  # type: ignore[import-untyped]
     from prefect_redis.client import RedisMessagingSettings  # type: ignore[import-untyped]
 
-    from tests.unit.deployments.prefect_settings import server_settings
+    from tests.integration.deployments.prefect_settings import server_settings
 
     environment = SERVICES["prefect-api"]["environment"]
     redis = {

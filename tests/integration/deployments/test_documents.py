@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from readvault.cli.main import app
-from tests.unit.deployments import ROOT
+from tests.integration.deployments import ROOT
 
 PAGES = [ROOT / "docs" / name for name in ("deploying.md", "runbook.md", "maintainers.md")]
 TEXTS = {page.name: page.read_text(encoding="utf-8") for page in PAGES}

@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from readvault import __version__
 from readvault.cli.main import app
-from tests.unit.deployments import DEPLOYMENTS, ROOT, known_settings
+from tests.integration.deployments import DEPLOYMENTS, ROOT, known_settings
 
 DOCKERFILE = DEPLOYMENTS / "docker" / "Dockerfile"
 TEXT = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE.read_text(encoding="utf-8"), flags=re.M))

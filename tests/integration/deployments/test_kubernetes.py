@@ -21,7 +21,7 @@ from typer.main import get_command
 from readvault import __version__
 from readvault.api.routes import instance
 from readvault.cli.main import app
-from tests.unit.deployments import DEPLOYMENTS, TO_STOP, known_settings
+from tests.integration.deployments import DEPLOYMENTS, TO_STOP, known_settings
 
 FOLDER = DEPLOYMENTS / "kubernetes"
 VERSIONS = ("1.30", "1.37")
@@ -272,7 +272,7 @@ def test_only_sizes_of_a_huge_job_can_be_chosen_within_bounds() -> None:
 def test_values_for_prefects_charts_name_real_settings_and_no_secret(values: str) -> None:
     from prefect_kubernetes.settings import KubernetesSettings  # type: ignore[import-untyped]
 
-    from tests.unit.deployments.prefect_settings import server_settings
+    from tests.integration.deployments.prefect_settings import server_settings
 
     content = yaml.safe_load((FOLDER / "prefect" / values).read_text())
     given = [*content.get("global", {}).get("prefect", {}).get("env", [])]
