@@ -6,8 +6,8 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 READVAULT := $(VENV)/bin/readvault
 READS ?=
-# Test processes. Two, because servers that start keep one core busy.
-PROCESSES ?= 2
+# Test processes. Twice as many as small machines have cores: half of the time a test waits for a server.
+PROCESSES ?= 4
 N ?=
 ONLY ?=
 
@@ -46,16 +46,17 @@ up: setup  ## the whole stack on this machine; Ctrl-C stops it
 PYTEST = $(PYTHON) -m pytest -q -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Types are checked beside the tests: the one needs a core for a minute, the others wait for servers at times.
-test: setup lint  ## all tests: types, rules, science, servers, the journey (PROCESSES=2)
+test: setup lint  ## all tests: types, rules, science, servers, the journey (PROCESSES=4)
 	@( said=$$($(VENV)/bin/mypy 2>&1) || { echo "$$said"; exit 1; } ) & types=$$!; 	$(PYTEST) tests readvault/domain; tests=$$?; 	wait $$types || { echo "the type check failed: make types"; exit 1; }; exit $$tests
 
 # Without the plugin of a tool that only tests of the API use: it takes each process a second to load.
-unit: setup  ## only the fast tests
+unit: PROCESSES = 2
+unit: setup  ## only the fast tests, which wait for nothing
 	@$(PYTEST) -p no:schemathesis tests/unit readvault/domain
 
 test-postgres: setup  ## all that meets the database, and the journey, on a PostgreSQL that the tests start
 	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m pytest -q tests/unit tests/integration/db tests/integration/services \
-	  tests/integration/api tests/journey
+	  tests/integration/api tests/integration/worker tests/integration/test_transactions.py tests/journey
 
 faults: setup  ## go on with the campaigns of docs/promises.md (N=trials each, ONLY=one of them)
 	@$(PYTHON) -m tests.faults $(if $(N),--trials $(N)) $(if $(ONLY),--only $(ONLY))
