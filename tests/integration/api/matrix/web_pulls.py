@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tests.integration.api.matrix.cells import Call, Expected, Row, members, secret
 from tests.integration.api.matrix.pulls import _URL as URL
 from tests.integration.api.matrix.pulls import _pull as pull_of
+from tests.integration.api.matrix.pulls import reference
 from tests.integration.api.matrix.scene import Scene
 
 _LIST = "/web/groups/{group_id}/pulls"
@@ -31,6 +32,17 @@ def _one(**fields: str) -> Callable[[Scene], Call]:
     return lambda scene: Call(path={"pull_id": pull_of(scene)}, data=fields or None)
 
 
+def _referenced(scene: Scene) -> Call:
+    reference(scene)
+    return Call()
+
+
+def _renewed(scene: Scene) -> Call:
+    reference(scene)
+    names = {"bucket": "lab-reads", "region": "eu-central-1", "access_key": "k", "secret_key": "s"}
+    return Call(data={"action": "renew", **names})
+
+
 _SIGNED = f"{URL}?X-Amz-Signature=1"
 
 ROWS = [
@@ -45,12 +57,12 @@ ROWS = [
         note="a bucket",
     ),
     Row("POST", f"{_LIST}/new", _pages(members(400)), _form(action="pull-urls", urls="x"), note="nonsense"),
-    Row("GET", _REFERENCES, _pages(members(200))),
+    Row("GET", _REFERENCES, _pages(members(200)), _referenced),
     Row(
         "POST",
         _REFERENCES,
         _pages(members(303)),
-        _form(action="renew", bucket="lab-reads", access_key="k", secret_key="s"),
+        _renewed,
         note="other keys",
     ),
     Row("POST", _REFERENCES, _pages(members(400)), _form(action="renew", bucket="x"), note="nonsense"),
