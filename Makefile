@@ -42,17 +42,17 @@ demo: setup  ## the main job: real servers, reads from upload to release (READS=
 up: setup  ## the whole stack on this machine; Ctrl-C stops it
 	@$(READVAULT) up
 
-# Each file's tests stay together and in order, the longest files first (tests/conftest.py).
-PYTEST = $(PYTHON) -m pytest -q -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+# Each file's tests stay together and in order, the longest files first (tests/conftest.py). The plugin of
+# schemathesis, which nothing needs, takes each process a second to load.
+PYTEST = $(PYTHON) -m pytest -q -p no:schemathesis -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Types are checked beside the tests: the one needs a core for a minute, the others wait for servers at times.
 test: setup lint  ## all tests: types, rules, science, servers, the journey (PROCESSES=4)
 	@( said=$$($(VENV)/bin/mypy 2>&1) || { echo "$$said"; exit 1; } ) & types=$$!; 	$(PYTEST) tests readvault/domain; tests=$$?; 	wait $$types || { echo "the type check failed: make types"; exit 1; }; exit $$tests
 
-# Without the plugin of a tool that only tests of the API use: it takes each process a second to load.
 unit: PROCESSES = 2
 unit: setup  ## only the fast tests, which wait for nothing
-	@$(PYTEST) -p no:schemathesis tests/unit readvault/domain
+	@$(PYTEST) tests/unit readvault/domain
 
 test-postgres: setup  ## all that meets the database, and the journey, on a PostgreSQL that the tests start
 	@$(PYTHON) -m tests.postgres_server $(PYTHON) -m pytest -q tests/unit tests/integration/db tests/integration/services \

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,14 @@ def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest
 def pytest_collection_finish() -> None:
     """In every test the fake S3 refuses what is asked inside a write transaction, and passwords cost little."""
     # Not for the process that only hands out tests: it would load the database's tables for nothing.
+    from typer import testing
+
     from readvault.services.people import accounts
     from tests import transactions
 
     transactions.watch()
+    # The commands stay the same: to make them all anew costs each call of one 50 ms of CPU.
+    testing._get_command = cache(testing._get_command)  # type: ignore[attr-defined]
     # A password's hash tells how dear it is to check; a dear one costs 60 ms of CPU at each login.
     accounts._COST = 2**4
     # From here on garbage is looked for among what tests make.

@@ -37,7 +37,14 @@ def _functions(module: Path) -> dict[str, ast.FunctionDef]:
 
 @cache
 def _called(node: ast.AST) -> tuple[str, ...]:
-    return tuple(ast.unparse(each.func) for each in ast.walk(node) if isinstance(each, ast.Call))
+    return tuple(_dotted(each.func) for each in ast.walk(node) if isinstance(each, ast.Call))
+
+
+def _dotted(node: ast.expr) -> str:
+    """The names of a call with their dots, such as `house.sessions.begin`: of anything else than names nothing."""
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _writes_down(name: str, functions: dict[str, ast.FunctionDef], seen: frozenset[str] = frozenset()) -> bool:
@@ -73,7 +80,7 @@ def _actions() -> set[str]:
     found = set(COMPUTED)
     for module in MODULES:
         for node in ast.walk(_tree(module)):
-            if isinstance(node, ast.Call) and len(node.args) > 2 and ast.unparse(node.func) == "audit.append":
+            if isinstance(node, ast.Call) and len(node.args) > 2 and _dotted(node.func) == "audit.append":
                 action = node.args[2]
                 if isinstance(action, ast.Constant):
                     found.add(str(action.value))
