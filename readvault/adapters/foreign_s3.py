@@ -35,7 +35,8 @@ _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 _ETAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _VERSION = re.compile(r"[\x21-\x7e]{1,1024}")
 _BUSY = {408, 425, 429}
-_WAIT = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling"}
+_WAIT = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "RequestTimeTooSkewed"}
+"""The last one with 403: it is our clock, or theirs, and no submitter could mend it."""
 
 
 class ForeignS3:

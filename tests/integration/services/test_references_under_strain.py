@@ -280,6 +280,18 @@ def test_answers_that_are_none_are_the_groups_matter_and_no_retry(scene: Lab, st
     assert (done.references_lost, done.unreachable) == (1, 0)
 
 
+def test_a_clock_that_is_wrong_loses_nobody_a_file(scene: Lab) -> None:
+    kept(scene, NAMES[0])
+
+    def skewed(handler: BaseHTTPRequestHandler, _: bytes | None) -> bool:
+        handler.say(403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>")  # type: ignore[attr-defined]
+        return True
+
+    scene.shop.odd = skewed
+    done = verification.verify(scene.house, days=-1)
+    assert (done.references_lost, done.unreachable) == (0, 1)
+
+
 # The API and pipelines
 
 
