@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,6 +20,7 @@ from prefect.workers.base import BaseWorker
 from readvault.adapters import prefect_engine, prefect_server, prefect_worker_process
 from readvault.adapters.prefect_deployments import described_deployments
 from readvault.adapters.prefect_worker import InProcessWorker
+from readvault.cli.stack import Stack, Wishes
 from readvault.domain.lanes import Lane, Queue
 from tests.conftest import REPOSITORY
 
@@ -185,3 +188,12 @@ def test_the_transaction_of_the_server_is_begun_as_we_begin_it() -> None:
     theirs = list(inspect.signature(AioSqliteConfiguration.begin_transaction).parameters)[1:]
     begun: Any = prefect_server.in_turn(AioSqliteConfiguration.begin_transaction)
     assert theirs == list(inspect.signature(inspect.unwrap(begun)).parameters)[1:] == ["session", "with_for_update"]
+
+
+def test_prefect_keeps_leases_over_a_restart(tmp_path: Path) -> None:
+    """A verification that a power cut ended would otherwise be the last one: its place would never be free again."""
+    stack = Stack(Wishes(data_dir=tmp_path, organisms_dir=tmp_path), "stack-of-a-test")
+    (prefect,) = (dict(child.env) for child in stack.children() if child.name == "prefect")
+    storage = prefect["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"]
+    assert hasattr(importlib.import_module(storage), "ConcurrencyLeaseStorage")
+    assert not storage.endswith(".memory")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,3 @@ def test_no_process_is_given_keys_that_are_not_its_own(tmp_path: Path, monkeypat
     assert with_database == {"worker", "api"}
     maintainers = stack.s3.credentials("maintainer").secret_key.get_secret_value()
     assert [name for name, environment in told.items() if maintainers in environment.values()] == []
-
-
-def test_prefect_keeps_leases_over_a_restart(tmp_path: Path) -> None:
-    """A verification that a power cut ended would otherwise be the last one: its place would never be free again."""
-    stack = Stack(Wishes(data_dir=tmp_path, organisms_dir=tmp_path), "stack-of-a-test")
-    (prefect,) = (dict(child.env) for child in stack.children() if child.name == "prefect")
-    storage = prefect["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"]
-    assert hasattr(importlib.import_module(storage), "ConcurrencyLeaseStorage")
-    assert not storage.endswith(".memory")
