@@ -151,7 +151,8 @@ def _judged(
 
 
 @contextmanager
-def _scene(folder: Path) -> Iterator[Lab]:
+def pulling_scene(folder: Path, **settings: Any) -> Iterator[Lab]:
+    """A house that pulls from a server of somebody else's, without pauses and with small parts."""
     url = f"sqlite:///{folder / 'readvault.sqlite'}"
     migrate(url)
     sessions = Sessions(create_engine(url))
@@ -159,7 +160,7 @@ def _scene(folder: Path) -> Iterator[Lab]:
     with (
         mock.patch.object(ranges, "PAUSES", (0.0, 0.0)),
         mock.patch.object(multipart, "SMALLEST_PART", PART),
-        lab(house, Authority(folder), group_of(house, ALICE), connections=2) as made,
+        lab(house, Authority(folder), group_of(house, ALICE), connections=2, **settings) as made,
     ):
         yield made
     sessions.close()
@@ -169,7 +170,7 @@ def run(trials: int, seed: int, folder: Path) -> Outcome:
     """Each trick in turn; every other time round the puller dies on the way."""
     rng = random.Random(seed)
     failures = []
-    with _scene(folder) as there:
+    with pulling_scene(folder) as there:
         for number in range(trials):
             trick = TRICKS[number % len(TRICKS)]
             fault = trial(there, trick, rng, dies=(number // len(TRICKS)) % 2 == 1)
