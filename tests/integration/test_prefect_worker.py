@@ -264,41 +264,53 @@ print(json.dumps(done))
 """
 
 
-def test_a_clone_deploys_what_a_worker_leaves_alone(prefect: Prefect, maintainers: Told, tmp_path: Path) -> None:
-    """`readvault admin prefect-setup`, then `prefect deploy --all` in a clone; no worker has ever run."""
+@pytest.fixture(scope="module")
+def set_up_from_a_clone(
+    prefect: Prefect, maintainers: Told, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, str]]:
+    """`readvault admin prefect-setup`, then `prefect deploy --all` in a clone, before any worker; what was said."""
+    clone = tmp_path_factory.mktemp("clone")
     environment = {
         **prefect.environment,
         "READVAULT_PREFECT__API_URL": prefect.url,
         "READVAULT_PREFECT__AUTH_STRING": PASSWORD,
         "READVAULT_PREFECT__WORK_POOL": "reads",
-        "READVAULT_HOME": str(tmp_path),
-        "PYTHONPATH": str(tmp_path),
+        "READVAULT_HOME": str(clone),
+        "PYTHONPATH": str(clone),
     }
-    shutil.copy(REPOSITORY / "prefect.yaml", tmp_path)
+    shutil.copy(REPOSITORY / "prefect.yaml", clone)
     for name in ("flows", "tasks", "readvault"):
-        shutil.copytree(REPOSITORY / name, tmp_path / name)
+        shutil.copytree(REPOSITORY / name, clone / name)
 
     def run(*command: str) -> str:
         words = [sys.executable, *command]
-        done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(words, env=environment, cwd=clone, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    made, told, unchanged, removed, anew = json.loads(run("-c", SET_UP).splitlines()[-1])
+    said: list[dict[str, str]] = json.loads(run("-c", SET_UP).splitlines()[-1])
+    for deployment in prefect.post("/deployments/filter", {}):
+        prefect.delete(f"/deployments/{deployment['id']}")
+    run("-m", "prefect", "--no-prompt", "deploy", "--all")
+    return said
+
+
+def test_a_clone_deploys_what_a_worker_leaves_alone(
+    prefect: Prefect, set_up_from_a_clone: list[dict[str, str]]
+) -> None:
+    made, told, unchanged, removed, anew = set_up_from_a_clone
     alarms = [name for name in made if name.startswith("readvault: ")]
     assert len(alarms) == 6
     assert {made[name] for name in alarms} == {"made"} == {anew[name] for name in alarms}
     assert {told[name] for name in alarms} == {"changed"}
     assert {unchanged[name] for name in alarms} == {"is there"}, "whom alarms tell is left as it is"
     assert removed == dict.fromkeys(sorted(alarms), "removed")
-    for deployment in prefect.post("/deployments/filter", {}):
-        prefect.delete(f"/deployments/{deployment['id']}")
-    run("-m", "prefect", "--no-prompt", "deploy", "--all")
     deployed = prefect.post("/deployments/filter", {})
     assert {deployment["work_pool_name"] for deployment in deployed} == {"reads"}
     assert len(deployed) == len(STARTED_AT_ONCE)
 
 
+@pytest.mark.usefixtures("set_up_from_a_clone")
 def test_jobs_end_as_they_should_and_show_it(prefect: Prefect, maintainers: Told, worker: Worker) -> None:
     """Each kind of ending has its state, its journal line and nothing of the submitter in it."""
     good, refused, ours, slip, flaky, done = (
