@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 SECONDS_TO_START = 60
 POSTGRES_URL = "READVAULT_TEST_POSTGRES_URL"
 UNPRIVILEGED = ("postgres", "nobody")
@@ -132,9 +134,9 @@ def _wait(server: subprocess.Popen[bytes], port: int) -> None:
     while time.monotonic() < end:
         if server.poll() is not None:
             raise NoPostgres(f"PostgreSQL ended with status {server.returncode}")
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
+        try:  # while it starts up it takes connections and refuses whoever asks for a database
+            psycopg.connect(host="127.0.0.1", port=port, user="readvault", dbname="postgres", connect_timeout=5).close()
+        except psycopg.OperationalError:
             time.sleep(0.1)
         else:
             return
