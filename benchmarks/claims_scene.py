@@ -35,7 +35,7 @@ def fill_queue(sessions: Sessions, *, queued: int, done: int, delivered: float =
             f" 'OPEN', {empty}, {empty} FROM n",
             "INSERT INTO job (id, kind, organism, accession, version, pipeline_version, state, created_at, not_before,"
             " finished_at, attempt, failures, handbacks, runs_alone, deliveries, run_id, delivered_at, run_checked_at)"
-            f" {numbers}SELECT 'job-' || ((i * 7919) % 10000019), 'process-submission', '{ORGANISM}',"
+            f" {numbers}SELECT 'job-' || ((CAST(i AS BIGINT) * 7919) % 10000019), 'process-submission', '{ORGANISM}',"
             f" 'LOC_' || (1000000 + i), 1, 1, CASE WHEN {waits} THEN 'queued' ELSE 'done' END, {now} - {total} + i,"
             f" {now} - {total} + i, CASE WHEN {waits} THEN NULL ELSE {now} END, CASE WHEN {waits} THEN 0 ELSE 1 END,"
             f" 0, 0, false, CASE WHEN {has_run} OR NOT {waits} THEN 1 ELSE 0 END,"

@@ -105,7 +105,11 @@ class MigratedDatabases:
 
         template, current = self.folder / "template.sqlite", self.folder / "readvault.sqlite"
         if not template.exists():
-            migrate(f"sqlite:///{template}")
+            # A test that is stopped in the middle of this leaves no half of a template to the next one.
+            unfinished = self.folder / f"{uuid.uuid4().hex}.sqlite"
+            migrate(f"sqlite:///{unfinished}")
+            assert [path.name for path in self.folder.glob(f"{unfinished.name}*")] == [unfinished.name]
+            unfinished.rename(template)
         for leftover in self.folder.glob(f"{current.name}*"):
             leftover.unlink()
         shutil.copyfile(template, current)

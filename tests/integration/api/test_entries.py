@@ -116,7 +116,7 @@ def test_review_has_urls_and_digest_and_loculus_shape_has_not(api: TestClient, h
     (original,) = review["submittedData"]["files"]["rawReads"]
     (consensus,) = review["processedData"]["files"]["consensus"]
     for file in (original, consensus):
-        assert set(file) == {"fileId", "name", "url", "size", "sha256"}
+        assert set(file) == {"fileId", "name", "url", "size", "sha256", "storage"}
         assert file["url"].startswith("memory://")
     edit = api.get(f"{ORGANISM}/get-data-to-edit/{place}", headers=headers(ALICE)).json()
     assert list(edit) == [
