@@ -6,7 +6,7 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 READVAULT := $(VENV)/bin/readvault
 READS ?=
-# Test processes. Twice as many as small machines have cores: half of the time a test waits for a server.
+# Test processes. Tests wait for servers at times, so a few more than small machines have cores.
 PROCESSES ?= 4
 N ?=
 ONLY ?=
