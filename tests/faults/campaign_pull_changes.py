@@ -78,12 +78,10 @@ def _other(body: bytes) -> bytes:
     return body[::-1]
 
 
-def trial(there: Lab, trick: Trick, rng: random.Random, *, dies: bool) -> str | None:
-    """One pull under one trick, perhaps broken off on the way; what went wrong, or None."""
-    body = rng.randbytes(rng.choice((rng.randrange(2, PART), rng.randrange(PART + 1, 5 * PART))))
-    there.shop.objects[PATH], there.shop.ranges = body, 0
-    etag, asked = there.shop.etag(PATH), 0
-    begins = rng.randrange(max(1, len(body) // PART))
+def play(there: Lab, trick: Trick, path: str, rng: random.Random) -> None:
+    """Let the server do a trick with the object at `path`, from some range of it on."""
+    etag, asked = there.shop.etag(path), 0
+    begins = rng.randrange(max(1, len(there.shop.objects[path]) // PART))
 
     def odd(handler: BaseHTTPRequestHandler, found: bytes | None) -> bool:
         nonlocal asked
@@ -96,6 +94,13 @@ def trial(there: Lab, trick: Trick, rng: random.Random, *, dies: bool) -> str | 
         return True
 
     there.shop.odd = odd
+
+
+def trial(there: Lab, trick: Trick, rng: random.Random, *, dies: bool) -> str | None:
+    """One pull under one trick, perhaps broken off on the way; what went wrong, or None."""
+    body = rng.randbytes(rng.choice((rng.randrange(2, PART), rng.randrange(PART + 1, 5 * PART))))
+    there.shop.objects[PATH], there.shop.ranges = body, 0
+    play(there, trick, PATH, rng)
     sha256 = hashlib.sha256(body).hexdigest()
     declared = {"sha256": sha256} if trick.needs_hash or rng.random() < 0.5 else {}
     pull = there.asked(PATH, **declared).pull

@@ -6,7 +6,6 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from unittest import mock
 
@@ -17,7 +16,7 @@ from readvault.ports import StoredVersion
 from readvault.services.pulls import copying, referenced_store
 from tests.fakes import MemoryStore
 from tests.faults.campaign import Campaign, Outcome
-from tests.faults.campaign_pull_changes import TRICKS, Trick, pulling_scene
+from tests.faults.campaign_pull_changes import TRICKS, Trick, play, pulling_scene
 from tests.integration.services.pull_scenes import PART, Lab, seen_through
 
 KEY = "reads.fastq"
@@ -28,23 +27,11 @@ def trial(there: Lab, trick: Trick, rng: random.Random, folder: Path) -> str | N
     """Refer to one file, then read it as a job would, under one trick and after it; what went wrong, or None."""
     body = rng.randbytes(rng.choice((rng.randrange(2, PART), rng.randrange(PART + 1, 5 * PART))))
     there.shop.objects[PATH] = body
-    sha256, etag = hashlib.sha256(body).hexdigest(), there.shop.etag(PATH)
+    sha256 = hashlib.sha256(body).hexdigest()
     stored = _referenced(there, sha256)
     if stored is None:
         return "a file that nobody disturbed can't be referenced"
-    asked, begins = 0, rng.randrange(max(1, len(body) // PART))
-
-    def odd(handler: BaseHTTPRequestHandler, found: bytes | None) -> bool:
-        nonlocal asked
-        if found is None or handler.headers.get("Range", "bytes=0-0") == "bytes=0-0":
-            return False
-        asked += 1
-        if asked <= begins or (trick.once and asked > begins + 1):
-            return False
-        trick.do(handler, found, etag, rng)
-        return True
-
-    there.shop.odd = odd
+    play(there, trick, PATH, rng)
     seen = _read(there, stored, folder / "read", sha256)
     there.shop.odd = lambda _handler, _body: False
     if seen not in ("right", "lost", "failed") or (trick.whole and seen != "right"):
